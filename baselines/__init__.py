@@ -1,0 +1,1 @@
+"""Baselines to hold InfoGAIL against, composed of its own pieces."""

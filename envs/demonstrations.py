@@ -1,0 +1,264 @@
+"""Demonstrations: recorded driving, as learners see it, and as judges see it.
+
+One safetensors file holds both. `Demonstrations.load` gives a learner observations, actions and episode bounds, nothing
+else; the style label, the vehicles' states and the scenes are reached through `Recording.load`, which is for judging.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from envs import SCENARIO_NAMES, environment_id, get_scenario
+from envs.scenario import EPISODE_STEPS, POLICY_FREQUENCY, Scene
+
+SCHEMA = "infogail-demonstrations-1"
+VERSIONED = ("highway-env", "gymnasium", "numpy")
+
+
+class InvalidDemonstrations(ValueError):
+    """A demonstrations file is missing, malformed, or of another scenario; says which file, which field, what to do."""
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """What a learner may see. N decisions of E episodes, one after the other."""
+
+    scenario: str
+    observations: np.ndarray
+    """(N, F) float32"""
+    actions: np.ndarray
+    """(N, 2) float32 in [-1, 1]"""
+    episode_bounds: np.ndarray
+    """(E + 1,) int64: episode e is the rows from `episode_bounds[e]` to `episode_bounds[e + 1]`."""
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self.episode_bounds) - 1
+
+    def episodes(self, index: np.ndarray | slice) -> Demonstrations:
+        """Only the episodes in `index`, in that order."""
+        chosen = np.arange(self.num_episodes)[index]
+        lengths = np.diff(self.episode_bounds)[chosen]
+        rows = _rows(self.episode_bounds, chosen)
+        return Demonstrations(
+            self.scenario, self.observations[rows], self.actions[rows], np.concatenate([[0], np.cumsum(lengths)])
+        )
+
+    @classmethod
+    def load(cls, path: Path, scenario: str | None = None) -> Demonstrations:
+        """The learner's part of the file at `path`; `scenario` is the one it must be of, if given.
+
+        Raises:
+            InvalidDemonstrations: see `validate`.
+        """
+        arrays, name = _read(path, scenario)
+        return cls(name, arrays["observations"], arrays["actions"], arrays["episode_bounds"])
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a judge may see besides: where everything was, and the style that each driver was told to drive."""
+
+    demonstrations: Demonstrations
+    vehicle_states: np.ndarray
+    """(N + E, V, 4) float64: before each decision, and after the last of each episode."""
+    scenes: Scene
+    """(E,) float64 each"""
+    styles: np.ndarray
+    """(E,) int64, indices into the scenario's `styles`"""
+
+    def trajectory(self, episode: int) -> np.ndarray:
+        """States (T + 1, V, 4) of one episode."""
+        first, last = self.demonstrations.episode_bounds[episode : episode + 2] + (episode, episode + 1)
+        return self.vehicle_states[first:last]
+
+    def scene(self, episode: int) -> Scene:
+        return {name: values[episode] for name, values in self.scenes.items()}
+
+    def episodes(self, index: np.ndarray | slice) -> Recording:
+        """Only the episodes in `index`, in that order."""
+        chosen = np.arange(self.demonstrations.num_episodes)[index]
+        bounds = self.demonstrations.episode_bounds + np.arange(len(self.demonstrations.episode_bounds))
+        return Recording(
+            self.demonstrations.episodes(index),
+            self.vehicle_states[_rows(bounds, chosen)],
+            {name: values[chosen] for name, values in self.scenes.items()},
+            self.styles[chosen],
+        )
+
+    @classmethod
+    def load(cls, path: Path, scenario: str | None = None) -> Recording:
+        """Everything in the file at `path`.
+
+        Raises:
+            InvalidDemonstrations: see `validate`.
+        """
+        arrays, name = _read(path, scenario)
+        demonstrations = Demonstrations(name, arrays["observations"], arrays["actions"], arrays["episode_bounds"])
+        scenes = {key.removeprefix("scene."): array for key, array in arrays.items() if key.startswith("scene.")}
+        return cls(demonstrations, arrays["vehicle_states"], scenes, arrays["styles"])
+
+    def save(self, path: Path) -> None:
+        """Write the file at `path`, whole or not at all."""
+        demonstrations = self.demonstrations
+        arrays = {
+            "observations": demonstrations.observations,
+            "actions": demonstrations.actions,
+            "episode_bounds": demonstrations.episode_bounds,
+            "vehicle_states": self.vehicle_states,
+            "styles": self.styles,
+        } | {f"scene.{name}": values for name, values in self.scenes.items()}
+        metadata = {
+            "schema": SCHEMA,
+            "scenario": demonstrations.scenario,
+            "features": json.dumps(get_scenario(demonstrations.scenario).features),
+            "decisions_per_second": str(POLICY_FREQUENCY),
+            "versions": json.dumps({name: version(name) for name in VERSIONED}),
+        }
+        validate(arrays, metadata, str(path))
+        write_atomically(path, save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, metadata))
+
+
+def record(
+    scenario: str, episodes: int, seed: int, on_episode: Callable[[], None] = lambda: None
+) -> tuple[Recording, int]:
+    """Let scripted experts drive in highway-env until `episodes` of them did what their style says.
+
+    Returns:
+        the recording, and how many more episodes failed (crash, road exit, manoeuvre not done) and were left out.
+    """
+    from envs.experts import Expert
+
+    env: Any = gymnasium.make(environment_id(scenario)).unwrapped
+    definition = get_scenario(scenario)
+    rng = np.random.default_rng(seed)
+    observations: list[np.ndarray] = []
+    actions: list[np.ndarray] = []
+    states: list[np.ndarray] = []
+    styles: list[int] = []
+    scenes: list[Scene] = []
+    failed = 0
+    while len(styles) < episodes:
+        obs, _ = env.reset(seed=int(rng.integers(2**31)))
+        style = int(rng.integers(len(definition.styles)))
+        expert = Expert(definition, env.scene, style, rng)
+        episode_obs: list[np.ndarray] = []
+        episode_actions: list[np.ndarray] = []
+        trajectory, terminated = [env.vehicle_state], False
+        while not terminated and len(episode_actions) < EPISODE_STEPS:
+            action = expert.act(trajectory[-1]).astype(np.float32)
+            episode_obs.append(obs)
+            episode_actions.append(action)
+            obs, _, terminated, _, _ = env.step(action)
+            trajectory.append(env.vehicle_state)
+        if terminated or definition.style(np.stack(trajectory), env.scene) != style:
+            failed += 1
+            continue
+        observations.append(np.stack(episode_obs))
+        actions.append(np.stack(episode_actions))
+        states.append(np.stack(trajectory))
+        styles.append(style)
+        scenes.append(env.scene)
+        on_episode()
+    env.close()
+    bounds = np.cumsum([0] + [len(episode) for episode in actions])
+    demonstrations = Demonstrations(scenario, np.concatenate(observations), np.concatenate(actions), bounds)
+    named = {name: np.array([scene[name] for scene in scenes]) for name in definition.draws}
+    return Recording(demonstrations, np.concatenate(states), named, np.array(styles)), failed
+
+
+def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], source: str) -> None:
+    """Check everything that a learner or a judge relies on.
+
+    Raises:
+        InvalidDemonstrations: one line that names `source`, the field, its value and the remedy.
+    """
+
+    def require(condition: bool | np.bool_, problem: str) -> None:
+        if not condition:
+            raise InvalidDemonstrations(f"{source}: {problem}; record it anew with 'infogail record'")
+
+    require(metadata.get("schema") == SCHEMA, f"schema is {metadata.get('schema')!r}, not {SCHEMA!r}")
+    name = metadata.get("scenario")
+    require(name in SCENARIO_NAMES, f"scenario is {name!r}, none of {', '.join(SCENARIO_NAMES)}")
+    scenario = get_scenario(str(name))
+    require(
+        metadata.get("features") == json.dumps(scenario.features),
+        f"features are {metadata.get('features')}, but {name} has {json.dumps(scenario.features)}",
+    )
+    rate = metadata.get("decisions_per_second")
+    require(rate == str(POLICY_FREQUENCY), f"decisions_per_second is {rate}, not {POLICY_FREQUENCY}")
+    scenes = tuple(f"scene.{draw}" for draw in scenario.draws)
+    expected = ("observations", "actions", "episode_bounds", "vehicle_states", "styles", *scenes)
+    for key in expected:
+        require(key in arrays, f"'{key}' is missing")
+    for key in arrays:
+        require(key in expected, f"'{key}' is unknown")
+    bounds = arrays["episode_bounds"]
+    require(bounds.dtype == np.int64 and bounds.ndim == 1, f"episode_bounds is {_kind(bounds)}, not int64 (E + 1,)")
+    require(len(bounds) > 1 and bounds[0] == 0, "episode_bounds does not begin at 0 or holds no episode")
+    require((np.diff(bounds) > 0).all(), "episode_bounds has an empty or overlapping episode")
+    rows, episodes = int(bounds[-1]), len(bounds) - 1
+    shapes = {
+        "observations": (np.float32, (rows, len(scenario.features))),
+        "actions": (np.float32, (rows, 2)),
+        "vehicle_states": (np.float64, (rows + episodes, scenario.num_vehicles, 4)),
+        "styles": (np.int64, (episodes,)),
+    } | dict.fromkeys(scenes, (np.float64, (episodes,)))
+    for key, (dtype, shape) in shapes.items():
+        array = arrays[key]
+        require(
+            array.dtype == dtype and array.shape == shape, f"'{key}' is {_kind(array)}, not {np.dtype(dtype)} {shape}"
+        )
+        require(np.isfinite(array).all(), f"'{key}' holds NaN or Inf")
+    require((np.abs(arrays["actions"]) <= 1).all(), "'actions' leave [-1, 1]")
+    styles = arrays["styles"]
+    require(((styles >= 0) & (styles < len(scenario.styles))).all(), f"'styles' leave 0 to {len(scenario.styles) - 1}")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` beside `path`, then rename: a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path, scenario: str | None) -> tuple[dict[str, np.ndarray], str]:
+    if not Path(path).is_file():
+        raise InvalidDemonstrations(
+            f"{path}: no such file; make it with 'infogail record {scenario or 'SCENARIO'} --out {path}'"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise InvalidDemonstrations(f"{path}: not a readable safetensors file ({error}); record it anew") from error
+    validate(arrays, metadata, str(path))
+    name = metadata["scenario"]
+    if scenario is not None and name != scenario:
+        raise InvalidDemonstrations(f"{path}: recorded in {name}, not in {scenario}; give a file of {scenario}")
+    return arrays, name
+
+
+def _rows(bounds: np.ndarray, episodes: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.arange(bounds[e], bounds[e + 1]) for e in episodes])
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype} {array.shape}"

@@ -1,0 +1,83 @@
+"""Scripted drivers with a style, on highway-env's own controllers, with human-like variety.
+
+An expert plans as highway-env's `ControlledVehicle` does (lateral position → heading → steering, and a speed
+controller), along a path beside the road's centre line. Each driver draws once how fast, how early, how smoothly and
+how precisely it drives; a slow random wander of hands and feet is added to what the controllers ask for.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from highway_env.road.road import Road
+from highway_env.vehicle.controller import ControlledVehicle
+
+from envs.roads import LANE_WIDTH
+from envs.scenario import ACCELERATION_RANGE, POLICY_FREQUENCY, Scenario, Scene, VehicleState
+
+WANDER_TIME = 1.0  # [s], over which the wander of an action forgets itself
+WANDER_SCALE = (0.06, 0.03)  # standard deviation of acceleration and steering, as actions
+
+
+class Plan(Protocol):
+    """What one driver wants: where beside the centre line [m], and how fast [m/s], given states (V, 4)."""
+
+    def __call__(self, states: np.ndarray) -> tuple[float, float]: ...
+
+
+class Expert:
+    """One driver for one episode. `act` maps states (V, 4) to an action (2,) in [-1, 1]."""
+
+    def __init__(self, scenario: Scenario, scene: Scene, style: int, rng: np.random.Generator) -> None:
+        self._scenario, self._scene, self._rng = scenario, scene, rng
+        self._plan = _PLANS[scenario.name](scenario, scene, style, rng)
+        self._time_constants = rng.uniform(0.9, 1.3), rng.uniform(0.25, 0.35)  # lateral, heading [s]
+        self._wander = np.zeros(2)
+        self._paths: dict[float, Road] = {}
+
+    def act(self, states: np.ndarray) -> np.ndarray:
+        offset, target_speed = self._plan(states)
+        if offset not in self._paths:
+            self._paths[offset] = Road(self._scenario.expert_path(self._scene, offset), np_random=self._rng)
+        x, y, heading, speed = states[0]
+        driver = ControlledVehicle(self._paths[offset], (x, y), heading, speed, target_speed=target_speed)
+        driver.KP_LATERAL, driver.KP_HEADING = 1 / self._time_constants[0], 1 / self._time_constants[1]
+        driver.act()
+        wanted = (
+            driver.action["acceleration"] / ACCELERATION_RANGE[1] / 2,  # half as eager as highway-env's
+            driver.action["steering"] / self._scenario.steering_range[1],
+        )
+        decay = np.exp(-1 / (WANDER_TIME * POLICY_FREQUENCY))
+        self._wander = decay * self._wander + np.sqrt(1 - decay**2) * self._rng.normal(0.0, WANDER_SCALE)
+        return np.clip(wanted + self._wander, -1.0, 1.0)
+
+
+def _passing_plan(scenario: Scenario, scene: Scene, style: int, rng: np.random.Generator) -> Plan:
+    side = (-1.0, 1.0)[style] * rng.uniform(0.93, 1.07) * LANE_WIDTH
+    middle = rng.uniform(-0.15, 0.15)
+    speed = rng.uniform(23.0, 27.0)
+    pull_out, pull_in = rng.uniform(24.0, 32.0), rng.uniform(9.0, 14.0)  # [m] behind and ahead of the lead
+
+    def plan(states: np.ndarray) -> tuple[float, float]:
+        ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
+        passing = -pull_in < lead.x - ego.x < pull_out
+        return (side if passing else middle), speed
+
+    return plan
+
+
+def _turning_plan(scenario: Scenario, scene: Scene, style: int, rng: np.random.Generator) -> Plan:
+    line = (1.0, -1.0)[style] * rng.uniform(1.4, 2.4)
+    straight = rng.uniform(-0.3, 0.3)
+    speed = rng.uniform(8.5, 11.0)
+    bend = float(scene["radius"]) * np.pi / 2
+    begin, end = rng.uniform(-12.0, -6.0), bend + rng.uniform(0.0, 6.0)  # [m] along the road
+
+    def plan(states: np.ndarray) -> tuple[float, float]:
+        return (line if begin < scenario.distance(states, scene) < end else straight), speed
+
+    return plan
+
+
+_PLANS = {"pass": _passing_plan, "turn": _turning_plan}

@@ -1,0 +1,109 @@
+"""What a scenario is: road, start distribution, observation, outcome and style, defined once for both physics.
+
+Scenario functions take NumPy arrays (one highway-env world) and torch tensors (the batched twin) alike, through the
+Python array API; leading dimensions `...` are free. So the two physics share every definition here, and a parity test
+between them is a test of physics alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from highway_env.road.road import RoadNetwork
+from highway_env.vehicle.kinematics import Vehicle
+
+Array = Any
+"""numpy.ndarray or torch.Tensor."""
+Scene = dict[str, Array]
+"""What was drawn at reset, by name, each (...)."""
+
+SIMULATION_FREQUENCY = 15  # [Hz]
+POLICY_FREQUENCY = 5  # [Hz]
+EPISODE_STEPS = 60  # decisions, 12 s
+ACCELERATION_RANGE = (-5.0, 5.0)  # [m/s²], highway-env's default
+NO_STYLE = -1
+"""The style of an episode in which the manoeuvre was not done."""
+
+
+class VehicleState(NamedTuple):
+    """One vehicle's state, each field (...): a view on the last axis of a state array (..., 4)."""
+
+    x: Array  # [m]
+    y: Array  # [m], to the right of x as highway-env draws it
+    heading: Array  # [rad]
+    speed: Array  # [m/s]
+
+    @classmethod
+    def of(cls, states: Array, vehicle: int) -> VehicleState:
+        """Vehicle number `vehicle` of `states` (..., V, 4)."""
+        return cls(*(states[..., vehicle, k] for k in range(4)))
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How one quantity of the scene is drawn: uniformly between two ends, or one of the two ends with equal chance."""
+
+    low: float
+    high: float
+    only_ends: bool = False
+
+
+def scene_from_uniform(draws: dict[str, Draw], uniform: Array) -> Array:
+    """Scenes (k, ...) in the order of `draws`, from independent uniform numbers in [0, 1) of that shape."""
+    rows = [
+        draw.low + (draw.high - draw.low) * (row.round() if draw.only_ends else row)
+        for draw, row in zip(draws.values(), uniform, strict=True)
+    ]
+    for k, row in enumerate(rows):
+        uniform[k] = row
+    return uniform
+
+
+class Scenario(Protocol):
+    """One driving task. `states` is (..., V, 4) = x [m], y [m], heading [rad], speed [m/s], the ego first."""
+
+    name: str
+    num_vehicles: int
+    steering_range: tuple[float, float]
+    """[rad] at actions -1 and 1."""
+    styles: tuple[str, ...]
+    features: tuple[str, ...]
+    """Names of the observation's entries."""
+    draws: dict[str, Draw]
+    """The start distribution."""
+
+    def initial_states(self, scene: Scene) -> Array:
+        """Where the vehicles start: (V, 4, ...), components first."""
+
+    def observe(self, states: Array, scene: Scene) -> list[Array]:
+        """The features, each (...), scaled to about [-1, 1]."""
+
+    def off_road(self, states: Array, scene: Scene) -> Array:
+        """(...) bool: the ego's centre has left the road."""
+
+    def lane_offset(self, states: Array, scene: Scene) -> Array:
+        """(...) [m]: the ego's distance from the road's centre line; what is positive is the scenario's to say."""
+
+    def distance(self, states: Array, scene: Scene) -> Array:
+        """(...) [m]: how far along the road the ego is."""
+
+    def style(self, states: Array, scene: Scene) -> Array:
+        """Styles (...) of whole trajectories (T, ..., V, 4): an index into `styles`, or `NO_STYLE`."""
+
+    def road_network(self, scene: Scene) -> RoadNetwork:
+        """highway-env's road for one scene of scalars."""
+
+    def expert_path(self, scene: Scene, offset: float) -> RoadNetwork:
+        """One lane that runs `offset` [m] beside the centre line (same sign as `lane_offset`), for the controllers."""
+
+
+def body_overlap(gap: Array) -> Array:
+    """(...) bool: two cars whose centres are `gap` [m] apart along the road overlap lengthwise."""
+    return abs(gap) < Vehicle.LENGTH
+
+
+def as_float64(array: Array) -> np.ndarray:
+    """A NumPy float64 copy of anything array-like."""
+    return np.array(array, dtype=np.float64)

@@ -1,0 +1,94 @@
+"""Turn: a 90° bend to the left or right, taken on its inside or its outside line."""
+
+from __future__ import annotations
+
+import math
+
+from array_api_compat import array_namespace
+from highway_env.road.road import RoadNetwork
+
+from envs.roads import LANE_WIDTH, bend_coordinates, bend_network
+from envs.scenario import NO_STYLE, Array, Draw, Scene, VehicleState
+
+STRAIGHT = 600.0  # [m] before and after the bend, beyond what 12 s can reach
+LOOK_AHEAD = 8.0  # [m]
+
+
+class Turn:
+    """Two lanes; the centre line enters the bend at the origin. `lane_offset` is positive toward the inside."""
+
+    name = "turn"
+    num_vehicles = 1
+    steering_range = (-0.4, 0.4)
+    styles = ("inside", "outside")
+    features = (
+        "offset_right",
+        "offset_inside",
+        "heading_error",
+        "speed",
+        "curvature",
+        "curvature_ahead",
+        "bend_begins",
+        "bend_progress",
+    )
+    draws = {
+        "direction": Draw(-1.0, 1.0, only_ends=True),  # 1 bends toward positive y, to the right as drawn
+        "radius": Draw(25.0, 40.0),  # [m], of the centre line
+        "approach": Draw(18.0, 26.0),  # [m] from the start to the bend
+        "ego_offset": Draw(-0.5, 0.5),  # [m], positive to the right
+        "ego_heading": Draw(-0.05, 0.05),  # [rad]
+        "ego_speed": Draw(8.0, 11.0),  # [m/s]
+    }
+
+    def initial_states(self, scene: Scene) -> Array:
+        xp = array_namespace(scene["ego_speed"])
+        ego = (-scene["approach"], scene["ego_offset"], scene["ego_heading"], scene["ego_speed"])
+        return xp.stack(ego)[None]
+
+    def observe(self, states: Array, scene: Scene) -> list[Array]:
+        ego, direction, radius = VehicleState.of(states, 0), scene["direction"], scene["radius"]
+        distance, inside, turned = bend_coordinates(ego.x, ego.y, radius, direction)
+        bend = radius * (math.pi / 2)
+        curvature = 25.0 * direction / radius
+        ahead = distance + LOOK_AHEAD
+        return [
+            direction * inside / 2.0,
+            inside / 2.0,
+            (ego.heading - direction * turned) / 0.2,
+            (ego.speed - 9.5) / 3.0,
+            curvature * ((distance > 0.0) & (distance < bend)),
+            curvature * ((ahead > 0.0) & (ahead < bend)),
+            distance.clip(-30.0, 0.0) / 15.0,
+            turned,
+        ]
+
+    def off_road(self, states: Array, scene: Scene) -> Array:
+        return abs(self.lane_offset(states, scene)) > LANE_WIDTH
+
+    def lane_offset(self, states: Array, scene: Scene) -> Array:
+        return bend_coordinates(states[..., 0, 0], states[..., 0, 1], scene["radius"], scene["direction"])[1]
+
+    def distance(self, states: Array, scene: Scene) -> Array:
+        return bend_coordinates(states[..., 0, 0], states[..., 0, 1], scene["radius"], scene["direction"])[0]
+
+    def style(self, states: Array, scene: Scene) -> Array:
+        """The sign of the mean offset from the centre line in the middle third of the arc.
+
+        Done means: the whole bend lies behind at the end.
+        """
+        xp = array_namespace(states)
+        ego = VehicleState.of(states, 0)
+        distance, inside, turned = bend_coordinates(ego.x, ego.y, scene["radius"], scene["direction"])
+        middle = (turned > math.pi / 6) & (turned < math.pi / 3)
+        offset = xp.sum(xp.where(middle, inside, 0.0), axis=0)
+        done = (distance[-1] > scene["radius"] * math.pi / 2) & (offset != 0)
+        return xp.where(done, xp.where(offset > 0, 0, 1), NO_STYLE)
+
+    def road_network(self, scene: Scene) -> RoadNetwork:
+        return self._network(scene, [-LANE_WIDTH / 2, LANE_WIDTH / 2])
+
+    def expert_path(self, scene: Scene, offset: float) -> RoadNetwork:
+        return self._network(scene, [offset * float(scene["direction"])])
+
+    def _network(self, scene: Scene, offsets: list[float]) -> RoadNetwork:
+        return bend_network(float(scene["radius"]), float(scene["direction"]), STRAIGHT, offsets)

@@ -1,0 +1,1 @@
+"""Style-conditioned drivers: imitation of unlabelled demonstrations whose style is a knob, the latent code."""
