@@ -7,12 +7,12 @@ from highway_env.road.road import RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
 
 from envs.roads import LANE_WIDTH, straight_network
-from envs.scenario import NO_STYLE, Array, Draw, Scene, VehicleState, body_overlap
+from envs.scenario import NO_STYLE, Array, Draw, Scenario, Scene, VehicleState, body_overlap
 
 ROAD_START, ROAD_END = -600.0, 1000.0  # [m], beyond what 12 s can reach in either direction
 
 
-class Pass:
+class Pass(Scenario):
     """Road along x, the middle lane's centre at y = 0; `lane_offset` is y, positive to the right."""
 
     name = "pass"

@@ -8,13 +8,13 @@ from array_api_compat import array_namespace
 from highway_env.road.road import RoadNetwork
 
 from envs.roads import LANE_WIDTH, bend_coordinates, bend_network
-from envs.scenario import NO_STYLE, Array, Draw, Scene, VehicleState
+from envs.scenario import NO_STYLE, Array, Draw, Scenario, Scene, VehicleState
 
 STRAIGHT = 600.0  # [m] before and after the bend, beyond what 12 s can reach
 LOOK_AHEAD = 8.0  # [m]
 
 
-class Turn:
+class Turn(Scenario):
     """Two lanes; the centre line enters the bend at the origin. `lane_offset` is positive toward the inside."""
 
     name = "turn"
