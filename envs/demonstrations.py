@@ -178,6 +178,11 @@ def record(
     return Recording(demonstrations, np.concatenate(states), named, np.array(styles)), failed
 
 
+def num_training_episodes(total: int) -> int:
+    """How many of `total` episodes, from the first on, are for training; the others are held out for judging."""
+    return max(1, total * 4 // 5)
+
+
 def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], source: str) -> None:
     """Check everything that a learner or a judge relies on.
 
