@@ -55,6 +55,12 @@ class Demonstrations:
             self.scenario, self.observations[rows], self.actions[rows], np.concatenate([[0], np.cumsum(lengths)])
         )
 
+    def padded_observations(self) -> np.ndarray:
+        """(E, T, F): one row per episode, the shorter ones filled up by repeating their last observation."""
+        lengths = np.diff(self.episode_bounds)
+        steps = np.minimum(np.arange(lengths.max()), lengths[:, None] - 1)
+        return self.observations[self.episode_bounds[:-1, None] + steps]
+
     @classmethod
     def load(cls, path: Path, scenario: str | None = None) -> Demonstrations:
         """The learner's part of the file at `path`; `scenario` is the one it must be of, if given.

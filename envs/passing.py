@@ -29,6 +29,7 @@ class Pass(Scenario):
         "lead_offset",
         "lead_speed",
     )
+    style_features = features
     draws = {
         "ego_offset": Draw(-0.4, 0.4),  # [m]
         "ego_heading": Draw(-0.02, 0.02),  # [rad]

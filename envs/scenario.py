@@ -71,6 +71,8 @@ class Scenario(Protocol):
     styles: tuple[str, ...]
     features: tuple[str, ...]
     """Names of the observation's entries."""
+    style_features: tuple[str, ...]
+    """The features in which a style may show: a posterior reads these, and not what the road alone decides."""
     draws: dict[str, Draw]
     """The start distribution."""
 

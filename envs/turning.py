@@ -23,14 +23,17 @@ class Turn(Scenario):
     styles = ("inside", "outside")
     features = (
         "offset_right",
+        "heading_right",
+        "curvature_right",
+        "curvature_right_ahead",
         "offset_inside",
-        "heading_error",
+        "heading_inside",
         "speed",
-        "curvature",
-        "curvature_ahead",
         "bend_begins",
         "bend_progress",
     )
+    # Which way the road bends is the road's choice, not the driver's: a code must not be able to hide in it.
+    style_features = ("offset_inside", "heading_inside", "speed", "bend_begins", "bend_progress")
     draws = {
         "direction": Draw(-1.0, 1.0, only_ends=True),  # 1 bends toward positive y, to the right as drawn
         "radius": Draw(25.0, 40.0),  # [m], of the centre line
@@ -49,15 +52,17 @@ class Turn(Scenario):
         ego, direction, radius = VehicleState.of(states, 0), scene["direction"], scene["radius"]
         distance, inside, turned = bend_coordinates(ego.x, ego.y, radius, direction)
         bend = radius * (math.pi / 2)
-        curvature = 25.0 * direction / radius
+        bends = 25.0 * direction / radius
         ahead = distance + LOOK_AHEAD
+        heading = (ego.heading - direction * turned) / 0.2
         return [
             direction * inside / 2.0,
+            heading,
+            bends * ((distance > 0.0) & (distance < bend)),
+            bends * ((ahead > 0.0) & (ahead < bend)),
             inside / 2.0,
-            (ego.heading - direction * turned) / 0.2,
+            direction * heading,
             (ego.speed - 9.5) / 3.0,
-            curvature * ((distance > 0.0) & (distance < bend)),
-            curvature * ((ahead > 0.0) & (ahead < bend)),
             distance.clip(-30.0, 0.0) / 15.0,
             turned,
         ]

@@ -1,0 +1,63 @@
+"""The settings of a training run; the defaults are those behind every published number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of all learners; each reads what concerns it."""
+
+    num_codes: int = 2
+    """Latent codes K; GAIL and BC ignore the code."""
+    seed: int = 0
+    """Seed of the networks, the environments and the batches."""
+    threads: int = 2
+    """Torch threads; results depend on it in the last bits."""
+    num_envs: int = 512
+    """Environments B of the batched twin."""
+    rollout_steps: int = 60
+    """Decisions T per iteration; 60 are one episode."""
+    iterations: int = 60
+    """Iterations: rollout, discriminator, posterior, PPO."""
+    hidden: int = 64
+    """Width of the two tanh layers of every network."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate, for every network."""
+    gamma: float = 0.99
+    """Discount per decision."""
+    gae_lambda: float = 0.95
+    """λ of generalised advantage estimation."""
+    clip: float = 0.2
+    """PPO's clip range of the probability ratio."""
+    ppo_epochs: int = 5
+    """Passes over each rollout."""
+    minibatches: int = 4
+    """Minibatches per pass."""
+    entropy_coef: float = 1e-3
+    """Weight of the policy's entropy."""
+    initial_log_std: float = -1.5
+    """Logarithm of the initial standard deviation of actions."""
+    discriminator_steps: int = 10
+    """Discriminator updates per iteration."""
+    discriminator_batch: int = 2048
+    """Pairs of each kind per discriminator update."""
+    gradient_penalty: float = 1.0
+    """Weight of the zero-centred gradient penalty."""
+    info_coef: float = 0.1
+    """Final weight of the information reward log Q(c|s)."""
+    info_coef_start: float = 2.0
+    """Its weight at the first iteration, so that codes spread before they imitate."""
+    info_coef_iterations: int = 20
+    """Iterations over which the weight falls to its final value."""
+    posterior_steps: int = 10
+    """Posterior updates per iteration."""
+    posterior_batch: int = 64
+    """Trajectories of each kind per posterior update."""
+    rim_coef: float = 1.0
+    """Weight of regularised information maximisation on the unlabelled demonstrations."""
+    bc_steps: int = 4000
+    """Gradient steps of behavioural cloning."""
+    bc_batch: int = 512
+    """Pairs per step of behavioural cloning."""

@@ -1,0 +1,81 @@
+"""Driving the batched twin with the policy, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.scenario import NO_STYLE
+from envs.vector import DrivingVectorEnv
+from infogail.networks import Policy
+
+
+@dataclass
+class Rollout:
+    """T decisions in B environments, from a common start at the beginning of an episode."""
+
+    observations: Tensor
+    """(T, B, F)"""
+    actions: Tensor
+    """(T, B, 2), as the policy drew them"""
+    log_probs: Tensor
+    """(T, B), of the actions under the policy that drew them"""
+    next_observations: Tensor
+    """(T, B, F): what each action led to; where an episode ended, its final observation"""
+    terminated: Tensor
+    """(T, B) bool: crash or road exit"""
+    done: Tensor
+    """(T, B) bool: terminated or out of time"""
+    codes: Tensor
+    """(B,) int64"""
+    styles: np.ndarray
+    """(B,) int64: style of each environment's first episode, `NO_STYLE` where it failed. For judging only."""
+
+    @property
+    def size(self) -> int:
+        """Environment steps, T · B."""
+        return self.done.numel()
+
+    def pairs(self) -> Tensor:
+        """(T · B, F + 2): observations with the actions that were carried out, within [-1, 1]."""
+        return torch.cat((self.observations, self.actions.clamp(-1.0, 1.0)), -1).flatten(0, 1)
+
+    def step_codes(self) -> Tensor:
+        """(T, B): the code in force at each step."""
+        return self.codes.expand(self.done.shape)
+
+
+def log_prob(actions: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Gaussian log-density (…) of actions (…, 2)."""
+    return (-0.5 * ((actions - mean) / std).square() - std.log() - 0.5 * np.log(2 * np.pi)).sum(-1)
+
+
+@torch.no_grad()
+def collect(env: DrivingVectorEnv, policy: Policy, codes: Tensor, steps: int, generator: torch.Generator) -> Rollout:
+    """Start all environments anew and drive `steps` decisions, environment b with code `codes[b]`."""
+    obs, _ = env.reset()
+    scene = env.scene
+    columns: dict[str, list[Tensor]] = {
+        name: [] for name in ("observations", "actions", "next_observations", "terminated", "done")
+    }
+    means, states = [], [env.vehicle_state]
+    for _ in range(steps):
+        mean, std = policy(obs, codes)
+        action = mean + std * torch.randn(mean.shape, generator=generator)
+        next_obs, _, terminated, truncated, infos = env.step(action)
+        last = infos.get("final_obs", next_obs)
+        values = (obs, action, last, terminated, terminated | truncated)
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+        means.append(mean)
+        states.append(np.asarray(infos["final_info"]["vehicle_state"]) if "final_info" in infos else env.vehicle_state)
+        obs = next_obs
+    stacked = {name: torch.stack(column) for name, column in columns.items()}
+    styles = env.scenario.style(np.stack(states), scene)
+    styles[stacked["terminated"].any(0).numpy()] = NO_STYLE
+    return Rollout(
+        **stacked, log_probs=log_prob(stacked["actions"], torch.stack(means), std), codes=codes, styles=styles
+    )
