@@ -17,8 +17,6 @@ class Config:
     """Torch threads; results depend on it in the last bits."""
     num_envs: int = 512
     """Environments B of the batched twin."""
-    rollout_steps: int = 60
-    """Decisions T per iteration; 60 are one episode."""
     iterations: int = 60
     """Iterations: rollout, discriminator, posterior, PPO."""
     hidden: int = 64
@@ -46,7 +44,7 @@ class Config:
     gradient_penalty: float = 1.0
     """Weight of the zero-centred gradient penalty."""
     info_coef: float = 0.1
-    """Final weight of the information reward log Q(c|s)."""
+    """Final weight of the information reward log Q(c|τ)."""
     info_coef_start: float = 2.0
     """Its weight at the first iteration, so that codes spread before they imitate."""
     info_coef_iterations: int = 20
@@ -57,6 +55,10 @@ class Config:
     """Trajectories of each kind per posterior update."""
     rim_coef: float = 1.0
     """Weight of regularised information maximisation on the unlabelled demonstrations."""
+    rim_steps: int = 200
+    """Updates of the posterior on the demonstrations alone, before the first iteration."""
+    rim_shift: float = 1.0
+    """Standard deviation by which it moves trajectories, in units of the demonstrations' own."""
     bc_steps: int = 4000
     """Gradient steps of behavioural cloning."""
     bc_batch: int = 512

@@ -11,7 +11,7 @@ from infogail.discriminator import imitation_reward, update_discriminator
 from infogail.gae import gae
 from infogail.metrics import style_nmi
 from infogail.networks import Discriminator, Policy, Posterior, Value
-from infogail.posterior import info_reward, update_posterior
+from infogail.posterior import belief, info_reward, pretrain_posterior, update_posterior
 from infogail.ppo import update_policy
 from infogail.rollout import collect
 
@@ -31,10 +31,10 @@ class InfoGAIL:
         observations = torch.from_numpy(demonstrations.observations)
         actions = torch.from_numpy(demonstrations.actions)
         self.demonstration_pairs = torch.cat((observations, actions), -1)
-        self.demonstration_observations = torch.from_numpy(demonstrations.padded_observations())
+        self.demonstration_trajectories = torch.from_numpy(demonstrations.padded_observations()).transpose(0, 1)
         features = [self.env.scenario.features.index(name) for name in self.env.scenario.style_features]
         self.policy = Policy(observations, config.num_codes, config.hidden, config.initial_log_std)
-        self.value = Value(observations, config.num_codes, config.hidden)
+        self.value = Value(observations, config.num_codes, config.hidden, scale=0.2 / (1.0 - config.gamma))
         self.discriminator = Discriminator(observations, actions, config.hidden)
         self.posterior = Posterior(observations, features, config.num_codes, config.hidden)
 
@@ -45,6 +45,9 @@ class InfoGAIL:
         self.policy_optimiser = adam(self.policy, self.value)
         self.discriminator_optimiser = adam(self.discriminator)
         self.posterior_optimiser = adam(self.posterior)
+        pretrain_posterior(
+            self.posterior, self.posterior_optimiser, self.demonstration_trajectories, config, self.generator
+        )
         self.iteration = 0
         self.env_steps = 0
 
@@ -57,7 +60,7 @@ class InfoGAIL:
     def iterate(self) -> dict[str, float]:
         """One iteration; returns what to log."""
         config = self.config
-        rollout = collect(self.env, self.policy, self.codes, config.rollout_steps, self.generator)
+        rollout = collect(self.env, self.policy, self.codes, self.generator)
         discriminator_log = update_discriminator(
             self.discriminator,
             self.discriminator_optimiser,
@@ -68,21 +71,21 @@ class InfoGAIL:
             config.gradient_penalty,
             self.generator,
         )
+        alive = rollout.first_episode()
         posterior_log = update_posterior(
             self.posterior,
             self.posterior_optimiser,
-            rollout.observations,
+            rollout.next_observations,
+            alive,
             self.codes,
-            self.demonstration_observations,
-            config.posterior_steps,
-            config.posterior_batch,
-            config.rim_coef,
+            self.demonstration_trajectories,
+            config,
             self.generator,
         )
         with torch.no_grad():
             codes = rollout.step_codes()
             imitation = imitation_reward(self.discriminator(rollout.pairs())).view(codes.shape)
-            info = info_reward(self.posterior(rollout.next_observations), codes)
+            info = info_reward(belief(self.posterior(rollout.next_observations), alive), self.codes)
             rewards = imitation + self.info_coef() * info
             values = self.value(rollout.observations, codes)
             next_values = self.value(rollout.next_observations, codes)
@@ -106,7 +109,7 @@ class InfoGAIL:
             "rollout/success_rate": float((rollout.styles >= 0).mean()),
             "rollout/terminated_rate": rollout.terminated.any(0).float().mean().item(),
             "reward/imitation": imitation.mean().item(),
-            "reward/info": info.mean().item(),
+            "reward/info": info.sum(0).mean().item(),
             **discriminator_log,
             **posterior_log,
             **ppo_log,

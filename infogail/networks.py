@@ -26,7 +26,7 @@ def mlp(inputs: int, hidden: int, outputs: int, last_gain: float = 1.0) -> nn.Se
     for layer, gain in zip(layers, (math.sqrt(2), math.sqrt(2), last_gain), strict=True):
         nn.init.orthogonal_(layer.weight, gain)
         nn.init.zeros_(layer.bias)
-    return nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2])
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
 
 
 class Policy(nn.Module):
@@ -48,16 +48,17 @@ class Policy(nn.Module):
 
 
 class Value(nn.Module):
-    """V(s,c), (…) for obs (…, F) and codes (…)."""
+    """V(s,c), (…) for obs (…, F) and codes (…), in units of `scale` so that the network works near 1."""
 
-    def __init__(self, observations: Tensor, num_codes: int, hidden: int) -> None:
+    def __init__(self, observations: Tensor, num_codes: int, hidden: int, scale: float) -> None:
         super().__init__()
+        self.scale = scale
         self.num_codes = num_codes
         self.standardise = Standardise(observations)
         self.net = mlp(observations.shape[-1] + _code_inputs(num_codes), hidden, 1)
 
     def forward(self, obs: Tensor, codes: Tensor) -> Tensor:
-        return self.net(with_code(self.standardise(obs), codes, self.num_codes)).squeeze(-1)
+        return self.scale * self.net(with_code(self.standardise(obs), codes, self.num_codes)).squeeze(-1)
 
 
 class Discriminator(nn.Module):
@@ -75,16 +76,23 @@ class Discriminator(nn.Module):
 
 
 class Posterior(nn.Module):
-    """log Q(c|s), (…, K) for obs (…, F), from the observation's entries `features` alone."""
+    """Q(c|s): evidence (…, K) for each code from obs (…, F), read from the observation's entries `features` alone.
+
+    Evidence is an unnormalised log-probability: log_softmax makes log Q(c|s) of one step, its sum over time log Q(c|τ).
+    """
 
     def __init__(self, observations: Tensor, features: list[int], num_codes: int, hidden: int) -> None:
         super().__init__()
         self.register_buffer("features", torch.tensor(features))
         self.standardise = Standardise(observations[:, features])
-        self.net = mlp(len(features), hidden, num_codes, last_gain=0.1)
+        self.net = mlp(len(features), hidden, num_codes, last_gain=0.01)
+
+    def inputs(self, obs: Tensor) -> Tensor:
+        """What the network reads, (…, number of features), standardised."""
+        return self.standardise(obs[..., self.features])
 
     def forward(self, obs: Tensor) -> Tensor:
-        return self.net(self.standardise(obs[..., self.features])).log_softmax(-1)
+        return self.net(self.inputs(obs))
 
 
 def with_code(obs: Tensor, codes: Tensor, num_codes: int) -> Tensor:

@@ -43,7 +43,7 @@ def update_policy(
             mean, std = policy(obs, codes)
             log_probs = log_prob(actions, mean, std)
             policy_loss = clipped_surrogate_loss(log_probs, old_log_probs, advantage, config.clip)
-            value_loss = (value(obs, codes) - target).square().mean()
+            value_loss = ((value(obs, codes) - target) / value.scale).square().mean()
             loss = policy_loss + 0.5 * value_loss - config.entropy_coef * gaussian_entropy(std)
             optimiser.zero_grad()
             loss.backward()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.scenario import NO_STYLE
+from envs.scenario import EPISODE_STEPS, NO_STYLE
 from envs.vector import DrivingVectorEnv
 from infogail.networks import Policy
 
@@ -43,6 +43,11 @@ class Rollout:
         """(T · B, F + 2): observations with the actions that were carried out, within [-1, 1]."""
         return torch.cat((self.observations, self.actions.clamp(-1.0, 1.0)), -1).flatten(0, 1)
 
+    def first_episode(self) -> Tensor:
+        """(T, B) bool: the steps of each environment's first episode."""
+        ended_before = self.done.cumsum(0) - self.done.int()
+        return ended_before == 0
+
     def step_codes(self) -> Tensor:
         """(T, B): the code in force at each step."""
         return self.codes.expand(self.done.shape)
@@ -54,15 +59,15 @@ def log_prob(actions: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def collect(env: DrivingVectorEnv, policy: Policy, codes: Tensor, steps: int, generator: torch.Generator) -> Rollout:
-    """Start all environments anew and drive `steps` decisions, environment b with code `codes[b]`."""
+def collect(env: DrivingVectorEnv, policy: Policy, codes: Tensor, generator: torch.Generator) -> Rollout:
+    """Start all environments anew and drive for the length of an episode, environment b with code `codes[b]`."""
     obs, _ = env.reset()
     scene = env.scene
     columns: dict[str, list[Tensor]] = {
         name: [] for name in ("observations", "actions", "next_observations", "terminated", "done")
     }
     means, states = [], [env.vehicle_state]
-    for _ in range(steps):
+    for _ in range(EPISODE_STEPS):
         mean, std = policy(obs, codes)
         action = mean + std * torch.randn(mean.shape, generator=generator)
         next_obs, _, terminated, truncated, infos = env.step(action)
