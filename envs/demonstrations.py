@@ -55,6 +55,10 @@ class Demonstrations:
             self.scenario, self.observations[rows], self.actions[rows], np.concatenate([[0], np.cumsum(lengths)])
         )
 
+    def pairs(self) -> np.ndarray:
+        """(N, F + 2): observations beside actions."""
+        return np.concatenate((self.observations, self.actions), -1)
+
     def padded_observations(self) -> np.ndarray:
         """(E, T, F): one row per episode, the shorter ones filled up by repeating their last observation."""
         lengths = np.diff(self.episode_bounds)

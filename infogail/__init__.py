@@ -1,1 +1,22 @@
 """Style-conditioned drivers: imitation of unlabelled demonstrations whose style is a knob, the latent code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import envs  # noqa: F401 (registers the environments with Gymnasium)
+
+if TYPE_CHECKING:
+    from infogail.driver import Driver
+
+
+def load(run: str | Path) -> Driver:
+    """The driver trained into the folder `run`: `act(obs, code)` gives its action.
+
+    Raises:
+        infogail.driver.InvalidRun: no such run, or its file is not what this version writes.
+    """
+    from infogail.driver import load as load_driver
+
+    return load_driver(run)

@@ -15,15 +15,15 @@ class Config:
     """Seed of the networks, the environments and the batches."""
     threads: int = 2
     """Torch threads; results depend on it in the last bits."""
-    num_envs: int = 512
+    num_envs: int = 1024
     """Environments B of the batched twin."""
-    iterations: int = 60
+    iterations: int = 25
     """Iterations: rollout, discriminator, posterior, PPO."""
     hidden: int = 64
     """Width of the two tanh layers of every network."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Adam's learning rate, for every network."""
-    gamma: float = 0.99
+    gamma: float = 0.95
     """Discount per decision."""
     gae_lambda: float = 0.95
     """λ of generalised advantage estimation."""
@@ -31,7 +31,7 @@ class Config:
     """PPO's clip range of the probability ratio."""
     ppo_epochs: int = 5
     """Passes over each rollout."""
-    minibatches: int = 4
+    minibatches: int = 8
     """Minibatches per pass."""
     entropy_coef: float = 1e-3
     """Weight of the policy's entropy."""
@@ -41,19 +41,15 @@ class Config:
     """Discriminator updates per iteration."""
     discriminator_batch: int = 2048
     """Pairs of each kind per discriminator update."""
-    gradient_penalty: float = 1.0
+    gradient_penalty: float = 0.3
     """Weight of the zero-centred gradient penalty."""
-    info_coef: float = 0.1
-    """Final weight of the information reward log Q(c|τ)."""
-    info_coef_start: float = 2.0
-    """Its weight at the first iteration, so that codes spread before they imitate."""
-    info_coef_iterations: int = 20
-    """Iterations over which the weight falls to its final value."""
-    posterior_steps: int = 10
+    info_coef: float = 3.0
+    """Weight of the information reward, which adds up to log Q(c|τ) + log K."""
+    posterior_steps: int = 4
     """Posterior updates per iteration."""
     posterior_batch: int = 64
     """Trajectories of each kind per posterior update."""
-    rim_coef: float = 1.0
+    rim_coef: float = 10.0
     """Weight of regularised information maximisation on the unlabelled demonstrations."""
     rim_steps: int = 200
     """Updates of the posterior on the demonstrations alone, before the first iteration."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from infogail.networks import Discriminator
+from envs.demonstrations import Demonstrations
+from infogail.config import Config
+from infogail.networks import Standardise, adam, mlp
+from infogail.rollout import Rollout
 
 
 def discriminator_loss(demonstration_logits: Tensor, policy_logits: Tensor) -> Tensor:
@@ -17,14 +20,13 @@ def discriminator_loss(demonstration_logits: Tensor, policy_logits: Tensor) -> T
     return softplus(-demonstration_logits).mean() + softplus(policy_logits).mean()
 
 
-def gradient_penalty(discriminator: Discriminator, pairs_a: Tensor, pairs_b: Tensor, mix: Tensor) -> Tensor:
-    """Mean squared norm of the logit's gradient at `mix` (n, 1) between pairs (n, F + 2), in standardised units.
+def gradient_penalty(net: nn.Module, a: Tensor, b: Tensor, mix: Tensor) -> Tensor:
+    """Mean squared norm of the logit's gradient at points `mix` (n, 1) of the way from a (n, D) to b (n, D).
 
     Zero-centred, as in Mescheder et al. 2018 (arXiv 1801.04406), on the interpolates of Gulrajani et al. 2017.
     """
-    standardise = discriminator.standardise
-    between = torch.lerp(standardise(pairs_a), standardise(pairs_b), mix).requires_grad_()
-    (gradient,) = torch.autograd.grad(discriminator.net(between).sum(), between, create_graph=True)
+    between = torch.lerp(a, b, mix).requires_grad_()
+    (gradient,) = torch.autograd.grad(net(between).sum(), between, create_graph=True)
     return gradient.square().sum(-1).mean()
 
 
@@ -37,29 +39,44 @@ def imitation_reward(logits_demonstration_is_high: Tensor) -> Tensor:
     return softplus(logits_demonstration_is_high)
 
 
-def update_discriminator(
-    discriminator: Discriminator,
-    optimiser: torch.optim.Optimizer,
-    demonstration_pairs: Tensor,
-    policy_pairs: Tensor,
-    steps: int,
-    batch: int,
-    penalty: float,
-    generator: torch.Generator,
-) -> dict[str, float]:
-    """`steps` updates on `batch` pairs (n, F + 2) of each kind; returns the last step's loss and logits' means."""
-    for _ in range(steps):
-        demonstrations = demonstration_pairs[torch.randint(len(demonstration_pairs), (batch,), generator=generator)]
-        policy = policy_pairs[torch.randint(len(policy_pairs), (batch,), generator=generator)]
-        demonstration_logits, policy_logits = discriminator(torch.cat((demonstrations, policy))).chunk(2)
-        loss = discriminator_loss(demonstration_logits, policy_logits)
-        mix = torch.rand((batch, 1), generator=generator)
-        total = loss + penalty * gradient_penalty(discriminator, demonstrations, policy, mix)
-        optimiser.zero_grad()
-        total.backward()
-        optimiser.step()
-    return {
-        "discriminator/loss": loss.item(),
-        "discriminator/demonstration_logit": demonstration_logits.mean().item(),
-        "discriminator/policy_logit": policy_logits.mean().item(),
-    }
+class Discriminator(nn.Module):
+    """Logits of (observation, action) pairs, high for demonstrations, and their training."""
+
+    def __init__(self, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.generator = config, generator
+        self.demonstrations = torch.from_numpy(demonstrations.pairs())
+        self.standardise = Standardise(self.demonstrations)
+        self.net = mlp(self.demonstrations.shape[-1], config.hidden, 1)
+        self.optimiser = adam([self.net], config.learning_rate)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """Logits (…) of pairs (…, F + 2): observation, then action."""
+        return self.net(self.standardise(pairs)).squeeze(-1)
+
+    @torch.no_grad()
+    def reward(self, rollout: Rollout) -> Tensor:
+        """The imitation reward, (T, B)."""
+        return imitation_reward(self(rollout.pairs()))
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """A few steps on random pairs of both kinds; returns what to log."""
+        size, policy_pairs = self.config.discriminator_batch, rollout.pairs().flatten(0, 1)
+        for _ in range(self.config.discriminator_steps):
+            real = self.standardise(self._sample(self.demonstrations, size))
+            fake = self.standardise(self._sample(policy_pairs, size))
+            real_logits, fake_logits = self.net(torch.cat((real, fake))).squeeze(-1).chunk(2)
+            loss = discriminator_loss(real_logits, fake_logits)
+            penalty = gradient_penalty(self.net, real, fake, torch.rand((size, 1), generator=self.generator))
+            self.optimiser.zero_grad()
+            (loss + self.config.gradient_penalty * penalty).backward()
+            self.optimiser.step()
+        return {
+            "discriminator/loss": loss.item(),
+            "discriminator/gradient_penalty": penalty.item(),
+            "discriminator/demonstration_logit": real_logits.mean().item(),
+            "discriminator/policy_logit": fake_logits.mean().item(),
+        }
+
+    def _sample(self, pairs: Tensor, size: int) -> Tensor:
+        return pairs[torch.randint(len(pairs), (size,), generator=self.generator)]

@@ -1,4 +1,4 @@
-"""The networks that all learners share: two tanh layers on observations standardised by the demonstrations."""
+"""What all networks are made of, and the latent-conditioned policy."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 class Standardise(nn.Module):
     """(…, F) → (…, F): subtract the demonstrations' mean, divide by their standard deviation."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, sample: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", sample.mean(0))
@@ -21,7 +24,10 @@ class Standardise(nn.Module):
 
 
 def mlp(inputs: int, hidden: int, outputs: int, last_gain: float = 1.0) -> nn.Sequential:
-    """Two tanh layers; orthogonal weights with gain √2, `last_gain` for the last, biases 0 (as in PPO's baselines)."""
+    """Two hidden layers; orthogonal weights with gain √2, `last_gain` for the last, biases 0 (as PPO's baselines).
+
+    ReLU, since on a CPU a tanh costs as much as the matrix product before it.
+    """
     layers = [nn.Linear(inputs, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, outputs)]
     for layer, gain in zip(layers, (math.sqrt(2), math.sqrt(2), last_gain), strict=True):
         nn.init.orthogonal_(layer.weight, gain)
@@ -29,78 +35,37 @@ def mlp(inputs: int, hidden: int, outputs: int, last_gain: float = 1.0) -> nn.Se
     return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
 
 
-class Policy(nn.Module):
-    """π(a|s,c): a Gaussian with mean from a network and one standard deviation per action.
+def adam(modules: list[nn.Module], learning_rate: float) -> torch.optim.Adam:
+    """Adam (Kingma & Ba 2014) on all parameters of `modules`."""
+    return torch.optim.Adam(nn.ModuleList(modules).parameters(), lr=learning_rate, fused=True)
 
-    A policy with `num_codes=1` is code-blind: it takes codes and does not see them.
+
+class Policy(nn.Module):
+    """π(a|s,c): a Gaussian whose mean is a network's, with one standard deviation per action.
+
+    With `num_codes=1` it is code-blind: it takes codes and does not look at them.
     """
 
     def __init__(self, observations: Tensor, num_codes: int, hidden: int, initial_log_std: float) -> None:
         super().__init__()
         self.num_codes = num_codes
         self.standardise = Standardise(observations)
-        self.net = mlp(observations.shape[-1] + _code_inputs(num_codes), hidden, 2, last_gain=0.01)
+        self.num_inputs = observations.shape[-1] + (num_codes if num_codes > 1 else 0)
+        self.net = mlp(self.num_inputs, hidden, 2, last_gain=0.01)
         self.log_std = nn.Parameter(torch.full((2,), initial_log_std))
 
-    def forward(self, obs: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (…, 2) and standard deviation (2,) for obs (…, F) and codes (…)."""
-        return self.net(with_code(self.standardise(obs), codes, self.num_codes)), self.log_std.exp()
+    def inputs(self, obs: Tensor, codes: Tensor) -> Tensor:
+        """What the network reads, (…, num_inputs): obs (…, F) standardised, and codes (…) one-hot."""
+        x = self.standardise(obs)
+        if self.num_codes == 1:
+            return x
+        return torch.cat((x, nn.functional.one_hot(codes, self.num_codes).to(x.dtype)), -1)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (…, 2) and standard deviation (2,) of the action."""
+        return self.net(inputs), self.log_std.exp()
 
 
-class Value(nn.Module):
-    """V(s,c), (…) for obs (…, F) and codes (…), in units of `scale` so that the network works near 1."""
-
-    def __init__(self, observations: Tensor, num_codes: int, hidden: int, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-        self.num_codes = num_codes
-        self.standardise = Standardise(observations)
-        self.net = mlp(observations.shape[-1] + _code_inputs(num_codes), hidden, 1)
-
-    def forward(self, obs: Tensor, codes: Tensor) -> Tensor:
-        return self.scale * self.net(with_code(self.standardise(obs), codes, self.num_codes)).squeeze(-1)
-
-
-class Discriminator(nn.Module):
-    """Logits (…) of obs (…, F) and actions (…, 2); high means demonstration."""
-
-    def __init__(self, observations: Tensor, actions: Tensor, hidden: int) -> None:
-        super().__init__()
-        pairs = torch.cat((observations, actions), -1)
-        self.standardise = Standardise(pairs)
-        self.net = mlp(pairs.shape[-1], hidden, 1)
-
-    def forward(self, pairs: Tensor) -> Tensor:
-        """Pairs are (…, F + 2): observation, then action."""
-        return self.net(self.standardise(pairs)).squeeze(-1)
-
-
-class Posterior(nn.Module):
-    """Q(c|s): evidence (…, K) for each code from obs (…, F), read from the observation's entries `features` alone.
-
-    Evidence is an unnormalised log-probability: log_softmax makes log Q(c|s) of one step, its sum over time log Q(c|τ).
-    """
-
-    def __init__(self, observations: Tensor, features: list[int], num_codes: int, hidden: int) -> None:
-        super().__init__()
-        self.register_buffer("features", torch.tensor(features))
-        self.standardise = Standardise(observations[:, features])
-        self.net = mlp(len(features), hidden, num_codes, last_gain=0.01)
-
-    def inputs(self, obs: Tensor) -> Tensor:
-        """What the network reads, (…, number of features), standardised."""
-        return self.standardise(obs[..., self.features])
-
-    def forward(self, obs: Tensor) -> Tensor:
-        return self.net(self.inputs(obs))
-
-
-def with_code(obs: Tensor, codes: Tensor, num_codes: int) -> Tensor:
-    """Append one-hot codes (…) to obs (…, F); with a single code there is nothing to tell apart, nor to append."""
-    if num_codes == 1:
-        return obs
-    return torch.cat((obs, nn.functional.one_hot(codes, num_codes).to(obs.dtype)), -1)
-
-
-def _code_inputs(num_codes: int) -> int:
-    return num_codes if num_codes > 1 else 0
+def log_prob(actions: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Log-density (…) of actions (…, 2) under a diagonal Gaussian."""
+    return (-0.5 * ((actions - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)

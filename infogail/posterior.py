@@ -1,10 +1,11 @@
-"""The encoder posterior Q(c|s): reads the code back from where a car drives, and learns on two kinds of trajectories.
+"""The encoder posterior Q(c|τ): reads the code back from where a car drives, and learns on two kinds of trajectories.
 
-On the policy's, whose code is known, by cross-entropy: this tightens the lower bound on the mutual information of
-codes and trajectories (InfoGAN, Chen et al. 2016, arXiv 1606.03657; InfoGAIL, Li et al. 2017, arXiv 1703.08840). On the
-demonstrations, whose code nobody knows, by regularised information maximisation (Krause, Perona & Gomes 2010): confident about each
-trajectory, balanced over all of them. So the code settles on what divides the demonstrations, and not on
-some trivial bias of the policy. It reads states, not actions, for the same reason.
+On the policy's, whose code is known, by cross-entropy: this tightens the lower bound on the mutual information of codes
+and trajectories (InfoGAN, Chen et al. 2016, arXiv 1606.03657; InfoGAIL, Li et al. 2017, arXiv 1703.08840). On the
+demonstrations, whose code nobody knows, by regularised information maximisation (Krause, Perona & Gomes 2010): sure of
+each trajectory, balanced over all, and unmoved by small shifts (Hu et al. 2017, arXiv 1702.08720), so that it parts
+them where there are few. So the codes settle on what divides the demonstrations, and not on some trivial bias of the
+policy; for the same reason the posterior reads states, not actions.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
+from envs import get_scenario
+from envs.demonstrations import Demonstrations
 from infogail.config import Config
-from infogail.networks import Posterior
+from infogail.networks import Standardise, adam, mlp
+from infogail.rollout import Rollout
 
 
 def belief(evidence: Tensor, alive: Tensor | None = None) -> Tensor:
@@ -56,53 +60,81 @@ def rim_loss(log_q: Tensor, log_q_moved: Tensor) -> Tensor:
     return cross_entropy - entropy(log_q.exp().mean(0).clamp(min=1e-12).log())
 
 
-def demonstration_loss(posterior: Posterior, observations: Tensor, shift: float, generator: torch.Generator) -> Tensor:
-    """`rim_loss` of demonstrations (T, n, F), moved by one random offset per trajectory and feature."""
-    x = posterior.inputs(observations)
-    offset = shift * torch.randn(x.shape[1:], generator=generator)
-    plain, moved = posterior.net(torch.cat((x, x + offset), 1)).sum(0).log_softmax(-1).chunk(2)
-    return rim_loss(plain, moved)
+def style_features(scenario: str) -> list[int]:
+    """Where in the observation the scenario's `style_features` are."""
+    definition = get_scenario(scenario)
+    return [definition.features.index(name) for name in definition.style_features]
 
 
-def pretrain_posterior(
-    posterior: Posterior,
-    optimiser: torch.optim.Optimizer,
-    demonstrations: Tensor,
-    config: Config,
-    generator: torch.Generator,
-) -> None:
-    """Divide the unlabelled demonstrations (T, E, F) among the codes before any driving."""
-    for _ in range(config.rim_steps):
-        rows = torch.randint(demonstrations.shape[1], (config.posterior_batch,), generator=generator)
-        loss = demonstration_loss(posterior, demonstrations[:, rows], config.rim_shift, generator)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+class Evidence(nn.Module):
+    """What one state says about the code, from the observation's entries `features` alone.
 
-
-def update_posterior(
-    posterior: Posterior,
-    optimiser: torch.optim.Optimizer,
-    observations: Tensor,
-    alive: Tensor,
-    codes: Tensor,
-    demonstrations: Tensor,
-    config: Config,
-    generator: torch.Generator,
-) -> dict[str, float]:
-    """A few updates on some trajectories of each kind.
-
-    Args:
-        observations, alive, codes: (T, B, F), (T, B), (B,), the policy's.
-        demonstrations: (T, E, F), unlabelled.
+    Evidence is an unnormalised log-probability: its log_softmax is log Q(c|s), that of its sum over time log Q(c|τ).
     """
-    for _ in range(config.posterior_steps):
-        chosen = torch.randint(len(codes), (config.posterior_batch,), generator=generator)
-        log_q = belief(posterior(observations[:, chosen]), alive[:, chosen])[-1]
-        cross_entropy = nll_loss(log_q, codes[chosen])
-        rows = torch.randint(demonstrations.shape[1], (config.posterior_batch,), generator=generator)
-        rim = demonstration_loss(posterior, demonstrations[:, rows], config.rim_shift, generator)
-        optimiser.zero_grad()
-        (cross_entropy + config.rim_coef * rim).backward()
-        optimiser.step()
-    return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
+
+    features: Tensor
+
+    def __init__(self, observations: Tensor, features: list[int], num_codes: int, hidden: int) -> None:
+        super().__init__()
+        self.register_buffer("features", torch.tensor(features))
+        self.standardise = Standardise(observations[:, features])
+        self.net = mlp(len(features), hidden, num_codes, last_gain=0.01)
+
+    def inputs(self, obs: Tensor) -> Tensor:
+        """What the network reads of obs (…, F), standardised."""
+        return self.standardise(obs[..., self.features])
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Evidence (…, K) in obs (…, F)."""
+        return self.net(self.inputs(obs))
+
+
+class Posterior:
+    """The evidence network, and its training."""
+
+    def __init__(self, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
+        self.config, self.generator = config, generator
+        self.demonstrations = torch.from_numpy(demonstrations.padded_observations()).transpose(0, 1)  # (T, E, F)
+        self.evidence = Evidence(
+            torch.from_numpy(demonstrations.observations),
+            style_features(demonstrations.scenario),
+            config.num_codes,
+            config.hidden,
+        )
+        self.optimiser = adam([self.evidence], config.learning_rate)
+
+    @torch.no_grad()
+    def reward(self, rollout: Rollout) -> Tensor:
+        """The information reward, (T, B)."""
+        beliefs = belief(self.evidence(rollout.next_observations), rollout.first_episode())
+        return info_reward(beliefs, rollout.codes)
+
+    def divide_demonstrations(self) -> None:
+        """Before any driving: divide the unlabelled demonstrations among the codes."""
+        for _ in range(self.config.rim_steps):
+            self._step(self.demonstrations_loss())
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """A few steps on some trajectories of each kind; returns what to log."""
+        alive = rollout.first_episode()
+        for _ in range(self.config.posterior_steps):
+            chosen = torch.randint(len(rollout.codes), (self.config.posterior_batch,), generator=self.generator)
+            beliefs = belief(self.evidence(rollout.next_observations[:, chosen]), alive[:, chosen])
+            cross_entropy = nll_loss(beliefs[-1], rollout.codes[chosen])
+            rim = self.demonstrations_loss()
+            self._step(cross_entropy + self.config.rim_coef * rim)
+        return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
+
+    def demonstrations_loss(self) -> Tensor:
+        """`rim_loss` of some demonstrations, moved by one random offset per trajectory and feature."""
+        episodes = self.demonstrations.shape[1]
+        rows = torch.randint(episodes, (self.config.posterior_batch,), generator=self.generator)
+        x = self.evidence.inputs(self.demonstrations[:, rows])
+        offset = self.config.rim_shift * torch.randn(x.shape[1:], generator=self.generator)
+        log_q, log_q_moved = belief(self.evidence.net(torch.cat((x, x + offset), 1)))[-1].chunk(2)
+        return rim_loss(log_q, log_q_moved)
+
+    def _step(self, loss: Tensor) -> None:
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from infogail.config import Config
-from infogail.networks import Policy, Value
-from infogail.rollout import Rollout, log_prob
+from infogail.gae import gae
+from infogail.networks import Policy, adam, log_prob, mlp
+from infogail.rollout import Rollout
 
 
 def clipped_surrogate_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip: float) -> Tensor:
@@ -18,41 +21,58 @@ def clipped_surrogate_loss(log_probs: Tensor, old_log_probs: Tensor, advantages:
 
 def gaussian_entropy(std: Tensor) -> Tensor:
     """Entropy [nats] of a diagonal Gaussian with standard deviations (n,)."""
-    return (0.5 + 0.5 * torch.log(torch.tensor(2 * torch.pi)) + std.log()).sum()
+    return (0.5 + 0.5 * math.log(2 * math.pi) + std.log()).sum()
 
 
-def update_policy(
-    policy: Policy,
-    value: Value,
-    optimiser: torch.optim.Optimizer,
-    rollout: Rollout,
-    advantages: Tensor,
-    returns: Tensor,
-    config: Config,
-    generator: torch.Generator,
-) -> dict[str, float]:
-    """Several epochs of minibatches over one rollout; advantages (T, B) are standardised here, returns are (T, B)."""
-    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-    columns = [rollout.observations, rollout.actions, rollout.log_probs, rollout.step_codes(), advantages, returns]
-    flat = [column.flatten(0, 1) for column in columns]
-    parameters = [*policy.parameters(), *value.parameters()]
-    for _ in range(config.ppo_epochs):
-        order = torch.randperm(rollout.size, generator=generator)
-        for rows in order.chunk(config.minibatches):
-            obs, actions, old_log_probs, codes, advantage, target = (column[rows] for column in flat)
-            mean, std = policy(obs, codes)
-            log_probs = log_prob(actions, mean, std)
-            policy_loss = clipped_surrogate_loss(log_probs, old_log_probs, advantage, config.clip)
-            value_loss = ((value(obs, codes) - target) / value.scale).square().mean()
-            loss = policy_loss + 0.5 * value_loss - config.entropy_coef * gaussian_entropy(std)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 0.5)
-            optimiser.step()
-    return {
-        "ppo/policy_loss": policy_loss.item(),
-        "ppo/value_loss": value_loss.item(),
-        "ppo/kl": (old_log_probs - log_probs).mean().item(),
-        "ppo/std_acceleration": std[0].item(),
-        "ppo/std_steering": std[1].item(),
-    }
+class PPO:
+    """The policy, a value network V(s,c), and the optimiser of both."""
+
+    def __init__(self, observations: Tensor, num_codes: int, config: Config, generator: torch.Generator) -> None:
+        self.config, self.generator = config, generator
+        self.policy = Policy(observations, num_codes, config.hidden, config.initial_log_std)
+        self.value = mlp(self.policy.num_inputs, config.hidden, 1)
+        # Values are learned in these units, so that the network works near 1.
+        self.value_scale = 1.0 / (1.0 - config.gamma)
+        self.optimiser = adam([self.policy, self.value], config.learning_rate)
+
+    def update(self, rollout: Rollout, rewards: Tensor) -> dict[str, float]:
+        """Several epochs of minibatches over one rollout with its rewards (T, B); returns what to log."""
+        config, inputs = self.config, self.policy.inputs(rollout.observations, rollout.step_codes())
+        advantages, returns = self._advantages(rollout, inputs, rewards)
+        columns = (inputs, rollout.actions, rollout.log_probs, advantages, returns)
+        flat = [column.flatten(0, 1) for column in columns]
+        for _ in range(config.ppo_epochs):
+            order = torch.randperm(rollout.size, generator=self.generator)
+            for rows in order.chunk(config.minibatches):
+                x, actions, old_log_probs, advantage, target = (column[rows] for column in flat)
+                mean, std = self.policy(x)
+                log_probs = log_prob(actions, mean, std)
+                policy_loss = clipped_surrogate_loss(log_probs, old_log_probs, advantage, config.clip)
+                value_loss = (self.value(x).squeeze(-1) - target / self.value_scale).square().mean()
+                entropy = gaussian_entropy(std)
+                self.optimiser.zero_grad()
+                (policy_loss + 0.5 * value_loss - config.entropy_coef * entropy).backward()
+                self.optimiser.step()
+        return {
+            "ppo/policy_loss": policy_loss.item(),
+            "ppo/value_loss": value_loss.item(),
+            "ppo/kl": (old_log_probs - log_probs).mean().item(),
+            "ppo/std_acceleration": std[0].item(),
+            "ppo/std_steering": std[1].item(),
+        }
+
+    @torch.no_grad()
+    def _advantages(self, rollout: Rollout, inputs: Tensor, rewards: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised advantages and returns, (T, B) each."""
+        last_inputs = self.policy.inputs(rollout.next_observations, rollout.step_codes())
+        values, next_values = (self.value_scale * self.value(x).squeeze(-1) for x in (inputs, last_inputs))
+        advantages = gae(
+            rewards,
+            values,
+            next_values,
+            rollout.terminated,
+            rollout.done,
+            self.config.gamma,
+            self.config.gae_lambda,
+        )
+        return (advantages - advantages.mean()) / (advantages.std() + 1e-8), advantages + values

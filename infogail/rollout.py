@@ -10,7 +10,8 @@ from torch import Tensor
 
 from envs.scenario import EPISODE_STEPS, NO_STYLE
 from envs.vector import DrivingVectorEnv
-from infogail.networks import Policy
+from infogail.metrics import style_nmi
+from infogail.networks import Policy, log_prob
 
 
 @dataclass
@@ -40,8 +41,8 @@ class Rollout:
         return self.done.numel()
 
     def pairs(self) -> Tensor:
-        """(T · B, F + 2): observations with the actions that were carried out, within [-1, 1]."""
-        return torch.cat((self.observations, self.actions.clamp(-1.0, 1.0)), -1).flatten(0, 1)
+        """(T, B, F + 2): observations beside the actions that were carried out, within [-1, 1]."""
+        return torch.cat((self.observations, self.actions.clamp(-1.0, 1.0)), -1)
 
     def first_episode(self) -> Tensor:
         """(T, B) bool: the steps of each environment's first episode."""
@@ -52,10 +53,14 @@ class Rollout:
         """(T, B): the code in force at each step."""
         return self.codes.expand(self.done.shape)
 
-
-def log_prob(actions: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Gaussian log-density (…) of actions (…, 2)."""
-    return (-0.5 * ((actions - mean) / std).square() - std.log() - 0.5 * np.log(2 * np.pi)).sum(-1)
+    def summary(self) -> dict[str, float]:
+        """How the episodes went, for the log; learners do not look at it."""
+        return {
+            "rollout/env_steps": self.size,
+            "rollout/style_nmi": style_nmi(self.codes.numpy(), self.styles),
+            "rollout/success_rate": float((self.styles != NO_STYLE).mean()),
+            "rollout/terminated_rate": self.terminated.any(0).float().mean().item(),
+        }
 
 
 @torch.no_grad()
@@ -68,7 +73,7 @@ def collect(env: DrivingVectorEnv, policy: Policy, codes: Tensor, generator: tor
     }
     means, states = [], [env.vehicle_state]
     for _ in range(EPISODE_STEPS):
-        mean, std = policy(obs, codes)
+        mean, std = policy(policy.inputs(obs, codes))
         action = mean + std * torch.randn(mean.shape, generator=generator)
         next_obs, _, terminated, truncated, infos = env.step(action)
         last = infos.get("final_obs", next_obs)

@@ -1,0 +1,40 @@
+"""Behavioural cloning (Pomerleau 1989): supervised learning of a code-blind Gaussian policy.
+
+Where half of the demonstrations pass on the left and half on the right, the likeliest mean goes between: into the lead.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from envs.demonstrations import Demonstrations
+from infogail.config import Config
+from infogail.networks import Policy, adam, log_prob
+
+
+class BC:
+    """Maximise the demonstrations' likelihood. No environment, no codes."""
+
+    posterior = None
+    STEPS_PER_ITERATION = 100
+
+    def __init__(self, demonstrations: Demonstrations, config: Config) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.generator = config, torch.Generator().manual_seed(config.seed)
+        observations = torch.from_numpy(demonstrations.observations)
+        self.policy = Policy(observations, 1, config.hidden, config.initial_log_std)
+        self.inputs = self.policy.standardise(observations)
+        self.actions = torch.from_numpy(demonstrations.actions)
+        self.optimiser = adam([self.policy], config.learning_rate)
+        self.iterations = max(1, config.bc_steps // self.STEPS_PER_ITERATION)
+
+    def iterate(self) -> dict[str, float]:
+        """Some gradient steps; returns what to log."""
+        for _ in range(self.STEPS_PER_ITERATION):
+            rows = torch.randint(len(self.actions), (self.config.bc_batch,), generator=self.generator)
+            mean, std = self.policy(self.inputs[rows])
+            loss = -log_prob(self.actions[rows], mean, std).mean()
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+        return {"bc/negative_log_likelihood": loss.item()}

@@ -1,0 +1,41 @@
+"""GAIL (Ho & Ermon 2016, arXiv 1606.03476): InfoGAIL without a code, so nothing to read back."""
+
+from __future__ import annotations
+
+import torch
+
+from envs.demonstrations import Demonstrations
+from envs.vector import DrivingVectorEnv
+from infogail.config import Config
+from infogail.discriminator import Discriminator
+from infogail.ppo import PPO
+from infogail.rollout import collect
+
+
+class GAIL:
+    """Drive, tell policy from demonstrations, improve. The codes are dummies that only judging looks at."""
+
+    posterior = None
+
+    def __init__(self, demonstrations: Demonstrations, config: Config) -> None:
+        torch.manual_seed(config.seed)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs)
+        self.env.reset(seed=config.seed)
+        self.codes = torch.arange(config.num_envs) % config.num_codes
+        self.ppo = PPO(torch.from_numpy(demonstrations.observations), 1, config, self.generator)
+        self.discriminator = Discriminator(demonstrations, config, self.generator)
+        self.iterations = config.iterations
+
+    @property
+    def policy(self) -> torch.nn.Module:
+        """π(a|s)"""
+        return self.ppo.policy
+
+    def iterate(self) -> dict[str, float]:
+        """One iteration; returns what to log."""
+        rollout = collect(self.env, self.ppo.policy, self.codes, self.generator)
+        log = self.discriminator.update(rollout)
+        imitation = self.discriminator.reward(rollout)
+        log |= self.ppo.update(rollout, imitation)
+        return log | {"reward/imitation": imitation.mean().item()} | rollout.summary()
