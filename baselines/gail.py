@@ -8,6 +8,7 @@ from envs.demonstrations import Demonstrations
 from envs.vector import DrivingVectorEnv
 from infogail.config import Config
 from infogail.discriminator import Discriminator
+from infogail.networks import Policy
 from infogail.ppo import PPO
 from infogail.rollout import collect
 
@@ -28,7 +29,7 @@ class GAIL:
         self.iterations = config.iterations
 
     @property
-    def policy(self) -> torch.nn.Module:
+    def policy(self) -> Policy:
         """π(a|s)"""
         return self.ppo.policy
 

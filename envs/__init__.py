@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 SCENARIO_NAMES = ("pass", "turn")
 
 
+class BadInput(ValueError):
+    """What the user gave cannot be used: one line that says what, where, and the remedy."""
+
+
 def get_scenario(name: str) -> Scenario:
     """The scenario called `name`, one of `SCENARIO_NAMES`.
 

@@ -19,14 +19,14 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from envs import SCENARIO_NAMES, environment_id, get_scenario
+from envs import SCENARIO_NAMES, BadInput, environment_id, get_scenario
 from envs.scenario import EPISODE_STEPS, POLICY_FREQUENCY, Scene
 
 SCHEMA = "infogail-demonstrations-1"
 VERSIONED = ("highway-env", "gymnasium", "numpy")
 
 
-class InvalidDemonstrations(ValueError):
+class InvalidDemonstrations(BadInput):
     """A demonstrations file is missing, malformed, or of another scenario; says which file, which field, what to do."""
 
 

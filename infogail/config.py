@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+
+from envs import BadInput
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Config:
     iterations: int = 25
     """Iterations: rollout, discriminator, posterior, PPO."""
     hidden: int = 64
-    """Width of the two tanh layers of every network."""
+    """Width of the two hidden layers of every network."""
     learning_rate: float = 2e-3
     """Adam's learning rate, for every network."""
     gamma: float = 0.95
@@ -59,3 +62,23 @@ class Config:
     """Gradient steps of behavioural cloning."""
     bc_batch: int = 512
     """Pairs per step of behavioural cloning."""
+
+    def __post_init__(self) -> None:
+        """Reject what cannot be.
+
+        Raises:
+            BadInput: naming the setting, its value and what it may be.
+        """
+        may_be_zero = {"seed", "entropy_coef", "gradient_penalty", "info_coef", "posterior_steps", "rim_coef"}
+        may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda"}
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            option = "--" + setting.name.replace("_", "-")
+            if not math.isfinite(value):
+                raise BadInput(f"{option} {value}: give a finite number")
+            if setting.name != "initial_log_std" and (value < 0 or (value == 0 and setting.name not in may_be_zero)):
+                raise BadInput(f"{option} {value}: give a number above 0")
+        if self.gamma >= 1:
+            raise BadInput(f"--gamma {self.gamma}: give a discount below 1")
+        if self.num_envs < self.num_codes:
+            raise BadInput(f"--num-envs {self.num_envs}: give at least one for each of the {self.num_codes} codes")

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from envs import SCENARIO_NAMES, get_scenario
+from envs import SCENARIO_NAMES, BadInput, get_scenario
 from envs.demonstrations import write_atomically
 from infogail.networks import Policy
 from infogail.posterior import Evidence, style_features
@@ -18,7 +18,7 @@ from infogail.posterior import Evidence, style_features
 FILE, SCHEMA = "policy.safetensors", "infogail-driver-1"
 
 
-class InvalidRun(ValueError):
+class InvalidRun(BadInput):
     """A run folder is missing, incomplete or malformed; says which file, what is wrong, what to do."""
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import torch
 
+from envs import BadInput
 from envs.demonstrations import Demonstrations, num_training_episodes, write_atomically
 from infogail.config import Config
 from infogail.driver import Driver
@@ -27,15 +28,21 @@ VERSIONED = ("torch", "highway-env", "gymnasium", "numpy")
 class Learner(Protocol):
     """What InfoGAIL, GAIL and BC have in common."""
 
-    policy: Policy
-    posterior: Posterior | None
     iterations: int
+
+    @property
+    def policy(self) -> Policy:
+        """What is trained."""
+
+    @property
+    def posterior(self) -> Posterior | None:
+        """What reads the code back, if anything does."""
 
     def iterate(self) -> dict[str, float]:
         """One iteration; returns what to log."""
 
 
-class NonEmptyFolder(ValueError):
+class NonEmptyFolder(BadInput):
     """The output folder holds files, and nobody said that they may go."""
 
 

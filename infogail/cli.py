@@ -1,0 +1,266 @@
+"""The command line: `infogail record | train | evaluate | render | speed | demo`."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import tyro
+
+from envs import SCENARIO_NAMES, BadInput
+from infogail.config import Config
+
+if TYPE_CHECKING:
+    from infogail.runner import Learner
+
+# Torch, highway-env and the rest are imported by the commands that need them, so that --help answers at once.
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record scripted experts of all styles in highway-env."""
+
+    scenario: tyro.conf.Positional[str]
+    """pass or turn"""
+    out: Path | None = None
+    """File to write; demos/SCENARIO.safetensors by default."""
+    episodes: int = 200
+    """Episodes to record."""
+    seed: int = 0
+    """Seed of the starts and the drivers."""
+    force: bool = False
+    """Replace the file if it is there."""
+
+    def run(self) -> None:
+        scenario = check_scenario(self.scenario)
+        at_least("--episodes", self.episodes, 10)
+        from envs.demonstrations import record
+        from infogail.progress import progress_bar
+        from infogail.runner import check_output
+
+        out = self.out or Path("demos") / f"{scenario}.safetensors"
+        check_output(out, self.force)
+        with progress_bar(f"recording {scenario}", self.episodes) as advance:
+            recording, failed = record(scenario, self.episodes, self.seed, lambda: advance(1))
+        recording.save(out)
+        print(f"recorded: {out}, {self.episodes} episodes ({failed} more failed and were left out)")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one learner on recorded demonstrations, without their style labels, in the batched twin."""
+
+    scenario: tyro.conf.Positional[str]
+    """pass or turn"""
+    out: Path
+    """Run folder to make."""
+    demonstrations: Path | None = None
+    """File from `infogail record`; demos/SCENARIO.safetensors by default."""
+    algorithm: Literal["infogail", "gail", "bc"] = "infogail"
+    """The learner."""
+    force: bool = False
+    """Replace the run folder if it is there."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+    def run(self) -> None:
+        scenario = check_scenario(self.scenario)
+        file = self.demonstrations or Path("demos") / f"{scenario}.safetensors"
+        from infogail.progress import progress_bar
+        from infogail.runner import train
+
+        learner = learner_classes()[self.algorithm]
+        with progress_bar(f"training {self.algorithm} on {scenario}", 1.0) as advance:
+            train(
+                learner,
+                self.algorithm,
+                file,
+                scenario,
+                self.config,
+                self.out,
+                self.force,
+                lambda done, total, log: advance(1 / total),
+            )
+        print(f"trained: {self.out}; judge it with 'infogail evaluate {self.out}'")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge a run in highway-env on fresh starts; writes RUN/metrics.json."""
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder."""
+    episodes: int = 200
+    """Episodes to drive, every code equally often."""
+    seed: int = 0
+    """Seed of the starts."""
+    json: bool = False
+    """Print metrics.json instead of a table."""
+
+    def run(self) -> None:
+        at_least("--episodes", self.episodes, 1)
+        from infogail.evaluate import evaluate
+        from infogail.progress import progress_bar
+
+        with progress_bar(f"judging {self.path} in highway-env", self.episodes) as advance:
+            result = evaluate(self.path, self.episodes, self.seed, progress=advance)
+        if self.json:
+            print(json.dumps(result, indent=2))
+        else:
+            for key, value in result.items():
+                print(f"{key:28} {value}")
+
+
+@dataclass(frozen=True)
+class Render:
+    """Film each code of a run in highway-env: codes.mp4, codes.gif and codes.png."""
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder."""
+    out: Path | None = None
+    """Folder to write into; RUN/videos by default."""
+    seed: int = 0
+    """Seed of the starts."""
+    force: bool = False
+    """Replace videos that are there."""
+
+    def run(self) -> None:
+        from infogail.progress import console
+        from infogail.render import render
+        from infogail.runner import check_output
+
+        out = self.out or self.path / "videos"
+        for name in ("codes.mp4", "codes.gif", "codes.png"):
+            check_output(out / name, self.force)
+        with console.status(f"rendering {self.path}") as status:
+            files = render(self.path, out, self.seed, progress=lambda message: status.update(f"{self.path}: {message}"))
+        for file in files:
+            print(file)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Measure highway-env, the batched twin and the training loop in one run, and print the ratios."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+    seed: int = 0
+    """Seed of the starts and the actions."""
+
+    def run(self) -> None:
+        from infogail.progress import console
+        from infogail.speed import measure, print_table
+
+        with console.status("measuring") as status:
+            results = measure(training_steps_per_second, self.seed, status.update)
+        if self.json:
+            print(json.dumps(results, indent=2))
+        else:
+            print_table(results)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Record, train InfoGAIL, GAIL and BC, judge and film them, on all scenarios; see runs/ and videos/."""
+
+    seed: int = 0
+    """First training seed, and seed of recording and judging."""
+    seeds: int = 1
+    """How many training seeds, from the first one on."""
+    episodes: int = 200
+    """Episodes to record, and to judge each run by."""
+    force: bool = False
+    """Replace runs that are there."""
+
+    def run(self) -> None:
+        at_least("--seeds", self.seeds, 1)
+        at_least("--episodes", self.episodes, 20)
+        from infogail.demo import demo
+
+        demo(learner_classes(), self.seed, self.seeds, self.episodes, self.force)
+
+
+Command = Record | Train | Evaluate | Render | Speed | Demo
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. Exit status: 0, 2 for bad input with one line on standard error, 130 for Ctrl-C."""
+    # Idle threads sleep: where cores are shared, threads that spin slow each other down a hundredfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        parse(sys.argv[1:] if arguments is None else arguments).run()
+    except KeyboardInterrupt:
+        fail("interrupted; nothing was left half-written", 130)
+    except BadInput as error:
+        fail(str(error), 2)
+    except OSError as error:
+        fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 2)
+
+
+def fail(problem: str, status: int) -> NoReturn:
+    """Leave with one line on standard error."""
+    print(f"infogail: {problem}", file=sys.stderr)
+    sys.exit(status)
+
+
+def parse(arguments: list[str]) -> Command:
+    """The command that `arguments` ask for; tyro's own complaints become one line.
+
+    Raises:
+        BadInput: an option or a value that tyro does not accept.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(Command, args=arguments, prog="infogail", config=(tyro.conf.OmitSubcommandPrefixes,))
+    except SystemExit as stop:
+        if not stop.code:
+            raise  # --help
+        raise BadInput(complaint(said.getvalue())) from None
+
+
+def complaint(box: str) -> str:
+    """What tyro says in a box of several lines, as one line without the box, its title and the help text."""
+    lines = [line.strip("│ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines() if line.startswith("│")]
+    text = re.split(r"Argument helptext|For full helptext", " ".join(" ".join(lines).replace("─", "").split()))[0]
+    return re.sub(r" Perhaps you meant: (--\S+).*", r"; did you mean '\1'?", text).strip()
+
+
+def check_scenario(name: str) -> str:
+    """`name`, if there is such a scenario.
+
+    Raises:
+        BadInput: there is none; suggests the nearest.
+    """
+    if name not in SCENARIO_NAMES:
+        near = difflib.get_close_matches(name.lower(), SCENARIO_NAMES, 1, 0.3)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {' and '.join(SCENARIO_NAMES)}"
+        raise BadInput(f"unknown scenario '{name}'; {hint}")
+    return name
+
+
+def at_least(option: str, value: int, least: int) -> None:
+    """Raise BadInput where `value` is below `least`."""
+    if value < least:
+        raise BadInput(f"{option} {value}: give at least {least}")
+
+
+def learner_classes() -> dict[str, Callable[..., Learner]]:
+    """The learners by the name of their algorithm."""
+    from baselines.bc import BC
+    from baselines.gail import GAIL
+    from infogail.learner import InfoGAIL
+
+    return {"bc": BC, "gail": GAIL, "infogail": InfoGAIL}
+
+
+if __name__ == "__main__":
+    main()
