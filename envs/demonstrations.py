@@ -254,6 +254,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _read(path: Path, scenario: str | None) -> tuple[dict[str, np.ndarray], str]:
+    if Path(path).is_dir():
+        raise InvalidDemonstrations(f"{path}: is a folder; give a file from 'infogail record'")
     if not Path(path).is_file():
         raise InvalidDemonstrations(
             f"{path}: no such file; make it with 'infogail record {scenario or 'SCENARIO'} --out {path}'"

@@ -48,10 +48,11 @@ def bend_network(radius: float, direction: float, straight: float, offsets: list
     """The road of `bend_coordinates`, `straight` [m] before and after; lanes `offsets` [m] right of the centre."""
     network = RoadNetwork()
     end = (radius, direction * radius)  # of the centre line's bend
-    for lines, right in zip(_line_types(len(offsets)), offsets, strict=True):
+    straights, arcs = _line_types(len(offsets)), _line_types(len(offsets), LineType.CONTINUOUS)
+    for lines, arc_lines, right in zip(straights, arcs, offsets, strict=True):
         lane_x, lane_radius = end[0] - direction * right, radius - direction * right
         bend = CircularLane(
-            (0.0, end[1]), lane_radius, -direction * math.pi / 2, 0.0, clockwise=direction > 0, line_types=lines
+            (0.0, end[1]), lane_radius, -direction * math.pi / 2, 0.0, clockwise=direction > 0, line_types=arc_lines
         )
         network.add_lane("start", "bend", StraightLane((-straight, right), (0.0, right), line_types=lines))
         network.add_lane("bend", "exit", bend)
@@ -60,6 +61,7 @@ def bend_network(radius: float, direction: float, straight: float, offsets: list
     return network
 
 
-def _line_types(num_lanes: int) -> list[tuple[int, int]]:
-    edge, middle = LineType.CONTINUOUS_LINE, LineType.STRIPED
+def _line_types(num_lanes: int, edge: int = LineType.CONTINUOUS_LINE) -> list[tuple[int, int]]:
+    """Of each lane, left and right. highway-env draws `CONTINUOUS_LINE` as a chord: an arc needs `CONTINUOUS`."""
+    middle = LineType.STRIPED
     return [(edge if k == 0 else middle, edge if k == num_lanes - 1 else LineType.NONE) for k in range(num_lanes)]

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Record:
     """Record scripted experts of all styles in highway-env."""
 
-    scenario: tyro.conf.Positional[str]
+    scenario: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENARIO")]
     """pass or turn"""
     out: Path | None = None
     """File to write; demos/SCENARIO.safetensors by default."""
@@ -43,6 +43,7 @@ class Record:
     def run(self) -> None:
         scenario = check_scenario(self.scenario)
         at_least("--episodes", self.episodes, 10)
+        at_least("--seed", self.seed, 0)
         from envs.demonstrations import record
         from infogail.progress import progress_bar
         from infogail.runner import check_output
@@ -59,7 +60,7 @@ class Record:
 class Train:
     """Train one learner on recorded demonstrations, without their style labels, in the batched twin."""
 
-    scenario: tyro.conf.Positional[str]
+    scenario: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENARIO")]
     """pass or turn"""
     out: Path
     """Run folder to make."""
@@ -107,6 +108,7 @@ class Evaluate:
 
     def run(self) -> None:
         at_least("--episodes", self.episodes, 1)
+        at_least("--seed", self.seed, 0)
         from infogail.evaluate import evaluate
         from infogail.progress import progress_bar
 
@@ -133,6 +135,7 @@ class Render:
     """Replace videos that are there."""
 
     def run(self) -> None:
+        at_least("--seed", self.seed, 0)
         from infogail.progress import console
         from infogail.render import render
         from infogail.runner import check_output
@@ -156,6 +159,7 @@ class Speed:
     """Seed of the starts and the actions."""
 
     def run(self) -> None:
+        at_least("--seed", self.seed, 0)
         from infogail.progress import console
         from infogail.speed import measure, print_table
 
@@ -183,6 +187,7 @@ class Demo:
     def run(self) -> None:
         at_least("--seeds", self.seeds, 1)
         at_least("--episodes", self.episodes, 20)
+        at_least("--seed", self.seed, 0)
         from infogail.demo import demo
 
         demo(learner_classes(), self.seed, self.seeds, self.episodes, self.force)
@@ -202,7 +207,10 @@ def main(arguments: list[str] | None = None) -> None:
     except BadInput as error:
         fail(str(error), 2)
     except OSError as error:
-        fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 2)
+        if not error.filename:
+            fail(str(error), 2)
+        name = re.sub(r"\.([^/]*)\.\d+\.partial$", r"\1", str(error.filename))  # what it was to become
+        fail(f"{name}: {error.strerror}; give a place that can be written to", 2)
 
 
 def fail(problem: str, status: int) -> NoReturn:
@@ -228,10 +236,22 @@ def parse(arguments: list[str]) -> Command:
 
 
 def complaint(box: str) -> str:
-    """What tyro says in a box of several lines, as one line without the box, its title and the help text."""
+    """What tyro says in a box of several lines, as one line: what is wrong, and the remedy."""
     lines = [line.strip("│ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines() if line.startswith("│")]
-    text = re.split(r"Argument helptext|For full helptext", " ".join(" ".join(lines).replace("─", "").split()))[0]
-    return re.sub(r" Perhaps you meant: (--\S+).*", r"; did you mean '\1'?", text).strip()
+    text = " ".join(" ".join(lines).split())
+    problem = re.split(r" ─+ ?", text)[0].rstrip(".")
+    if match := re.match(r"invalid choice '(.*)' for argument '(.*)'. Expected one of \((.*)\)", problem):
+        value, option, choices = match.groups()
+        return f"{option} {value}: {suggestion(value, re.findall(r'[^ ,]+', choices.replace(chr(39), '')))}"
+    if match := re.match(r"Error parsing (\S+): .*(int|float).*: '(.*)'", problem):
+        option, kind, value = match.groups()
+        return f"{option} {value}: give a {'whole ' if kind == 'int' else ''}number"
+    if match := re.search(r"options: ([^ ,]+).* Available subcommands: ([a-z, ]+)", text):
+        return f"unknown command '{match[1]}'; {suggestion(match[1], match[2].strip().split(', '))}"
+    if match := re.search(r"(?:Perhaps you meant|Arguments similar to \S+): (--\S+)", text):
+        return f"{problem}; did you mean '{match[1]}'?"
+    remedy = re.search(r"infogail[a-z ]* --help", text)
+    return f"{problem}; see '{remedy[0] if remedy else 'infogail --help'}'"
 
 
 def check_scenario(name: str) -> str:
@@ -241,10 +261,14 @@ def check_scenario(name: str) -> str:
         BadInput: there is none; suggests the nearest.
     """
     if name not in SCENARIO_NAMES:
-        near = difflib.get_close_matches(name.lower(), SCENARIO_NAMES, 1, 0.3)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {' and '.join(SCENARIO_NAMES)}"
-        raise BadInput(f"unknown scenario '{name}'; {hint}")
+        raise BadInput(f"unknown scenario '{name}'; {suggestion(name, SCENARIO_NAMES)}")
     return name
+
+
+def suggestion(word: str, names: Sequence[str]) -> str:
+    """The name that may have been meant, or else all of them."""
+    near = difflib.get_close_matches(word.lower(), names, 1, 0.3)
+    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names[:-1])} and {names[-1]}"
 
 
 def at_least(option: str, value: int, least: int) -> None:

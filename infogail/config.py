@@ -18,13 +18,13 @@ class Config:
     """Seed of the networks, the environments and the batches."""
     threads: int = 2
     """Torch threads; results depend on it in the last bits."""
-    num_envs: int = 1024
+    num_envs: int = 512
     """Environments B of the batched twin."""
-    iterations: int = 25
+    iterations: int = 30
     """Iterations: rollout, discriminator, posterior, PPO."""
     hidden: int = 64
     """Width of the two hidden layers of every network."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     """Adam's learning rate, for every network."""
     gamma: float = 0.95
     """Discount per decision."""
@@ -32,7 +32,7 @@ class Config:
     """λ of generalised advantage estimation."""
     clip: float = 0.2
     """PPO's clip range of the probability ratio."""
-    ppo_epochs: int = 5
+    ppo_epochs: int = 4
     """Passes over each rollout."""
     minibatches: int = 8
     """Minibatches per pass."""
@@ -42,7 +42,7 @@ class Config:
     """Logarithm of the initial standard deviation of actions."""
     discriminator_steps: int = 10
     """Discriminator updates per iteration."""
-    discriminator_batch: int = 2048
+    discriminator_batch: int = 1024
     """Pairs of each kind per discriminator update."""
     gradient_penalty: float = 0.3
     """Weight of the zero-centred gradient penalty."""
@@ -54,9 +54,9 @@ class Config:
     """Trajectories of each kind per posterior update."""
     rim_coef: float = 10.0
     """Weight of regularised information maximisation on the unlabelled demonstrations."""
-    rim_steps: int = 200
+    rim_steps: int = 400
     """Updates of the posterior on the demonstrations alone, before the first iteration."""
-    rim_shift: float = 1.0
+    rim_shift: float = 0.7
     """Standard deviation by which it moves trajectories, in units of the demonstrations' own."""
     bc_steps: int = 4000
     """Gradient steps of behavioural cloning."""
@@ -74,11 +74,18 @@ class Config:
         for setting in fields(self):
             value = getattr(self, setting.name)
             option = "--" + setting.name.replace("_", "-")
-            if not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, int if setting.type == "int" else (int, float)):
+                raise BadInput(f"{option} {value}: give a {'whole ' if setting.type == 'int' else ''}number")
+            if isinstance(value, float) and not math.isfinite(value):
                 raise BadInput(f"{option} {value}: give a finite number")
-            if setting.name != "initial_log_std" and (value < 0 or (value == 0 and setting.name not in may_be_zero)):
-                raise BadInput(f"{option} {value}: give a number above 0")
+            zero = setting.name in may_be_zero
+            if setting.name != "initial_log_std" and (value < 0 or (value == 0 and not zero)):
+                raise BadInput(f"{option} {value}: give {'0 or more' if zero else 'a number above 0'}")
         if self.gamma >= 1:
             raise BadInput(f"--gamma {self.gamma}: give a discount below 1")
+        if self.gae_lambda > 1:
+            raise BadInput(f"--gae-lambda {self.gae_lambda}: give a number from 0 to 1")
+        if self.seed >= 2**63:
+            raise BadInput(f"--seed {self.seed}: give a number below 2^63")
         if self.num_envs < self.num_codes:
             raise BadInput(f"--num-envs {self.num_envs}: give at least one for each of the {self.num_codes} codes")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from queue import Empty, Queue
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +19,8 @@ from infogail.config import Config
 from infogail.evaluate import evaluate_many
 from infogail.progress import progress_bar
 from infogail.render import render
-from infogail.runner import Learner, check_output, train
+from infogail.runner import Learner, check_run, train
+from infogail.workers import report, workers
 
 COLUMNS = {
     "style_nmi": "style NMI",
@@ -47,33 +46,34 @@ def demo(learners: dict[str, Callable[..., Learner]], seed: int, seeds: int, epi
         force: replace runs that are there.
 
     Raises:
-        NonEmptyFolder: a run is there already and `force` is false.
+        NonEmptyFolder: a run is there already and `force` is false; see `check_run`.
     """
     cells = [
         (scenario, algorithm, seed + k) for scenario in SCENARIO_NAMES for algorithm in learners for k in range(seeds)
     ]
     runs = [Path("runs") / f"{scenario}-{algorithm}-{s}" for scenario, algorithm, s in cells]
     for run in runs:
-        check_output(run, force)
-    files = {scenario: Path("demos") / f"{scenario}.safetensors" for scenario in SCENARIO_NAMES}
-    for scenario, file in files.items():
-        with progress_bar(f"recording {scenario}", episodes) as advance:
-            recording, _ = record(scenario, episodes, seed, lambda: advance(1))
-        recording.save(file)
-
-    # One thread and one run per core is faster than one run over all cores.
-    jobs = [
-        (learners[algorithm], algorithm, files[scenario], scenario, Config(seed=s, threads=1), run, force)
-        for (scenario, algorithm, s), run in zip(cells, runs, strict=True)
-    ]
-    with progress_bar(f"training {len(jobs)} drivers", 100 * len(jobs)) as advance, workers() as (pool, queue):
-        finish([pool.submit(_train, queue, *job) for job in jobs], queue, advance)
+        check_run(run, force)
+    processes = os.cpu_count() or 1
+    with TemporaryDirectory() as folder:  # each run keeps a copy
+        files = {scenario: Path(folder) / f"{scenario}.safetensors" for scenario in SCENARIO_NAMES}
+        # One thread and one run per core is faster than one run over all cores.
+        jobs = [
+            (learners[algorithm], algorithm, files[scenario], scenario, Config(seed=s, threads=1), run, force)
+            for (scenario, algorithm, s), run in zip(cells, runs, strict=True)
+        ]
+        for scenario, file in files.items():
+            with progress_bar(f"recording {scenario}", episodes) as advance:
+                recording, _ = record(scenario, episodes, seed, lambda: advance(1))
+            recording.save(file)
+        title = f"training {len(jobs)} drivers"
+        with progress_bar(title, 100 * len(jobs)) as advance, workers(processes, advance) as mapped:
+            list(mapped(partial(train, on_iteration=_report_iteration), *zip(*jobs, strict=True)))
     with progress_bar("judging in highway-env", episodes * len(runs)) as advance:
         results = evaluate_many(runs, episodes, seed, progress=advance)
-    films = [(run, Path("videos") / c[0]) for run, c in zip(runs, cells, strict=True) if c[1:] == ("infogail", seed)]
-    with progress_bar("filming each code", len(films)) as advance, workers() as (pool, _):
-        for future in as_completed([pool.submit(render, run, out) for run, out in films]):
-            future.result()
+    films = {run: Path("videos") / c[0] for run, c in zip(runs, cells, strict=True) if c[1:] == ("infogail", seed)}
+    with progress_bar("filming each code", len(films)) as advance, workers(processes) as mapped:
+        for _ in mapped(partial(render, progress=_report_frames), films.keys(), films.values()):
             advance(1)
     print_table(results)
 
@@ -103,29 +103,9 @@ def _cell(values: list[float | None]) -> str:
     return text
 
 
-@contextmanager
-def workers() -> Iterator[tuple[ProcessPoolExecutor, Queue]]:
-    """One process per core, and a queue on which they report."""
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(os.cpu_count(), context) as pool:
-        try:
-            yield pool, manager.Queue()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def _report_iteration(done: int, total: int, log: dict[str, float]) -> None:
+    report(100 / total)
 
 
-def finish(futures: list[Future], queue: Queue, advance: Callable[[float], None]) -> None:
-    """Wait for all, moving a bar on by what they report on `queue`; a failure is raised as soon as it happens."""
-    while not all(future.done() for future in futures):
-        for future in futures:
-            if future.done():
-                future.result()
-        with suppress(Empty):
-            advance(queue.get(timeout=0.5))
-    while not queue.empty():
-        advance(queue.get())
-
-
-def _train(queue: Queue, *job: Any) -> None:
-    train(*job, lambda done, total, log: queue.put(100 / total))
+def _report_frames(message: str) -> None:
+    report(0)

@@ -40,8 +40,15 @@ class Driver:
 
     @torch.inference_mode()
     def act(self, obs: np.ndarray, code: int | np.ndarray) -> np.ndarray:
-        """The mean action, float32 (2,) or (B, 2) in [-1, 1], for obs (F,) or (B, F) and code () or (B,)."""
-        inputs = self.policy.inputs(torch.as_tensor(obs, dtype=torch.float32), torch.as_tensor(code))
+        """The mean action, float32 (2,) or (B, 2) in [-1, 1], for obs (F,) or (B, F) and code () or (B,).
+
+        Raises:
+            ValueError: there is no such code.
+        """
+        observations, codes = torch.as_tensor(obs, dtype=torch.float32), torch.as_tensor(code)
+        if ((codes < 0) | (codes >= self.num_codes)).any():
+            raise ValueError(f"code {code}: the codes of this driver are 0 to {self.num_codes - 1}")
+        inputs = self.policy.inputs(observations, codes.long().expand(observations.shape[:-1]))
         return self.policy(inputs)[0].clamp(-1.0, 1.0).numpy()
 
     @torch.inference_mode()
@@ -84,6 +91,9 @@ def load(run: str | Path) -> Driver:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         if metadata.get("schema") != SCHEMA:
             raise ValueError(f"schema is {metadata.get('schema')!r}, not {SCHEMA!r}")
+        for key, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"'{key}' holds NaN or Inf")
         settings = json.loads(metadata["settings"])
         scenario, hidden, num_codes = settings["scenario"], settings["hidden"], settings["num_codes"]
         if scenario not in SCENARIO_NAMES:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -28,6 +24,7 @@ from envs.reference import DrivingEnv
 from envs.scenario import ACCELERATION_RANGE, NO_STYLE, POLICY_FREQUENCY, Scenario, Scene
 from infogail import metrics
 from infogail.driver import Driver, InvalidRun, load
+from infogail.workers import workers
 
 EVALUATION = 0xE7A1  # keeps the seeds of judging apart from those of recording and training
 EPISODES_PER_TASK = 10  # for one process at a time: short enough for an even load, and for progress to be seen
@@ -172,7 +169,8 @@ def drive(
     tasks = [(run, part) for run in runs for part in parts]
     task = partial(_drive_some, load_driver)
     driven: list[Episode] = []
-    with _mapping(min(processes or os.cpu_count() or 1, len(tasks))) as mapped:
+    processes = min(processes or os.cpu_count() or 1, len(tasks))
+    with workers(processes) if processes > 1 else nullcontext(map) as mapped:
         for some in mapped(task, *zip(*tasks, strict=True)):
             driven += some
             progress(len(some))
@@ -189,41 +187,6 @@ def _drive_some(load_driver: Callable[[Path], Driver], run: Path, numbered: list
         return [drive_episode(driver, env, number % driver.num_codes, seed) for number, seed in numbered]
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _mapping(processes: int) -> Iterator[Callable[..., Iterator[list[Episode]]]]:
-    """A `map` that works in `processes` processes, or in this one alone; on an error or Ctrl-C the rest is dropped."""
-    if processes == 1:
-        yield map
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in the middle of their work
-    pool = ProcessPoolExecutor(processes, context, initializer=_end_with_parent)
-
-    def start(*args: Any) -> Iterator[list[Episode]]:
-        # Ctrl-C is for this process to report, not for each of them: they inherit a mask that keeps it away.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return pool.map(*args)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-    try:
-        yield start
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Leave no process behind, should the parent be killed."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def demonstrated_episodes(recording: Recording) -> list[Episode]:

@@ -23,6 +23,11 @@ from infogail.networks import Standardise, adam, mlp
 from infogail.rollout import Rollout
 
 
+MAX_EVIDENCE = 0.1
+"""[nats] that one step may add to, or take from, a code. No single state decides, and where no demonstration ever was
+the information reward stays as small as the imitation reward; unbounded, it made policies crash to escape it."""
+
+
 def belief(evidence: Tensor, alive: Tensor | None = None) -> Tensor:
     """log Q(c|s_1…s_t) (T, n, K) after each step: the steps' evidence (T, n, K) adds up from a uniform prior.
 
@@ -78,7 +83,7 @@ class Evidence(nn.Module):
         super().__init__()
         self.register_buffer("features", torch.tensor(features))
         self.standardise = Standardise(observations[:, features])
-        self.net = mlp(len(features), hidden, num_codes, last_gain=0.01)
+        self.net = mlp(len(features), hidden, num_codes, last_gain=0.1)
 
     def inputs(self, obs: Tensor) -> Tensor:
         """What the network reads of obs (…, F), standardised."""
@@ -86,7 +91,11 @@ class Evidence(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Evidence (…, K) in obs (…, F)."""
-        return self.net(self.inputs(obs))
+        return self.weigh(self.inputs(obs))
+
+    def weigh(self, inputs: Tensor) -> Tensor:
+        """Evidence (…, K) [nats] in what `inputs` gives."""
+        return MAX_EVIDENCE * self.net(inputs).tanh()
 
 
 class Posterior:
@@ -131,7 +140,7 @@ class Posterior:
         rows = torch.randint(episodes, (self.config.posterior_batch,), generator=self.generator)
         x = self.evidence.inputs(self.demonstrations[:, rows])
         offset = self.config.rim_shift * torch.randn(x.shape[1:], generator=self.generator)
-        log_q, log_q_moved = belief(self.evidence.net(torch.cat((x, x + offset), 1)))[-1].chunk(2)
+        log_q, log_q_moved = belief(self.evidence.weigh(torch.cat((x, x + offset), 1)))[-1].chunk(2)
         return rim_loss(log_q, log_q_moved)
 
     def _step(self, loss: Tensor) -> None:

@@ -13,9 +13,16 @@ console = Console(stderr=True)
 
 @contextmanager
 def progress_bar(title: str, total: float) -> Iterator[Callable[[float], None]]:
-    """A bar from 0 to `total`; the function it gives moves it on by so many."""
+    """A bar from 0 to `total`; the function it gives moves it on by so many. It vanishes should the work fail."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bars:
-        task = bars.add_task(title, total=total)
-        yield lambda count: bars.advance(task, count)
+    bars = Progress(*columns, console=console)
+    task = bars.add_task(title, total=total)
+    with bars.live:
+        try:
+            yield lambda count: bars.advance(task, count)
+        except BaseException:
+            bars.live.transient = True  # the one line that says why is to stand alone
+            raise
         bars.update(task, completed=total)
+    if not console.is_interactive:
+        console.print()  # ends the bar's line

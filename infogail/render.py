@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -23,23 +22,18 @@ import gymnasium
 import numpy as np
 import pygame
 from highway_env.envs.common.graphics import EnvViewer
-from highway_env.road.graphics import LaneGraphics, WorldSurface
-from highway_env.road.lane import AbstractLane, LineType
-from highway_env.vehicle.kinematics import Vehicle
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from highway_env.road.graphics import WorldSurface
+from highway_env.road.lane import AbstractLane
 from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 from PIL import Image
 
 from envs import environment_id, get_scenario
 from envs.demonstrations import Recording, write_atomically
 from envs.reference import DrivingEnv
-from envs.roads import LANE_WIDTH, bend_coordinates
 from envs.scenario import NO_STYLE, POLICY_FREQUENCY, SIMULATION_FREQUENCY, Scenario, Scene, VehicleState
 from infogail.driver import load
 from infogail.evaluate import Episode, drive_episode
+from infogail.plots import PALETTE, deed, plot, write_plot
 
 Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255 each."""
@@ -50,14 +44,10 @@ LINGER = 1.6  # [s] that the film goes on after the last code has done its manoe
 HOLD = 1.5  # [s] that the last frame stays
 SUPERSAMPLING = 2  # the scene is drawn so much larger and scaled down: highway-env's renderer does not smooth edges
 
-PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
-"""Okabe & Ito's colours, which colour-blind people can tell apart; code k has colour k."""
 OTHER_VEHICLE = (225, 225, 225)
 BACKGROUND, TRACK, WHITE, DIMMED = (24, 26, 30), (58, 62, 70), (255, 255, 255), (150, 155, 165)
 ALARM = (255, 92, 92)
 OFF_ROAD = (52, 66, 54)
-ROAD, DEMONSTRATION = "#e6e6e6", "#7f7f7f"  # in plots
-TURN_RADIUS = 32.5  # [m], of the one bend that plots show for all
 TURN_PANEL = 560  # [px]
 TOP, ROW, GAP, MARGIN = 28, 28, 8, 16  # [px], of captions and between panels
 GIF_WIDTH, GIF_COLOURS, GIF_EVERY = 640, 64, 2  # [px], shared by all frames, every so many frames of the film
@@ -69,16 +59,12 @@ FONT = cv2.FONT_HERSHEY_DUPLEX
 class View:
     """How one scenario is shown."""
 
-    deed: str
-    """What a style is in words, such as 'passed left'; `{}` is the style."""
     size: tuple[int, int]
     """Width and height of one panel's scene [px]."""
     columns: int
     """At most so many panels side by side."""
     camera: Callable[[np.ndarray, Scene], tuple[np.ndarray, float]]
     """What the panel shows, for states (V, 4): the centre (2,) [m], and how large [px/m]."""
-    plot: Callable[[Figure], Callable[[np.ndarray, Scene], list[tuple[Axes, np.ndarray, np.ndarray]]]]
-    """Draws the road into an empty figure; returns what maps a trajectory (T, V, 4) to lines x (T,), y (T,) in it."""
 
 
 def _pass_camera(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
@@ -94,61 +80,9 @@ def _turn_camera(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
     return np.array([(radius - approach + 4.0) / 2, direction * (span / 2 - 10.0)]), TURN_PANEL / span
 
 
-def _pass_plot(figure: Figure) -> Callable:
-    figure.set_size_inches(8.0, 3.2)
-    axes = figure.subplots()
-    axes.axhspan(-1.5 * LANE_WIDTH, 1.5 * LANE_WIDTH, color=ROAD, lw=0)
-    for y, style in ((-1.5, "-"), (-0.5, "--"), (0.5, "--"), (1.5, "-")):
-        axes.axhline(y * LANE_WIDTH, color="white", lw=2, ls=style, zorder=1)
-    corner = (-Vehicle.LENGTH / 2, -Vehicle.WIDTH / 2)
-    axes.add_patch(Rectangle(corner, Vehicle.LENGTH, Vehicle.WIDTH, color="#333333", zorder=5))
-    axes.annotate("lead car", (3.3, 0.0), va="center", zorder=5)
-    axes.set(xlim=(-46.0, 80.0), ylim=(7.0, -7.0), yticks=(-4.0, -2.0, 0.0, 2.0, 4.0))
-    axes.set(xlabel="ego's distance ahead of the lead car [m]", ylabel="lane offset [m]\n(left is up)")
-    return lambda states, scene: [(axes, states[:, 0, 0] - states[:, 1, 0], states[:, 0, 1])]
-
-
-def _turn_plot(figure: Figure) -> Callable:
-    """Left the bend from above, all bends brought to one radius and direction; right offset over progress."""
-    figure.set_size_inches(8.0, 3.2)
-    above, axes = figure.subplots(1, 2, width_ratios=(1.0, 2.0))
-    radius, arc = TURN_RADIUS, TURN_RADIUS * np.pi / 2
-
-    def from_above(distance: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Position (n,) each [m], seen as highway-env draws it."""
-        turned = np.clip(distance / radius, 0.0, np.pi / 2)
-        before, after = np.minimum(distance, 0.0), np.maximum(distance - arc, 0.0)
-        return (radius - inside) * np.sin(turned) + before, radius - (radius - inside) * np.cos(turned) + after
-
-    along = np.linspace(-60.0, arc + 60.0, 200)
-    edges = [np.stack(from_above(along, side * LANE_WIDTH * np.ones_like(along))) for side in (1, -1)]
-    above.fill(*np.hstack((edges[0], edges[1][:, ::-1])), color=ROAD, lw=0)
-    above.plot(*from_above(along, 0 * along), color="white", lw=1.5, ls="--", zorder=1)
-    above.annotate("from above,\nall bends as one", (-17.0, radius + 16.0), fontsize=9)
-    above.set(xlim=(-20.0, radius + 7.0), ylim=(radius + 20.0, -7.0), aspect="equal", xlabel="x [m]", ylabel="y [m]")
-
-    axes.axhspan(-LANE_WIDTH, LANE_WIDTH, color=ROAD, lw=0)
-    axes.axhline(0.0, color="white", lw=2, ls="--", zorder=1)
-    for x, text in ((0.0, "bend begins"), (100.0, "bend ends")):
-        axes.axvline(x, color="#777777", lw=1, zorder=1)
-        axes.annotate(text, (x, LANE_WIDTH), (3, 2), textcoords="offset points", fontsize=9)
-    axes.set(xlim=(-45.0, 160.0), ylim=(-4.8, 4.8))
-    axes.set(xlabel="way along the bend [% of its length]", ylabel="offset [m], inside is up")
-
-    def lines(states: np.ndarray, scene: Scene) -> list[tuple[Axes, np.ndarray, np.ndarray]]:
-        ego, arc_here = VehicleState.of(states, 0), scene["radius"] * np.pi / 2
-        distance, inside, _ = bend_coordinates(ego.x, ego.y, scene["radius"], scene["direction"])
-        stretched = np.where(
-            distance < 0, distance, np.where(distance < arc_here, distance * arc / arc_here, distance - arc_here + arc)
-        )
-        return [(above, *from_above(stretched, inside)), (axes, 100 * distance / arc_here, inside)]
-
-    return lines
-
-
 VIEWS = {
-    "pass": View("passed {}", (1120, 160), 1, _pass_camera, _pass_plot),
-    "turn": View("took the {}", (TURN_PANEL, TURN_PANEL), 3, _turn_camera, _turn_plot),
+    "pass": View((1120, 160), 1, _pass_camera),
+    "turn": View((TURN_PANEL, TURN_PANEL), 3, _turn_camera),
 }
 
 
@@ -201,11 +135,6 @@ def belief(log_posterior: np.ndarray | None) -> np.ndarray | None:
     logits = np.cumsum(np.vstack((np.zeros_like(log_posterior[:1]), log_posterior)), axis=0, dtype=np.float64)
     odds = np.exp(logits - logits.max(-1, keepdims=True))
     return odds / odds.sum(-1, keepdims=True)
-
-
-def deed(scenario: Scenario, style: int) -> str:
-    """What `style` is in words; nothing for `NO_STYLE`."""
-    return "" if style == NO_STYLE else VIEWS[scenario.name].deed.format(scenario.styles[style])
 
 
 def failure(episode: Episode) -> str:
@@ -291,16 +220,7 @@ class Stage:
         self.env.viewer.enabled = True  # highway-env draws nothing under SDL's dummy driver, though it could
         # Never closed: highway-env's close() ends pygame for every other stage, too.
         self.states: list[np.ndarray] = [self.env.vehicle_state]
-        self._lanes: list[tuple[np.ndarray, np.ndarray]] = []
-        self._lines: list[np.ndarray] = []
-        for lane in self.env.road.network.lanes_list():
-            edges = _edges(lane)
-            self._lanes.append(edges)
-            lane.line_types = list(lane.line_types)
-            for side in (0, 1):
-                if lane.line_types[side] in (LineType.CONTINUOUS, LineType.CONTINUOUS_LINE):
-                    lane.line_types[side] = LineType.NONE  # ours to draw: see `_ground`
-                    self._lines.append(edges[side])
+        self._lanes = [_outline(lane) for lane in self.env.road.network.lanes_list()]
         self._ground_at: tuple[np.ndarray, np.ndarray] | None = None
 
     def step(self, action: np.ndarray) -> None:
@@ -335,17 +255,12 @@ class Stage:
         return cv2.copyTo(picture, vehicles, trailed)
 
     def _ground(self, centre: np.ndarray) -> np.ndarray:
-        """Road and roadside (H, W, 3) with the unbroken lines: highway-env has one grey for all ground, and draws an
-        unbroken line along a bend as its chord."""
+        """Road and roadside (H, W, 3): highway-env has one grey for all ground."""
         if self._ground_at is None or (self._ground_at[0] != centre).any():
             width, height = self._view.size
             ground = np.full((height, width, 3), OFF_ROAD, np.uint8)
-            for left, right in self._lanes:
-                outline = self._subpixels(np.concatenate((left, right[::-1])), centre)
-                cv2.fillPoly(ground, [outline], WorldSurface.GREY, shift=SHIFT)
-            lines = [self._subpixels(line, centre) for line in self._lines]
-            thickness = max(1, round(LaneGraphics.STRIPE_WIDTH * self._scaling) - 1)
-            cv2.polylines(ground, lines, False, WorldSurface.WHITE, thickness, cv2.LINE_AA, SHIFT)
+            for lane in self._lanes:
+                cv2.fillPoly(ground, [self._subpixels(lane, centre)], WorldSurface.GREY, shift=SHIFT)
             self._ground_at = centre, ground
         return self._ground_at[1]
 
@@ -355,11 +270,11 @@ class Stage:
         return (pixels * 2**SHIFT).round().astype(np.int32)
 
 
-def _edges(lane: AbstractLane) -> tuple[np.ndarray, np.ndarray]:
-    """The left and the right edge of `lane`, (n, 2) [m] each."""
+def _outline(lane: AbstractLane) -> np.ndarray:
+    """Corners (n, 2) [m] of a polygon that covers `lane`."""
     along = np.linspace(0.0, lane.length, 65)
     left, right = ([lane.position(s, side * lane.width_at(s) / 2) for s in along] for side in (-1, 1))
-    return np.array(left), np.array(right)
+    return np.array(left + right[::-1])
 
 
 def caption(
@@ -408,40 +323,6 @@ def _tile(panels: Sequence[np.ndarray], columns: int) -> np.ndarray:
         y, x = k // columns * (height + GAP), k % columns * (width + GAP)
         sheet[y : y + height, x : x + width] = panel
     return sheet
-
-
-def plot(scenario: Scenario, recording: Recording, episodes: Sequence[Episode], num_codes: int) -> Figure:
-    """Trajectories over the road: demonstrations in grey, episodes in their code's colour; × where one failed."""
-    figure = Figure(dpi=150, layout="constrained")
-    lines = VIEWS[scenario.name].plot(figure)
-    total = recording.demonstrations.num_episodes
-    for k in range(total):
-        for axes, x, y in lines(recording.trajectory(k), recording.scene(k)):
-            axes.plot(x, y, color=DEMONSTRATION, lw=0.7, alpha=0.35, zorder=2)
-    for episode in episodes:
-        paint = PALETTE[episode.code % len(PALETTE)]
-        for axes, x, y in lines(episode.vehicle_states, episode.scene):
-            axes.plot(x, y, color=paint, lw=1.0, alpha=0.75, zorder=3)
-            if episode.crashed or episode.off_road:
-                axes.plot(x[-1], y[-1], "x", color=paint, ms=7, mew=2, zorder=4)
-    handles = [Line2D([], [], color=DEMONSTRATION, label=f"{total} demonstrations")]
-    for code in range(num_codes):
-        styles = Counter(episode.style for episode in episodes if episode.code == code)
-        deeds = [f"{styles[s]} {deed(scenario, s)}" for s in range(len(scenario.styles)) if styles[s]]
-        deeds += [f"{styles[NO_STYLE]} failed"] if styles[NO_STYLE] else []
-        label = f"code {code}: {', '.join(deeds)}"
-        handles.append(Line2D([], [], color=PALETTE[code % len(PALETTE)], lw=3, label=label))
-    widest = max(len(str(handle.get_label())) for handle in handles)
-    columns = max(1, min(len(handles), 100 // (widest + 6)))  # about 100 letters fit into one row
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
-    return figure
-
-
-def write_plot(path: Path, figure: Figure) -> None:
-    """Write `figure` as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_atomically(path, buffer.getvalue())
 
 
 def write_mp4(path: Path, frames: Iterable[np.ndarray]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
@@ -17,7 +18,7 @@ import torch
 from envs import BadInput
 from envs.demonstrations import Demonstrations, num_training_episodes, write_atomically
 from infogail.config import Config
-from infogail.driver import Driver
+from infogail.driver import FILE, Driver
 from infogail.networks import Policy
 from infogail.posterior import Posterior
 
@@ -43,7 +44,7 @@ class Learner(Protocol):
 
 
 class NonEmptyFolder(BadInput):
-    """The output folder holds files, and nobody said that they may go."""
+    """There is something where the output is to go, and nobody said that it may be replaced."""
 
 
 def train(
@@ -63,21 +64,23 @@ def train(
         algorithm: its name, for the record.
         demonstrations_file: safetensors file, recorded in `scenario`.
         config: all settings.
-        run: folder to make; complete when this returns, absent if it does not.
-        force: replace what is there.
+        run: folder to make; complete when this returns, as it was if it does not.
+        force: replace the run that is there.
         on_iteration: told (iterations done, iterations in all, log) after each.
 
     Raises:
         InvalidDemonstrations: the file is malformed or of another scenario.
-        NonEmptyFolder: `run` holds files and `force` is false.
+        NonEmptyFolder: see `check_run`.
+        BadInput: training diverged.
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    check_output(run, force)
+    check_run(run, force)
     demonstrations = Demonstrations.load(demonstrations_file, scenario)
     torch.set_num_threads(config.threads)
     # Everything is written beside the final folder and renamed at the end: a run that stops halfway leaves none.
-    partial = run.with_name(f".{run.name}.{os.getpid()}.partial")
+    run = run.resolve()
+    partial, old = (run.with_name(f".{run.name}.{os.getpid()}.{suffix}") for suffix in ("partial", "old"))
     partial.mkdir(parents=True)
     try:
         shutil.copyfile(demonstrations_file, partial / "demonstrations.safetensors")
@@ -97,6 +100,8 @@ def train(
         with SummaryWriter(str(partial)) as board, (partial / "metrics.jsonl").open("w") as lines:
             for iteration in range(learner.iterations):
                 log = learner.iterate()
+                if not all(map(math.isfinite, log.values())):
+                    raise BadInput(f"training diverged in iteration {iteration + 1}; lower --learning-rate")
                 env_steps += int(log.get("rollout/env_steps", 0))
                 seconds = time.perf_counter() - start
                 row = {"iteration": iteration, "env_steps": env_steps, "seconds": seconds} | log
@@ -111,22 +116,47 @@ def train(
         driver = Driver(scenario, algorithm, config.num_codes, config.seed, learner.policy, evidence, config.hidden)
         driver.save(partial)
         if run.exists():
-            shutil.rmtree(run)
+            run.rename(old)
         partial.rename(run)
     finally:
+        if old.exists() and not run.exists():
+            old.rename(run)
+        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(partial, ignore_errors=True)
     return driver
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Refuse to write where something is.
+    """Refuse to write the file `path` where something is.
 
     Raises:
-        NonEmptyFolder: `path` is a file or a folder that holds anything, and `force` is false.
+        NonEmptyFolder: it is there, and `force` is false; or it is a folder, or below a file.
     """
-    occupied = path.is_file() or (path.is_dir() and any(path.iterdir()))
-    if occupied and not force:
-        raise NonEmptyFolder(f"{path}: is there already; choose another --out, or replace it with --force")
+    _check_folder(path.parent)
+    if path.is_dir():
+        raise NonEmptyFolder(f"{path}: is a folder; give the name of a file in it")
+    if path.exists() and not force:
+        raise NonEmptyFolder(f"{path}: is there already; replace it with --force, or write elsewhere")
+
+
+def check_run(path: Path, force: bool) -> None:
+    """Refuse to make the run folder `path` where something is. Nothing but a run is ever replaced.
+
+    Raises:
+        NonEmptyFolder: it is a run, and `force` is false; or it is a file, or a folder that holds anything else.
+    """
+    _check_folder(path)
+    if path.is_dir() and any(path.iterdir()):
+        if not (path / FILE).is_file():
+            raise NonEmptyFolder(f"{path}: holds something other than a run; write elsewhere")
+        if not force:
+            raise NonEmptyFolder(f"{path}: is there already; replace it with --force, or write elsewhere")
+
+
+def _check_folder(path: Path) -> None:
+    for part in (path, *path.parents):
+        if part.is_file():
+            raise NonEmptyFolder(f"{part}: is a file, not a folder; write elsewhere")
 
 
 def _write_json(path: Path, content: dict) -> None:

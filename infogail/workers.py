@@ -1,0 +1,91 @@
+"""Processes that work side by side for this one, report to it, and leave nothing behind when it fails."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.queues import SimpleQueue
+from typing import Any
+
+POLL = 0.2  # [s] between looks at what was reported
+GRACE = 5.0  # [s] to clean up, for a worker that is told to stop
+
+_reports: SimpleQueue[float] | None = None  # in a worker: where to report
+
+
+@contextmanager
+def workers(processes: int, on_report: Callable[[float], None] = lambda amount: None) -> Iterator[Callable[..., Any]]:
+    """A `map` that works in `processes` processes, one torch thread each; on an error or Ctrl-C the rest is dropped.
+
+    Args:
+        on_report: told, in this process, whatever the others `report`.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in the middle of their work
+    reports = context.SimpleQueue()
+    alive, stop = context.Pipe(duplex=False)  # only this process holds `stop`: it closes when this one ends, too
+    pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(alive, reports))
+
+    def mapped(function: Callable, *iterables: Iterable) -> Iterator[Any]:
+        # Ctrl-C is for this process to handle, not for each of them: they inherit a mask that keeps it away.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            futures = [pool.submit(_work, function, *args) for args in zip(*iterables, strict=True)]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for future in futures:
+            while wait([future], POLL).not_done:
+                for other in futures:
+                    if other.done():
+                        other.result()  # a failure is raised as soon as it happens
+                while not reports.empty():
+                    on_report(reports.get())
+            yield future.result()
+
+    try:
+        yield mapped
+    except BaseException as error:
+        stop.close()
+        if isinstance(error, BrokenProcessPool):
+            raise OSError("a worker process was killed from outside; is there enough memory?") from error
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        stop.close()
+
+
+def report(amount: float) -> None:
+    """Of work in a worker: tell the `on_report` of the process that waits for it."""
+    if _reports is not None:
+        _reports.put(amount)
+
+
+def _begin(alive: Connection, reports: SimpleQueue[float]) -> None:
+    global _reports
+    _reports = reports
+    os.environ["OMP_NUM_THREADS"] = "1"  # more would only wait for each other; read when torch is imported
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    threading.Thread(target=_stop_with, args=(alive,), daemon=True).start()
+
+
+def _stop_with(alive: Connection) -> None:
+    """Wait for the other end of `alive` to close, then let the work clean up behind itself, but not for long."""
+    alive.poll(None)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)
+
+
+def _work(function: Callable, *args: Any) -> Any:
+    try:
+        return function(*args)
+    except SystemExit:
+        os._exit(1)  # not to begin with the next task
