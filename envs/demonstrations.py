@@ -264,8 +264,10 @@ def _read(path: Path, scenario: str | None) -> tuple[dict[str, np.ndarray], str]
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise InvalidDemonstrations(f"{path}: not a readable safetensors file ({error}); record it anew") from error
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:  # the last two: of dtypes
+        raise InvalidDemonstrations(
+            f"{path}: not a readable safetensors file ({error}); record it anew with 'infogail record'"
+        ) from error
     validate(arrays, metadata, str(path))
     name = metadata["scenario"]
     if scenario is not None and name != scenario:

@@ -54,8 +54,10 @@ class Config:
     """Trajectories of each kind per posterior update."""
     rim_coef: float = 10.0
     """Weight of regularised information maximisation on the unlabelled demonstrations."""
-    rim_steps: int = 400
-    """Updates of the posterior on the demonstrations alone, before the first iteration."""
+    rim_tries: int = 3
+    """Random networks that divide the demonstrations before the first iteration; the surest is kept."""
+    rim_steps: int = 200
+    """Updates of each of them."""
     rim_shift: float = 0.7
     """Standard deviation by which it moves trajectories, in units of the demonstrations' own."""
     bc_steps: int = 4000

@@ -26,6 +26,7 @@ from infogail.rollout import Rollout
 MAX_EVIDENCE = 0.1
 """[nats] that one step may add to, or take from, a code. No single state decides, and where no demonstration ever was
 the information reward stays as small as the imitation reward; unbounded, it made policies crash to escape it."""
+THINNING = 3
 
 
 def belief(evidence: Tensor, alive: Tensor | None = None) -> Tensor:
@@ -104,13 +105,9 @@ class Posterior:
     def __init__(self, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
         self.config, self.generator = config, generator
         self.demonstrations = torch.from_numpy(demonstrations.padded_observations()).transpose(0, 1)  # (T, E, F)
-        self.evidence = Evidence(
-            torch.from_numpy(demonstrations.observations),
-            style_features(demonstrations.scenario),
-            config.num_codes,
-            config.hidden,
-        )
-        self.optimiser = adam([self.evidence], config.learning_rate)
+        self.scenario = demonstrations.scenario
+        self.observations = torch.from_numpy(demonstrations.observations)
+        self.evidence, self.optimiser = self._start()
 
     @torch.no_grad()
     def reward(self, rollout: Rollout) -> Tensor:
@@ -119,9 +116,19 @@ class Posterior:
         return info_reward(beliefs, rollout.codes)
 
     def divide_demonstrations(self) -> None:
-        """Before any driving: divide the unlabelled demonstrations among the codes."""
-        for _ in range(self.config.rim_steps):
-            self._step(self.demonstrations_loss())
+        """Before any driving: divide the unlabelled demonstrations among the codes; of a few tries keep the surest.
+
+        Some random networks get stuck with a poor division. Their own loss tells, so no label is needed to choose.
+        """
+        tries = []
+        for _ in range(self.config.rim_tries):
+            self.evidence, self.optimiser = self._start()
+            for _ in range(self.config.rim_steps):
+                self._step(self.demonstrations_loss())
+            with torch.no_grad():
+                loss = sum(self.demonstrations_loss() for _ in range(10))
+            tries.append((loss, self.evidence, self.optimiser))
+        _, self.evidence, self.optimiser = min(tries, key=lambda some: some[0])
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """A few steps on some trajectories of each kind; returns what to log."""
@@ -138,10 +145,18 @@ class Posterior:
         """`rim_loss` of some demonstrations, moved by one random offset per trajectory and feature."""
         episodes = self.demonstrations.shape[1]
         rows = torch.randint(episodes, (self.config.posterior_batch,), generator=self.generator)
-        x = self.evidence.inputs(self.demonstrations[:, rows])
+        # Neighbouring states say nearly the same: every third speaks, and counts for three.
+        x = self.evidence.inputs(self.demonstrations[::THINNING, rows])
         offset = self.config.rim_shift * torch.randn(x.shape[1:], generator=self.generator)
-        log_q, log_q_moved = belief(self.evidence.weigh(torch.cat((x, x + offset), 1)))[-1].chunk(2)
-        return rim_loss(log_q, log_q_moved)
+        beliefs = belief(THINNING * self.evidence.weigh(torch.cat((x, x + offset), 1)))
+        return rim_loss(*beliefs[-1].chunk(2))
+
+    def _start(self) -> tuple[Evidence, torch.optim.Optimizer]:
+        """A random network and its optimiser."""
+        evidence = Evidence(
+            self.observations, style_features(self.scenario), self.config.num_codes, self.config.hidden
+        )
+        return evidence, adam([evidence], self.config.learning_rate)
 
     def _step(self, loss: Tensor) -> None:
         self.optimiser.zero_grad()

@@ -34,6 +34,10 @@ def workers(processes: int, on_report: Callable[[float], None] = lambda amount: 
     alive, stop = context.Pipe(duplex=False)  # only this process holds `stop`: it closes when this one ends, too
     pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(alive, reports))
 
+    def pass_on() -> None:
+        while not reports.empty():
+            on_report(reports.get())
+
     def mapped(function: Callable, *iterables: Iterable) -> Iterator[Any]:
         # Ctrl-C is for this process to handle, not for each of them: they inherit a mask that keeps it away.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -46,8 +50,8 @@ def workers(processes: int, on_report: Callable[[float], None] = lambda amount: 
                 for other in futures:
                     if other.done():
                         other.result()  # a failure is raised as soon as it happens
-                while not reports.empty():
-                    on_report(reports.get())
+                pass_on()
+            pass_on()
             yield future.result()
 
     try:
@@ -72,7 +76,7 @@ def _begin(alive: Connection, reports: SimpleQueue[float]) -> None:
     global _reports
     _reports = reports
     os.environ["OMP_NUM_THREADS"] = "1"  # more would only wait for each other; read when torch is imported
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_stop_with, args=(alive,), daemon=True).start()
 
 
@@ -82,6 +86,11 @@ def _stop_with(alive: Connection) -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     time.sleep(GRACE)
     os._exit(1)
+
+
+def _leave(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the cleaning up
+    sys.exit(1)
 
 
 def _work(function: Callable, *args: Any) -> Any:

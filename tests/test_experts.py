@@ -1,0 +1,96 @@
+import gymnasium
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from envs import environment_id, get_scenario
+from envs.demonstrations import record
+from envs.experts import Expert
+
+SCENARIOS = {name: get_scenario(name) for name in ("pass", "turn")}
+STYLES = [(name, style) for name, scenario in SCENARIOS.items() for style in range(len(scenario.styles))]
+RECORDED = 96
+
+
+@pytest.fixture(scope="module", params=SCENARIOS)
+def recording(request):
+    return record(request.param, RECORDED, seed=1)[0]
+
+
+def drive(env, style, seed):
+    """Whether the episode ended early, its states (T + 1, V, 4), its actions (T, 2)."""
+    env.reset(seed=seed)
+    expert = Expert(env.scenario, env.scene, style, np.random.default_rng(seed))
+    states, actions, over = [env.vehicle_state], [], False
+    while not over:
+        actions.append(expert.act(states[-1]))
+        _, _, terminated, truncated, _ = env.step(actions[-1].astype(np.float32))
+        states.append(env.vehicle_state)
+        over = terminated or truncated
+    return terminated, np.stack(states), np.stack(actions)
+
+
+@pytest.mark.parametrize(("name", "style"), STYLES)
+def test_experts_do_what_their_style_says(name, style):
+    env = gymnasium.make(environment_id(name)).unwrapped
+    right, extremes = 0, []
+    for seed in range(40):
+        terminated, states, actions = drive(env, style, seed)
+        right += not terminated and env.scenario.style(states, env.scene) == style
+        extremes.append(np.abs(actions).max(0))
+    assert right >= 38
+    assert np.max(extremes) <= 1.0
+    assert (np.median(extremes, 0) > 0.1).all()  # both controls are used
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_one_start_can_be_driven_in_every_style(name):
+    env = gymnasium.make(environment_id(name)).unwrapped
+    trajectories = [drive(env, style, seed=7)[1] for style in range(len(env.scenario.styles))]
+    np.testing.assert_array_equal(trajectories[0][0], trajectories[1][0])
+    assert [env.scenario.style(states, env.scene) for states in trajectories] == [0, 1]
+
+
+def test_the_same_generator_drives_alike_and_another_does_not():
+    env = gymnasium.make(environment_id("pass")).unwrapped
+    env.reset(seed=0)
+
+    def first_action(seed):
+        return Expert(env.scenario, env.scene, 0, np.random.default_rng(seed)).act(env.vehicle_state)
+
+    np.testing.assert_array_equal(first_action(1), first_action(1))
+    assert (first_action(1) != first_action(2)).all()
+
+
+def test_the_start_does_not_reveal_the_style_but_the_manoeuvre_does(recording):
+    observations = recording.demonstrations.padded_observations()
+    for classifier in (LogisticRegression(), KNeighborsClassifier(5)):
+        start, manoeuvre = (
+            cross_val_score(classifier, observations[:, k], recording.styles, cv=8).mean() for k in (0, 20)
+        )
+        assert start < 0.5 + 3 * 0.5 / np.sqrt(RECORDED)  # three standard deviations of a guess
+        assert manoeuvre > 0.95
+
+
+def test_styles_are_about_even(recording):
+    assert abs(recording.styles.mean() - 0.5) < 0.15
+
+
+def test_drivers_vary_in_speed_timing_line_and_smoothness(recording):
+    scenario = SCENARIOS[recording.demonstrations.scenario]
+    states = np.stack([recording.trajectory(k) for k in range(RECORDED)])
+    driven = [(states[k], recording.scene(k)) for k in range(RECORDED)]
+    offsets = np.abs([scenario.lane_offset(*each) for each in driven])
+    if scenario.name == "pass":  # [m] from where the manoeuvre is timed, and to half-way of where it leads
+        along, half = states[:, :, 1, 0] - states[:, :, 0, 0], 2.0
+    else:
+        along, half = np.array([scenario.distance(*each) for each in driven]), 0.9
+    begun = along[np.arange(RECORDED), np.argmax(offsets > half, axis=1)]
+    assert states[:, :, 0, 3].mean(1).std() > 0.5  # [m/s]
+    assert begun.std() > 2.0  # [m]
+    assert offsets.max(1).std() > 0.15  # [m]
+    acceleration = recording.demonstrations.actions[:, 0].reshape(RECORDED, -1)
+    assert np.abs(np.diff(acceleration[:, 30:], axis=1)).mean() > 0.01  # feet that are never quite still
+    assert (np.abs(recording.demonstrations.actions) == 1).mean() < 0.05  # nor often at the stop

@@ -1,0 +1,289 @@
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import infogail
+from baselines.bc import BC
+from envs import BadInput
+from envs.demonstrations import Demonstrations, InvalidDemonstrations, record
+from infogail.config import Config
+from infogail.driver import InvalidRun
+from infogail.learner import InfoGAIL
+from infogail.networks import Policy
+from infogail.runner import NonEmptyFolder, check_output, check_run, train
+
+TINY = Config(num_envs=16, iterations=2, rim_steps=2, bc_steps=200, threads=1, hidden=8)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("demos") / "pass.safetensors"
+    record("pass", 10, seed=0)[0].save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(file, tmp_path_factory):
+    """A run, the driver that training gave, and what was told on the way."""
+    told, run = [], tmp_path_factory.mktemp("runs") / "pass"
+    driver = train(InfoGAIL, "infogail", file, "pass", TINY, run, on_iteration=lambda *each: told.append(each))
+    return run, driver, told
+
+
+class Scripted:
+    """A learner that logs what it is given, and fails where that is an exception."""
+
+    def __init__(self, *logs):
+        self.logs, self.iterations, self.posterior = list(logs), len(logs), None
+
+    def __call__(self, demonstrations, config):
+        self.demonstrations = demonstrations
+        self.policy = Policy(torch.from_numpy(demonstrations.observations), 1, config.hidden, -1.0)
+        return self
+
+    def iterate(self):
+        log = self.logs.pop(0)
+        if isinstance(log, BaseException):
+            raise log
+        return log
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_holds_all_that_judging_needs(trained, file):
+    run, _, told = trained
+    (events,) = run.glob("events.out.tfevents.*")
+    names = {"config.json", "policy.safetensors", "metrics.jsonl", "training.json", "demonstrations.safetensors"}
+    assert {path.name for path in run.iterdir()} == names | {events.name}
+    assert (run / "demonstrations.safetensors").read_bytes() == file.read_bytes()
+
+    config = json.loads((run / "config.json").read_text())
+    assert config.pop("scenario") == "pass" and config.pop("algorithm") == "infogail"
+    assert config.pop("versions")["torch"] == torch.__version__
+    assert config == asdict(TINY)
+
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows] == [0, 1]
+    assert [row["env_steps"] for row in rows] == [16 * 60, 2 * 16 * 60]
+    assert {"discriminator/loss", "posterior/cross_entropy", "ppo/policy_loss", "rollout/style_nmi"} <= set(rows[0])
+    assert [each[:2] for each in told] == [(1, 2), (2, 2)] and [each[2] for each in told] == rows
+
+    training = json.loads((run / "training.json").read_text())
+    assert training["env_steps"] == 1920 and training["train_seconds"] == rows[-1]["seconds"] > rows[0]["seconds"]
+    assert training["env_steps_to_styles"] is None and training["seconds_to_styles"] is None
+
+    board = EventAccumulator(str(run)).Reload()
+    assert set(board.Tags()["scalars"]) == set(rows[0]) - {"iteration", "env_steps", "seconds"}
+    for key in board.Tags()["scalars"]:
+        scalars = board.Scalars(key)
+        assert [scalar.step for scalar in scalars] == [960, 1920]
+        np.testing.assert_allclose([scalar.value for scalar in scalars], [row[key] for row in rows], rtol=1e-6)
+
+
+def test_nothing_in_a_run_is_a_pickle(trained):
+    for name, data in contents(trained[0]).items():
+        assert not data.startswith((b"\x80", b"PK")), name  # pickle's own format, and torch.save's
+        if name.suffix == ".safetensors":
+            with safe_open(trained[0] / name, framework="numpy") as file:
+                assert file.keys()
+
+
+def test_a_loaded_driver_drives_as_the_trained_one(trained):
+    run, driver, _ = trained
+    loaded = infogail.load(str(run))
+    assert (loaded.scenario, loaded.algorithm, loaded.num_codes, loaded.seed) == ("pass", "infogail", 2, 0)
+    observations = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    codes = np.arange(50) % 2
+    actions = loaded.act(observations, codes)
+    assert actions.shape == (50, 2) and actions.dtype == np.float32 and np.abs(actions).max() <= 1
+    np.testing.assert_array_equal(actions, driver.act(observations, codes))
+    single = loaded.act(observations[3], 1)
+    assert single.shape == (2,) and single.dtype == np.float32
+    np.testing.assert_allclose(single, actions[3], atol=1e-6)
+    np.testing.assert_allclose(loaded.act(observations, 1)[1::2], actions[1::2], atol=1e-6)
+    assert (loaded.act(observations, 0)[1::2] != actions[1::2]).any()
+    log_posterior = loaded.log_posterior(observations, actions)
+    np.testing.assert_array_equal(log_posterior, driver.log_posterior(observations, actions))
+    np.testing.assert_allclose(np.exp(log_posterior).sum(-1), np.ones(50), rtol=1e-5)
+
+
+def test_actions_are_clipped(trained):
+    far = 1e4 * np.random.default_rng(0).normal(size=(20, 7))
+    assert np.abs(infogail.load(trained[0]).act(far, 0)).max() == 1
+
+
+@pytest.mark.parametrize("code", [2, -1, np.array([0, 1, 5])])
+def test_an_unknown_code_is_named(trained, code):
+    with pytest.raises(ValueError, match=r"the codes of this driver are 0 to 1"):
+        infogail.load(trained[0]).act(np.zeros((3, 7)), code)
+
+
+def test_a_learner_without_codes_takes_them_and_ignores_them(file, tmp_path):
+    train(BC, "bc", file, "pass", TINY, tmp_path / "run")
+    driver, observations = infogail.load(tmp_path / "run"), np.ones((2, 7))
+    np.testing.assert_array_equal(*driver.act(observations, np.array([0, 1])))
+    assert driver.log_posterior(observations, np.zeros((2, 2))) is None
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == 2 and json.loads(rows[1])["env_steps"] == 0
+    train(BC, "bc", file, "pass", TINY, tmp_path / "again")
+    first, second = ((tmp_path / name / "policy.safetensors").read_bytes() for name in ("run", "again"))
+    assert first == second
+
+
+def test_a_learner_is_given_the_first_four_fifths(file, tmp_path):
+    learner = Scripted({})
+    train(learner, "bc", file, "pass", TINY, tmp_path / "run")
+    whole = Demonstrations.load(file)
+    np.testing.assert_array_equal(learner.demonstrations.observations, whole.episodes(slice(8)).observations)
+    assert isinstance(learner.demonstrations, Demonstrations)
+
+
+def test_when_styles_were_found_is_kept(file, tmp_path):
+    nmi = [0.2, 0.96, 0.5, 0.99]
+    learner = Scripted(*({"rollout/env_steps": 100, "rollout/style_nmi": value} for value in nmi))
+    train(learner, "gail", file, "pass", TINY, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    training = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert training["env_steps_to_styles"] == 200 and training["seconds_to_styles"] == rows[1]["seconds"]
+    assert training["env_steps"] == 400
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
+def test_what_stops_half_way_leaves_what_was_there(file, tmp_path, error):
+    run = tmp_path / "run"
+    for force in (False, True):
+        before = contents(tmp_path)
+        with pytest.raises(type(error)):
+            train(Scripted({"a": 1.0}, error), "bc", file, "pass", TINY, run, force)
+        assert contents(tmp_path) == before and not list(tmp_path.glob(".*"))
+        if not force:
+            assert not run.exists()
+            train(Scripted({"a": 1.0}), "bc", file, "pass", TINY, run)
+
+
+def test_an_interrupt_between_old_and_new_run_brings_the_old_one_back(file, tmp_path, monkeypatch):
+    train(Scripted({"a": 1.0}), "bc", file, "pass", TINY, tmp_path / "run")
+    before, rename = contents(tmp_path), Path.rename
+
+    def interrupted(path, target):
+        if path.name.endswith(".partial"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(Scripted({"a": 2.0}), "bc", file, "pass", TINY, tmp_path / "run", force=True)
+    assert contents(tmp_path) == before
+
+
+def test_training_that_diverges_says_so_and_leaves_nothing(file, tmp_path):
+    with pytest.raises(BadInput, match="training diverged in iteration 2; lower --learning-rate"):
+        train(Scripted({"loss": 1.0}, {"loss": float("nan")}), "bc", file, "pass", TINY, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_force_replaces_the_whole_run(file, tmp_path):
+    run = tmp_path / "run"
+    train(Scripted({"a": 1.0}), "bc", file, "pass", TINY, run)
+    (run / "metrics.json").write_text("of the old run")
+    train(Scripted({"b": 1.0}), "gail", file, "pass", TINY, run, force=True)
+    assert infogail.load(run).algorithm == "gail" and not (run / "metrics.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"] and len(list(run.glob("events*"))) == 1
+
+
+def test_an_empty_folder_may_become_a_run(file, tmp_path):
+    train(Scripted({}), "bc", file, "pass", TINY, tmp_path)
+    assert infogail.load(tmp_path).algorithm == "bc"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_only_a_run_is_ever_replaced(file, tmp_path, force):
+    folder, note = tmp_path / "thesis", tmp_path / "note"
+    folder.mkdir()
+    (folder / "chapter1.tex").write_text("years of work")
+    note.write_text("a file")
+    before = contents(tmp_path)
+    for path, problem in [(folder, "something other than a run"), (note, "is a file"), (note / "run", "is a file")]:
+        with pytest.raises(NonEmptyFolder, match=problem):
+            train(Scripted({}), "bc", file, "pass", TINY, path, force)
+    assert contents(tmp_path) == before
+
+
+def test_outputs_are_checked(tmp_path):
+    run, file = tmp_path / "run", tmp_path / "film.mp4"
+    check_run(run, force=False)
+    check_output(file, force=False)
+    run.mkdir()
+    check_run(run, force=False)
+    for path in (file, run / "policy.safetensors"):
+        path.write_bytes(b"")
+    check_run(run, force=True)
+    check_output(file, force=True)
+    for check, path in ((check_run, run), (check_output, file)):
+        with pytest.raises(NonEmptyFolder, match="is there already; replace it with --force"):
+            check(path, force=False)
+    for path, problem in ((run, "is a folder"), (file / "b", "is a file")):
+        with pytest.raises(NonEmptyFolder, match=problem):
+            check_output(path, force=True)
+
+
+def test_demonstrations_are_checked_before_anything_is_written(file, tmp_path):
+    (tmp_path / "demos").write_bytes(b"no demonstrations")
+    for path, scenario in ((tmp_path / "demos", "pass"), (file, "turn")):
+        with pytest.raises(InvalidDemonstrations):
+            train(Scripted({}), "bc", path, scenario, TINY, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["demos"]
+
+
+def setting(key, value):
+    def change(tensors, metadata, settings):
+        settings[key] = value
+
+    return change
+
+
+DAMAGES = {
+    "'policy.net.0.weight' holds NaN": lambda tensors, metadata, settings: tensors["policy.net.0.weight"].fill_(np.nan),
+    "Missing key": lambda tensors, metadata, settings: tensors.pop("policy.log_std"),
+    "Unexpected key": lambda tensors, metadata, settings: tensors.update({"policy.extra": torch.zeros(1)}),
+    "size mismatch": setting("hidden", 9),
+    "scenario is 'merge', none of pass, turn": setting("scenario", "merge"),
+    "schema is None": lambda tensors, metadata, settings: metadata.pop("schema"),
+    "num_codes": lambda tensors, metadata, settings: settings.pop("num_codes"),
+}
+
+
+@pytest.mark.parametrize("problem", DAMAGES)
+def test_a_damaged_driver_is_named(trained, tmp_path, problem):
+    with safe_open(trained[0] / "policy.safetensors", framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    settings = json.loads(metadata["settings"])
+    DAMAGES[problem](tensors, metadata, settings)
+    save_file(tensors, tmp_path / "policy.safetensors", metadata | {"settings": json.dumps(settings)})
+    with pytest.raises(InvalidRun) as raised:
+        infogail.load(tmp_path)
+    message = str(raised.value)
+    assert message.startswith(f"{tmp_path}/policy.safetensors: not a driver of this version (") and problem in message
+    assert message.endswith("; train it anew") and "\n" not in message
+
+
+def test_a_truncated_or_missing_driver_is_named(trained, tmp_path):
+    whole = (trained[0] / "policy.safetensors").read_bytes()
+    for part in (whole[:-4], whole[: len(whole) // 2], b""):
+        (tmp_path / "policy.safetensors").write_bytes(part)
+        with pytest.raises(
+            InvalidRun, match=r"policy\.safetensors: not a driver of this version \(.*\); train it anew"
+        ):
+            infogail.load(tmp_path)
+    with pytest.raises(InvalidRun, match=r"nowhere/policy\.safetensors: no such file; make a run with 'infogail train"):
+        infogail.load(tmp_path / "nowhere")
