@@ -1,13 +1,17 @@
 """highway-env's vehicle physics, batched: bicycle model, collisions, impulses.
 
-Everything is a function of tensors whose leading dimensions are (B, V): B independent environments with V
-vehicles each, the ego first. The equations and their order are those of `highway_env.vehicle.kinematics.Vehicle`
-and `highway_env.vehicle.objects.RoadObject`, the constants are read from there, and tests hold both together.
+Everything is a pure function of tensors over B independent environments. The equations and their order are those of
+`highway_env.vehicle.kinematics.Vehicle` and `highway_env.vehicle.objects.RoadObject`, the constants are read from
+there, and tests hold both together.
+
+`traffic` is a tensor (9, V, B) of V vehicles, the ego first: the fields of `Car`, its flags as 0 and 1, in one piece
+that is quick to index and copy, and component by component, so that operations run over contiguous memory.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from itertools import combinations
+from typing import NamedTuple
 
 import torch
 from highway_env.vehicle.kinematics import Vehicle
@@ -18,163 +22,205 @@ DIAGONAL = (LENGTH**2 + WIDTH**2) ** 0.5  # [m]
 MIN_SPEED, MAX_SPEED = Vehicle.MIN_SPEED, Vehicle.MAX_SPEED  # [m/s]
 
 
-@dataclass
-class Traffic:
-    """All vehicles of all environments, with what highway-env remembers about each between two physics steps."""
+class Car(NamedTuple):
+    """One vehicle in each environment, with what highway-env remembers about it between two physics steps."""
 
-    state: Tensor
-    """(B, V, 4): x [m], y [m], heading [rad], speed [m/s]."""
-    acceleration: Tensor
-    """(B, V) [m/s²], the command in force; highway-env keeps it until the next one."""
-    steering: Tensor
-    """(B, V) [rad]"""
-    crashed: Tensor
-    """(B, V) bool: has touched another vehicle."""
-    impact: Tensor
-    """(B, V, 2) [m]: displacement that the next physics step adds to the position."""
-    struck: Tensor
-    """(B, V) bool: an impact is pending, and will mark the vehicle as crashed."""
-
-    @staticmethod
-    def at(state: Tensor) -> Traffic:
-        """Undamaged vehicles in `state` (B, V, 4), no command in force."""
-        zeros = torch.zeros_like(state[..., 0])
-        false = torch.zeros_like(zeros, dtype=torch.bool)
-        return Traffic(
-            state,
-            acceleration=zeros,
-            steering=zeros.clone(),
-            crashed=false,
-            impact=torch.zeros_like(state[..., :2]),
-            struck=false.clone(),
-        )
-
-    def __getitem__(self, index: Tensor) -> Traffic:
-        """The environments in `index` (n,), copied."""
-        return Traffic(*(getattr(self, field.name)[index] for field in fields(self)))
-
-    def __setitem__(self, index: Tensor, other: Traffic) -> None:
-        for field in fields(self):
-            getattr(self, field.name)[index] = getattr(other, field.name)
+    x: Tensor  # (B,) [m]
+    y: Tensor  # (B,) [m]
+    heading: Tensor  # (B,) [rad]
+    speed: Tensor  # (B,) [m/s]
+    acceleration: Tensor  # (B,) [m/s²], the command in force; highway-env keeps it until the next one
+    impact_x: Tensor  # (B,) [m], displacement that the next physics step adds to the position
+    impact_y: Tensor  # (B,) [m]
+    crashed: Tensor  # (B,) bool: has touched another vehicle
+    struck: Tensor  # (B,) bool: an impact is pending, and will mark the vehicle as crashed
 
 
-def drive(traffic: Traffic, dt: float, steps: int) -> None:
-    """Advance all vehicles in place by `steps` physics steps of `dt` [s] under the commands in force.
+def undamaged(states: Tensor) -> Tensor:
+    """Traffic of vehicles in `states` (4, V, B) = x, y, heading, speed; no command in force."""
+    return torch.cat((states, states.new_zeros(len(Car._fields) - 4, *states.shape[1:])))
+
+
+def vehicle_states(traffic: Tensor) -> Tensor:
+    """(B, V, 4): x [m], y [m], heading [rad], speed [m/s]; a view."""
+    return traffic[:4].permute(2, 1, 0)
+
+
+def _car(rows: Tensor) -> Car:
+    """Rows (9, ...) of traffic by name."""
+    *numbers, crashed, struck = rows
+    return Car(*numbers, crashed != 0, struck != 0)
+
+
+def _traffic(cars: list[Car]) -> Tensor:
+    fields = [field.to(cars[0].x.dtype) for vehicles in zip(*cars, strict=True) for field in vehicles]
+    return torch.stack(fields).unflatten(0, (-1, len(cars)))
+
+
+class Slip(NamedTuple):
+    """The angle between a car's heading and its course, by cosine and sine."""
+
+    cos: Tensor
+    sin: Tensor
+
+    @classmethod
+    def of(cls, steering: Tensor) -> Slip:
+        """For front wheels at `steering` [rad]: the slip's tangent is half of theirs."""
+        tan = steering.tan() / 2
+        cos = (tan * tan + 1).rsqrt()
+        return cls(cos, tan * cos)
+
+
+def drive(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt: float, steps: int) -> Tensor:
+    """Advance by `steps` physics steps of `dt` [s]; the ego has commands (B,) [m/s²] [rad], the others go straight on.
 
     Vehicles rarely touch. So all are first driven as if they could not; the few environments in which that may be
     wrong (bodies near each other, an impact pending, a speed beyond the limits) are then driven again with everything
-    that highway-env does. The result is the same, bit for bit.
+    that highway-env does. The result is that of `drive_thoroughly`, bit for bit.
     """
-    start, state = traffic.state, traffic.state.clone()
-    special = _unusual(traffic, dt * steps)
-    slip = slip_angle(traffic.steering)
+    cars = _car(traffic)  # fields (V, B)
+    cars = cars._replace(acceleration=torch.cat((acceleration[None], cars.acceleration[1:])))
+    slip = Slip.of(torch.cat((steering[None], torch.zeros_like(cars.x[1:]))))
+    path = [cars]
     for _ in range(steps):
-        _bicycle_step(state, traffic.acceleration, slip, dt)
-        for i, j in _pairs(state.shape[1]):
-            special |= _may_touch(state[:, i], state[:, j], dt)
-    traffic.state = state
+        path.append(_bicycle_step(path[-1], slip, dt))
+    result = torch.cat((torch.stack(path[-1][:5]), traffic[5:]))
+    special = _unusual(cars, dt * steps)
+    if len(cars.x) > 1:
+        special |= _may_touch(path[1:], dt)
     index = special.nonzero().squeeze(-1)
     if len(index):
-        some = traffic[index]
-        some.state = start[index]
-        for _ in range(steps):
-            _full_step(some, dt)
-        traffic[index] = some
+        some = drive_thoroughly(traffic[..., index], acceleration[index], steering[index], dt, steps)
+        result[..., index] = some
+    return result
 
 
-def _pairs(num_vehicles: int) -> list[tuple[int, int]]:
-    return [(i, j) for i in range(num_vehicles) for j in range(i + 1, num_vehicles)]
+def drive_thoroughly(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt: float, steps: int) -> Tensor:
+    """As `drive`, but with every check in every environment, and no branch that depends on data."""
+    ego, *others = (_car(rows) for rows in traffic.unbind(1))
+    cars, slip = [ego._replace(acceleration=acceleration), *others], Slip.of(steering)
+    for _ in range(steps):
+        cars = _road_step(cars, slip, dt)
+    return _traffic(cars)
 
 
-def _unusual(traffic: Traffic, duration: float) -> Tensor:
-    """(B,) bool: environments in which `Vehicle.clip_actions` or an impact may act within `duration` [s]."""
-    reach = traffic.state[..., 3].abs() + traffic.acceleration.abs() * duration
-    return ((reach >= MAX_SPEED) | traffic.crashed | traffic.struck).any(-1)
+def _road_step(cars: list[Car], slip: Slip, dt: float) -> list[Car]:
+    """`highway_env.road.road.Road.step`: every vehicle moves, then all pairs are checked for contact."""
+    cars = [_vehicle_step(car, None if k else slip, dt) for k, car in enumerate(cars)]
+    for i, j in combinations(range(len(cars)), 2):
+        cars[i], cars[j] = _collide(cars[i], cars[j], dt)
+    return cars
 
 
-def slip_angle(steering: Tensor) -> Tensor:
-    """Angle [rad] between heading and course of a car whose front wheels are at `steering` [rad]."""
-    return (steering.tan() / 2).atan()
+def _bicycle_step(car: Car, slip: Slip | None, dt: float) -> Car:
+    """The motion alone: position with the old speed and heading, then heading, then speed."""
+    x, y, heading, speed, acceleration, *_ = car
+    cos, sin, distance = heading.cos(), heading.sin(), speed * dt
+    if slip is not None:  # the course's cosine and sine
+        cos, sin = (
+            torch.addcmul(cos * slip.cos, sin, slip.sin, value=-1),
+            torch.addcmul(sin * slip.cos, cos, slip.sin),
+        )
+        heading = torch.addcmul(heading, distance, slip.sin, value=2 / LENGTH)
+    return car._replace(
+        x=torch.addcmul(x, distance, cos),
+        y=torch.addcmul(y, distance, sin),
+        heading=heading,
+        speed=torch.add(speed, acceleration, alpha=dt),
+    )
 
 
-def _bicycle_step(state: Tensor, acceleration: Tensor, slip: Tensor, dt: float) -> None:
-    """`Vehicle.step` without impacts, in place: position with the old speed and heading, then heading, then speed."""
-    x, y, heading, speed = state.unbind(-1)
-    course, distance = heading + slip, speed * dt
-    x.addcmul_(distance, course.cos())
-    y.addcmul_(distance, course.sin())
-    heading.addcmul_(distance, slip.sin(), value=2 / LENGTH)
-    speed.add_(acceleration, alpha=dt)
-
-
-def _full_step(traffic: Traffic, dt: float) -> None:
-    """One step of `highway_env.road.road.Road`: every vehicle moves, then all pairs are checked for contact."""
-    crashed, speed = traffic.crashed, traffic.state[..., 3]
-    acceleration = torch.where(crashed, -speed, traffic.acceleration)
+def _vehicle_step(car: Car, slip: Slip | None, dt: float) -> Car:
+    """`Vehicle.step`: the motion, with commands overridden after a crash and clipped beyond the speed limits."""
+    crashed, speed = car.crashed, car.speed
+    acceleration = torch.where(crashed, -speed, car.acceleration)
     acceleration = torch.where(speed > MAX_SPEED, acceleration.minimum(MAX_SPEED - speed), acceleration)
     acceleration = torch.where(speed < MIN_SPEED, acceleration.maximum(MIN_SPEED - speed), acceleration)
-    traffic.acceleration, traffic.steering = acceleration, traffic.steering.masked_fill(crashed, 0.0)
-    _bicycle_step(traffic.state, traffic.acceleration, slip_angle(traffic.steering), dt)
-    traffic.state[..., :2] += traffic.impact
-    traffic.crashed = crashed | traffic.struck
-    traffic.impact, traffic.struck = torch.zeros_like(traffic.impact), torch.zeros_like(traffic.struck)
-    for i, j in _pairs(traffic.state.shape[1]):
-        intersecting, will_intersect, translation = contact(traffic.state[:, i], traffic.state[:, j], dt)
-        for k, share in ((i, 0.5), (j, -0.5)):
-            traffic.crashed[:, k] |= intersecting
-            traffic.struck[:, k] |= will_intersect
-            traffic.impact[:, k] = torch.where(will_intersect[:, None], share * translation, traffic.impact[:, k])
+    if slip is not None:
+        slip = Slip(slip.cos.masked_fill(crashed, 1.0), slip.sin.masked_fill(crashed, 0.0))
+    moved = _bicycle_step(car._replace(acceleration=acceleration), slip, dt)
+    zero, false = torch.zeros_like(speed), torch.zeros_like(crashed)
+    return moved._replace(
+        x=moved.x + car.impact_x,
+        y=moved.y + car.impact_y,
+        impact_x=zero,
+        impact_y=zero,
+        crashed=crashed | car.struck,
+        struck=false,
+    )
 
 
-def _may_touch(a: Tensor, b: Tensor, dt: float) -> Tensor:
-    """(B,) bool: a necessary condition for `contact` that costs little: a circle, and one of the eight axes.
+def _collide(a: Car, b: Car, dt: float) -> tuple[Car, Car]:
+    """`RoadObject.handle_collisions`: each takes half of the displacement that parts them."""
+    intersecting, will_intersect, push_x, push_y = contact(a, b, dt)
 
-    On the axis across b, the bodies and their motion within `dt` must overlap for either flag to be set.
-    """
-    (xa, ya, ha, va), (xb, yb, hb, _) = a.unbind(-1), b.unbind(-1)
-    dx, dy = xb - xa, yb - ya
-    near = dx * dx + dy * dy <= (DIAGONAL + va.abs() * dt + 1e-6).square()
-    cos, sin, turned = hb.cos(), hb.sin(), (ha - hb)
-    across = (dy * cos - dx * sin).abs()
-    sideways = turned.sin().abs()
-    reach = WIDTH + LENGTH / 2 * sideways + va.abs() * dt * sideways + 1e-6
-    return near & (across <= reach)
+    def hit(car: Car, share: float) -> Car:
+        return car._replace(
+            impact_x=torch.where(will_intersect, share * push_x, car.impact_x),
+            impact_y=torch.where(will_intersect, share * push_y, car.impact_y),
+            crashed=car.crashed | intersecting,
+            struck=car.struck | will_intersect,
+        )
+
+    return hit(a, 0.5), hit(b, -0.5)
 
 
-def contact(a: Tensor, b: Tensor, dt: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Separating-axis test of vehicles a against b, (n, 4) states each: highway-env's `are_polygons_intersecting`.
+def contact(a: Car, b: Car, dt: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Separating-axis test: highway-env's `are_polygons_intersecting`, and the circle that it looks at first.
+
+    On an axis, let c be the way from a's centre to b's, r the sum of the bodies' half extents, and m half the way that
+    a moves relative to b within `dt`. The bodies overlap now if |c| ≤ r on all axes. What a sweeps is 2|m| longer than
+    a, its centre is m ahead: it overlaps b by r + |m| - |c - m|, and parting the two takes as much.
 
     Returns:
-        intersecting (n,) bool: the bodies overlap now;
-        will_intersect (n,) bool: no axis separates them, each moving straight on for `dt` [s];
-        translation (n, 2) [m]: the displacement that would push a out of b.
+        intersecting (B,) bool: the bodies overlap now;
+        will_intersect (B,) bool: no axis separates them, each moving straight on for `dt` [s];
+        push_x, push_y (B,) [m]: the shortest displacement along an axis that would then part a from b.
     """
-    position, heading, speed = zip(*((s[:, :2], s[:, 2], s[:, 3]) for s in (a, b)), strict=True)
-    forward = torch.stack([torch.stack((h.cos(), h.sin()), -1) for h in heading])  # (2, n, 2)
-    left = torch.stack((-forward[..., 1], forward[..., 0]), -1)
-    # highway-env walks the edges of a, then of b: back, left, front, right. The first of equal overlaps wins.
-    axes = torch.stack([n for f, s in zip(forward, left, strict=True) for n in (-f, s, f, -s)], 1)  # (n, 8, 2)
-    centre_a, centre_b = ((axes * p[:, None]).sum(-1) for p in position)  # (n, 8)
-    half_a, half_b = (
-        LENGTH / 2 * (axes * f[:, None]).sum(-1).abs() + WIDTH / 2 * (axes * s[:, None]).sum(-1).abs()
-        for f, s in zip(forward, left, strict=True)
-    )
-    min_a, max_a, min_b, max_b = centre_a - half_a, centre_a + half_a, centre_b - half_b, centre_b + half_b
-    intersecting = (_interval_distance(min_a, max_a, min_b, max_b) <= 0).all(1)
-    motion = dt * (speed[0][:, None] * forward[0] - speed[1][:, None] * forward[1])
-    drift = (axes * motion[:, None]).sum(-1)
-    distance = _interval_distance(min_a + drift.clamp(max=0), max_a + drift.clamp(min=0), min_b, max_b)
-    will_intersect = (distance <= 0).all(1)
-    first = distance.abs().argmin(1, keepdim=True)
-    overlap = distance.abs().gather(1, first)
-    axis = axes.gather(1, first[:, :, None].expand(-1, 1, 2)).squeeze(1)
-    away = ((position[0] - position[1]) * axis).sum(-1) > 0
-    translation = overlap * torch.where(away[:, None], axis, -axis)
-    # Beyond this circle highway-env does not look (RoadObject._is_colliding).
-    near = (position[1] - position[0]).norm(dim=-1) <= DIAGONAL + speed[0] * dt
-    return intersecting & near, will_intersect & near, translation
+    cos_a, sin_a, cos_b, sin_b = a.heading.cos(), a.heading.sin(), b.heading.cos(), b.heading.sin()
+    cos, sin = cos_a * cos_b + sin_a * sin_b, cos_a * sin_b - sin_a * cos_b  # of b's heading as seen from a
+    ahead = LENGTH / 2 + LENGTH / 2 * cos.abs() + WIDTH / 2 * sin.abs()
+    aside = WIDTH / 2 + LENGTH / 2 * sin.abs() + WIDTH / 2 * cos.abs()
+    half_a, half_b = a.speed * (dt / 2), b.speed * (dt / 2)
+    x, y = b.x - a.x, b.y - a.y
+    near = x * x + y * y <= (DIAGONAL + a.speed * dt).square()
+    intersecting = near
+    least = push_x = push_y = torch.full_like(x, torch.inf)
+    for axis_x, axis_y, r, m in (
+        (cos_a, sin_a, ahead, half_a - half_b * cos),
+        (-sin_a, cos_a, aside, -half_b * sin),
+        (cos_b, sin_b, ahead, half_a * cos - half_b),
+        (-sin_b, cos_b, aside, -half_a * sin),
+    ):
+        c = axis_x * x + axis_y * y
+        intersecting = intersecting & (c.abs() <= r)
+        overlap = r + m.abs() - (c - m).abs()
+        less, away = overlap < least, torch.where(c < 0, overlap, -overlap)
+        push_x, push_y = torch.where(less, away * axis_x, push_x), torch.where(less, away * axis_y, push_y)
+        least = overlap.minimum(least)
+    return intersecting, near & (least >= 0), push_x, push_y
 
 
-def _interval_distance(min_a: Tensor, max_a: Tensor, min_b: Tensor, max_b: Tensor) -> Tensor:
-    """`highway_env.utils.interval_distance`: negative where the intervals overlap."""
-    return torch.where(min_a < min_b, min_b - max_a, min_a - max_b)
+def _unusual(cars: Car, duration: float) -> Tensor:
+    """(B,) bool: environments in which `Vehicle.clip_actions` or an impact may act within `duration` [s].
+
+    Fields of `cars` are (V, B).
+    """
+    reach = torch.add(cars.speed.abs(), cars.acceleration.abs(), alpha=duration)
+    return ((reach >= MAX_SPEED) | cars.crashed | cars.struck).any(0)
+
+
+def _may_touch(path: list[Car], dt: float) -> Tensor:
+    """(B,) bool: a necessary condition for `contact` along the path, that costs little: a circle, one of the four axes.
+
+    Fields in `path` are (V, B). On the axis across b, the bodies and their motion within `dt` must overlap.
+    """
+    x, y, heading, speed = (torch.stack(field) for field in list(zip(*path, strict=True))[:4])  # (steps, V, B)
+    touch = torch.zeros_like(path[0].crashed[0])
+    for a, b in combinations(range(x.shape[1]), 2):
+        dx, dy, reach = x[:, b] - x[:, a], y[:, b] - y[:, a], speed[:, a].abs() * dt
+        near = dx * dx + dy * dy <= (reach + (DIAGONAL + 1e-6)).square()
+        across = (dy * heading[:, b].cos() - dx * heading[:, b].sin()).abs()
+        turned = (heading[:, b] - heading[:, a]).sin().abs()
+        touch = touch | (near & (across <= (reach + LENGTH / 2) * turned + (WIDTH + 1e-6))).any(0)
+    return touch

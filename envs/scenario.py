@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from array_api_compat import array_namespace
 from highway_env.road.road import RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
 
@@ -56,9 +57,7 @@ def scene_from_uniform(draws: dict[str, Draw], uniform: Array) -> Array:
         draw.low + (draw.high - draw.low) * (row.round() if draw.only_ends else row)
         for draw, row in zip(draws.values(), uniform, strict=True)
     ]
-    for k, row in enumerate(rows):
-        uniform[k] = row
-    return uniform
+    return array_namespace(uniform).stack(rows)
 
 
 class Scenario(Protocol):
