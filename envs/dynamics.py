@@ -48,8 +48,8 @@ def vehicle_states(traffic: Tensor) -> Tensor:
 
 def _car(rows: Tensor) -> Car:
     """Rows (9, ...) of traffic by name."""
-    *numbers, crashed, struck = rows
-    return Car(*numbers, crashed != 0, struck != 0)
+    x, y, heading, speed, acceleration, impact_x, impact_y, crashed, struck = rows
+    return Car(x, y, heading, speed, acceleration, impact_x, impact_y, crashed != 0, struck != 0)
 
 
 def _traffic(cars: list[Car]) -> Tensor:

@@ -280,7 +280,7 @@ def compiled_step(scenario: str, num_envs: int, dtype: torch.dtype, device: torc
     task = get_scenario(scenario)
     streams, episode = random_streams(0, num_envs).to(device), torch.zeros(num_envs, dtype=torch.int64, device=device)
     world = _next_episode(task, streams, episode, dtype)
-    example = [*world, streams, torch.zeros((2, num_envs), dtype=dtype, device=device)]
+    example: list[Any] = [*world, streams, torch.zeros((2, num_envs), dtype=dtype, device=device)]
 
     def flat(*tensors: Tensor) -> list[Tensor]:
         world, outcome = step_densely(task, World(*tensors[:4]), *tensors[4:])

@@ -52,7 +52,7 @@ class Record:
         check_output(out, self.force)
         with progress_bar(f"recording {scenario}", self.episodes) as advance:
             recording, failed = record(scenario, self.episodes, self.seed, lambda: advance(1))
-        recording.save(out)
+            recording.save(out)
         print(f"recorded: {out}, {self.episodes} episodes ({failed} more failed and were left out)")
 
 
@@ -164,7 +164,7 @@ class Speed:
         from infogail.speed import measure, print_table
 
         with console.status("measuring") as status:
-            results = measure(training_steps_per_second, self.seed, status.update)
+            results = measure(self.seed, status.update)
         if self.json:
             print(json.dumps(results, indent=2))
         else:
@@ -237,9 +237,9 @@ def parse(arguments: list[str]) -> Command:
 
 def complaint(box: str) -> str:
     """What tyro says in a box of several lines, as one line: what is wrong, and the remedy."""
-    lines = [line.strip("│ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines() if line.startswith("│")]
-    text = " ".join(" ".join(lines).split())
-    problem = re.split(r" ─+ ?", text)[0].rstrip(".")
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯]", " ", box).split())
+    _, problem, *_ = re.split(r" [─-]{5,} ", text)  # between the title and the rest
+    problem = problem.rstrip(".")
     if match := re.match(r"invalid choice '(.*)' for argument '(.*)'. Expected one of \((.*)\)", problem):
         value, option, choices = match.groups()
         return f"{option} {value}: {suggestion(value, re.findall(r'[^ ,]+', choices.replace(chr(39), '')))}"

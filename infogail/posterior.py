@@ -22,7 +22,6 @@ from infogail.config import Config
 from infogail.networks import Standardise, adam, mlp
 from infogail.rollout import Rollout
 
-
 MAX_EVIDENCE = 0.1
 """[nats] that one step may add to, or take from, a code. No single state decides, and where no demonstration ever was
 the information reward stays as small as the imitation reward; unbounded, it made policies crash to escape it."""
@@ -126,7 +125,7 @@ class Posterior:
             for _ in range(self.config.rim_steps):
                 self._step(self.demonstrations_loss())
             with torch.no_grad():
-                loss = sum(self.demonstrations_loss() for _ in range(10))
+                loss = float(sum(self.demonstrations_loss() for _ in range(10)))
             tries.append((loss, self.evidence, self.optimiser))
         _, self.evidence, self.optimiser = min(tries, key=lambda some: some[0])
 
@@ -153,9 +152,7 @@ class Posterior:
 
     def _start(self) -> tuple[Evidence, torch.optim.Optimizer]:
         """A random network and its optimiser."""
-        evidence = Evidence(
-            self.observations, style_features(self.scenario), self.config.num_codes, self.config.hidden
-        )
+        evidence = Evidence(self.observations, style_features(self.scenario), self.config.num_codes, self.config.hidden)
         return evidence, adam([evidence], self.config.learning_rate)
 
     def _step(self, loss: Tensor) -> None:

@@ -97,7 +97,7 @@ def train(
         )
         cost: dict[str, float | None] = {"env_steps_to_styles": None, "seconds_to_styles": None}
         env_steps, seconds = 0, 0.0
-        with SummaryWriter(str(partial)) as board, (partial / "metrics.jsonl").open("w") as lines:
+        with SummaryWriter(str(partial)) as board, (partial / "metrics.jsonl").open("w", buffering=1) as lines:
             for iteration in range(learner.iterations):
                 log = learner.iterate()
                 if not all(map(math.isfinite, log.values())):

@@ -48,7 +48,8 @@ def test_gae_by_hand():
 
 
 def test_clipped_surrogate_by_hand():
-    # Ratios 2 and 1/2, clip 0.2. A = 1: min(2, 1.2) = 1.2 and min(.5, .8) = .5. A = -1: min(-2, -1.2) = -2, min(-.5, -.8) = -.8.
+    # Ratios 2 and 1/2, clip 0.2. A = 1: min(2, 1.2) = 1.2 and min(.5, .8) = .5.
+    # A = -1: min(-2, -1.2) = -2 and min(-.5, -.8) = -.8.
     log_probs = torch.tensor([LOG2, -LOG2, LOG2, -LOG2])
     advantages = torch.tensor([1.0, 1.0, -1.0, -1.0])
     loss = clipped_surrogate_loss(log_probs, torch.zeros(4), advantages, 0.2)

@@ -135,8 +135,7 @@ def test_a_learner_without_codes_takes_them_and_ignores_them(file, tmp_path):
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == 2 and json.loads(rows[1])["env_steps"] == 0
     train(BC, "bc", file, "pass", TINY, tmp_path / "again")
-    first, second = ((tmp_path / name / "policy.safetensors").read_bytes() for name in ("run", "again"))
-    assert first == second
+    np.testing.assert_array_equal(infogail.load(tmp_path / "again").act(observations, 0), driver.act(observations, 0))
 
 
 def test_a_learner_is_given_the_first_four_fifths(file, tmp_path):

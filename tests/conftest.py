@@ -1,0 +1,29 @@
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; networks this small are slower on two
+
+from functools import cache
+
+import pytest
+import torch
+
+from envs.demonstrations import Recording, num_training_episodes, record
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Results depend on the number of threads in the last bits; a test that trains may have changed it."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def recorded():
+    """`recorded(scenario)`: training and held-out part of as many episodes as `infogail record` makes by default."""
+
+    @cache
+    def parts(scenario: str) -> tuple[Recording, Recording]:
+        recording, _ = record(scenario, 200, seed=0)
+        training = num_training_episodes(200)
+        return recording.episodes(slice(training)), recording.episodes(slice(training, None))
+
+    return parts

@@ -1,0 +1,110 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from envs.demonstrations import Demonstrations
+from infogail.config import Config
+from infogail.discriminator import Discriminator, discriminator_loss, gradient_penalty, imitation_reward
+from infogail.rollout import Rollout
+
+
+def test_discriminator_loss():
+    # log(1 + e^-x) at 0, 2 and 1: 0.693147, 0.126928, 0.313262. Demonstration logits 0 and 2, policy logits 0 and -1:
+    # (0.693147 + 0.126928) / 2 + (0.693147 + 0.313262) / 2
+    loss = discriminator_loss(torch.tensor([0.0, 2.0]), torch.tensor([0.0, -1.0]))
+    assert loss.item() == pytest.approx(0.913242, abs=1e-6)
+
+
+def test_discriminator_loss_is_the_mean_of_each_kind_and_pushes_demonstrations_up():
+    demonstrations, policy = torch.zeros(3, requires_grad=True), torch.zeros(1, requires_grad=True)
+    discriminator_loss(demonstrations, policy).backward()
+    assert demonstrations.grad.tolist() == pytest.approx([-1 / 6] * 3)  # -(1 - D) / 3 at D = 1/2
+    assert policy.grad.tolist() == pytest.approx([1 / 2])  # D
+
+
+def test_gradient_penalty_of_a_linear_net_is_its_weights_squared_norm():
+    net = nn.Linear(2, 1)
+    net.weight.data = torch.tensor([[3.0, 4.0]])
+    a, b, mix = torch.randn(5, 2), torch.randn(5, 2), torch.rand(5, 1)
+    penalty = gradient_penalty(net, a, b, mix)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(25.0)
+    torch.testing.assert_close(net.weight.grad, torch.tensor([[6.0, 8.0]]))  # d|w|²/dw = 2w: the net can learn from it
+
+
+@pytest.mark.parametrize(("mix", "expected"), [(0.0, 25.0), (0.25, 14.125), (1.0, 1.0)])
+def test_gradient_penalty_is_taken_on_the_way(mix, expected):
+    # f(x) = |x|²/2 has gradient x. From (3, 4) to (1, 0): |x|² is 25 at first, 15.25 at (2.5, 3), 1 at last.
+    # From (3, 4) to (-1, 0): 25, 13 at (2, 3), 1. The means of the two: 25, 14.125, 1.
+    a, b = torch.tensor([[3.0, 4.0], [3.0, 4.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+
+    def half_square(x):
+        return x.square().sum(-1) / 2
+
+    penalty = gradient_penalty(half_square, a, b, torch.full((2, 1), mix)).item()
+    assert penalty == pytest.approx(expected)
+
+
+def test_imitation_reward():
+    # -log(1 - D): D = 1/2 at 0; at log 3, D = 3/4; at -log 3, D = 1/4. Far out softplus(l) is l, and 0.
+    logits = torch.tensor([0.0, math.log(3), -math.log(3), 200.0, -200.0])
+    expected = [math.log(2), math.log(4), math.log(4 / 3), 200.0, 0.0]
+    assert imitation_reward(logits).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def demonstrations(actions):
+    """Standard normal observations (N, 3) of `pass`-like shape with `actions` (N, 2)."""
+    rng = np.random.default_rng(0)
+    observations = rng.normal(size=(len(actions), 3)).astype(np.float32)
+    return Demonstrations("pass", observations, actions.astype(np.float32), np.array([0, len(actions)]))
+
+
+def rollout_of(actions, ends=None):
+    """Actions (T, B, 2) in standard normal observations; environment b crashes in step `ends[b]`."""
+    steps, width = actions.shape[:2]
+    obs, terminated = torch.randn(steps, width, 3), torch.zeros(steps, width, dtype=torch.bool)
+    for b, end in enumerate(ends or []):
+        terminated[end, b] = True
+    codes, styles = torch.zeros(width, dtype=torch.int64), np.zeros(width, np.int64)
+    return Rollout(obs, actions, torch.zeros(steps, width), obs, terminated, terminated, codes, styles)
+
+
+def test_a_discriminator_that_cannot_tell_pays_for_surviving():
+    # The bias is chosen (see `imitation_reward`): with D = 1/2 everywhere an episode of t steps earns t · log 2,
+    # so a crash costs log 2 for each step that it cuts off, whatever the driving was like.
+    discriminator = Discriminator(demonstrations(np.zeros((8, 2))), Config(), torch.Generator())
+    for parameter in discriminator.net.parameters():
+        nn.init.zeros_(parameter)
+    rollout = rollout_of(torch.zeros(6, 3, 2), ends=[0, 3, 5])
+    earned = (discriminator.reward(rollout) * rollout.first_episode()).sum(0)
+    torch.testing.assert_close(earned, math.log(2) * torch.tensor([1.0, 4.0, 6.0]))
+
+
+def test_it_learns_to_tell_and_pays_for_being_like_the_demonstrations():
+    torch.manual_seed(0)
+    actions = torch.cat((torch.full((20, 50, 1), 0.3), 0.2 * torch.randn(20, 50, 1)), -1)
+    shown = demonstrations((actions * torch.tensor([-1.0, 1.0])).flatten(0, 1).numpy())  # the other pedal
+    discriminator = Discriminator(shown, Config(discriminator_batch=256), torch.Generator().manual_seed(0))
+    rollout = rollout_of(actions)
+    for _ in range(8):
+        log = discriminator.update(rollout)
+    told = discriminator(discriminator.demonstrations)
+    assert told.min() > 1.0 and discriminator(rollout.pairs()).max() < -1.0
+    assert log["discriminator/demonstration_logit"] > 1.0 and log["discriminator/policy_logit"] < -1.0
+    assert discriminator.reward(rollout).mean() < 0.3 * imitation_reward(told).mean()
+
+
+def test_a_gradient_penalty_keeps_it_flat():
+    actions = torch.randn(20, 50, 2).clamp(-1, 1)
+    shown = demonstrations(np.sign(actions.flatten(0, 1).numpy()))
+    steepness = []
+    for weight in (0.0, 10.0):
+        torch.manual_seed(0)
+        config = Config(discriminator_batch=256, gradient_penalty=weight)
+        discriminator = Discriminator(shown, config, torch.Generator().manual_seed(0))
+        log = [discriminator.update(rollout_of(actions)) for _ in range(5)][-1]
+        steepness.append(log["discriminator/gradient_penalty"])
+    assert steepness[1] < 0.1 * steepness[0]
