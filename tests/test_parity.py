@@ -50,9 +50,7 @@ def hard_cases(scenario: str, count: int, rng: np.random.Generator) -> tuple[dic
     return scene, actions
 
 
-@pytest.mark.parametrize(
-    "compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["eager", "compiled"]
-)
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["eager", "compiled"])
 @pytest.mark.parametrize("scenario", ["pass", "turn"])
 def test_twin_drives_as_highway_env_does(scenario: str, compiled: bool):
     if compiled and (missing := missing_compiler()):
