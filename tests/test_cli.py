@@ -251,7 +251,7 @@ def test_ctrl_c_leaves_what_was_there(made, tmp_path, capsys, monkeypatch, comma
 
 
 def test_ctrl_c_at_a_real_process(made, tmp_path):
-    endless = "--num-envs 16 --iterations 100000 --rim-steps 2 --threads 1"
+    endless = "--algorithm bc --bc-steps 100000000 --threads 1"
     arguments = f"train pass --demonstrations {made}/pass.safetensors --out {tmp_path}/run {endless}"
     command = [sys.executable, "-m", "infogail.cli", *arguments.split()]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

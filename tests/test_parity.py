@@ -8,7 +8,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from highway_env.utils import are_polygons_intersecting
 from highway_env.vehicle.kinematics import Vehicle
 
 from envs import environment_id
@@ -102,12 +101,8 @@ def test_contact_is_highway_envs():
     now, soon, push_x, push_y = (x.numpy() for x in contact(*cars, dt))
     touching = 0
     for k in range(count):
-        boxes = []
-        for x, y, heading, speed in (a[:, k], b[:, k]):
-            vehicle = Vehicle(None, (x, y), heading, speed)
-            boxes.append((vehicle.polygon(), vehicle.velocity * dt))
-        (box_a, move_a), (box_b, move_b) = boxes
-        intersecting, will_intersect, translation = are_polygons_intersecting(box_a, box_b, move_a, move_b)
+        one, other = (Vehicle(None, (x, y), heading, speed) for x, y, heading, speed in (a[:, k], b[:, k]))
+        intersecting, will_intersect, translation = one._is_colliding(other, dt)
         assert (now[k], soon[k]) == (intersecting, will_intersect)
         if will_intersect:
             touching += 1
