@@ -11,6 +11,8 @@ from envs.scenario import NO_STYLE, Array, Draw, Scenario, Scene, VehicleState, 
 
 ROAD_START, ROAD_END = -600.0, 1000.0  # [m], beyond what 12 s can reach in either direction
 
+SENSOR_RANGE = 50.0  # [m], beyond which a lead's distance is not told: it no longer matters
+
 
 class Pass(Scenario):
     """Road along x, the middle lane's centre at y = 0; `lane_offset` is y, positive to the right."""
@@ -53,7 +55,7 @@ class Pass(Scenario):
             ego.y / 4.0,
             ego.heading / 0.1,
             (ego.speed - 22.0) / 5.0,
-            gap / 30.0,
+            gap.clip(-SENSOR_RANGE, SENSOR_RANGE) / 30.0,
             1.0 / (1.0 + (gap / 10.0) ** 2),  # sharp where it matters
             (lead.y - ego.y) / 4.0,
             (lead.speed - ego.speed) / 8.0,

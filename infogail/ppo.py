@@ -34,9 +34,14 @@ class PPO:
         # Values are learned in these units, so that the network works near 1.
         self.value_scale = 1.0 / (1.0 - config.gamma)
         self.optimiser = adam([self.policy, self.value], config.learning_rate)
+        self.updates = 0
 
     def update(self, rollout: Rollout, rewards: Tensor) -> dict[str, float]:
         """Several epochs of minibatches over one rollout with its rewards (T, B); returns what to log."""
+        # Falls linearly, to a tenth: large steps find the styles, small ones drive them precisely.
+        left = 1.0 - 0.9 * min(1.0, self.updates / self.config.iterations)
+        self.optimiser.param_groups[0]["lr"] = left * self.config.learning_rate
+        self.updates += 1
         config, inputs = self.config, self.policy.inputs(rollout.observations, rollout.step_codes())
         advantages, returns = self._advantages(rollout, inputs, rewards)
         columns = (inputs, rollout.actions, rollout.log_probs, advantages, returns)

@@ -109,7 +109,7 @@ def test_infogail_gives_each_code_its_style(recorded, twenty):
     _, logs = run(InfoGAIL, recorded("pass")[0].demonstrations, *twenty)
     assert logs[0]["rollout/success_rate"] < 0.2
     assert last(logs, "success_rate") > 0.7
-    assert last(logs, "style_nmi") > 0.5
+    assert last(logs, "style_nmi") > 0.6
 
 
 def test_gail_learns_to_drive_but_its_codes_say_nothing(recorded, twenty):
@@ -126,22 +126,23 @@ def test_bc_fits_held_out_demonstrations_and_goes_between_their_ways(recorded):
 
     @torch.no_grad()
     def judge():
+        """Negative log-likelihood, share (2,) of each action's variance that the mean explains, mean (N, 2)."""
         mean, std = learner.policy(learner.policy.inputs(obs, torch.zeros(len(obs), dtype=torch.int64)))
-        return -log_prob(actions, mean, std).mean().item(), (actions - mean).abs().mean().item(), mean[:, 1]
+        return -log_prob(actions, mean, std).mean(), 1 - (actions - mean).square().mean(0) / actions.var(0), mean
 
-    before, error_before, _ = judge()
-    for _ in range(10):
+    before, unexplained, _ = judge()
+    for _ in range(5):
         learner.iterate()
-    after, error, steering = judge()
-    assert after < before - 1.0
-    # The wander of hands and feet (0.06 and 0.03) cannot be predicted: a mean error of 0.036 remains of 0.079 at best.
-    assert error < 0.75 * error_before
+    after, explained, mean = judge()
+    assert after < before - 0.8
+    assert (unexplained < 0.1).all()
+    # The wander of hands and feet cannot be predicted, nor can the moment when each driver pulls out, nor the side.
+    assert (explained > torch.tensor([0.5, 0.25])).all()
 
-    # The fork: still in the middle of the lane, about to pull out. Left and right cancel out in the mean.
+    # The fork: still straight and in the middle of the lane, about to pull out. Left and right cancel out in the mean.
     features = get_scenario("pass").features
-    offset, gap = (obs[:, features.index(name)] for name in ("lane_offset", "lead_gap"))
-    fork = (offset.abs() < 0.1) & (gap > 0.7) & (gap < 0.95)
+    offset, heading, gap = (obs[:, features.index(name)] for name in ("lane_offset", "heading", "lead_gap"))
+    fork = (offset.abs() < 0.1) & (heading.abs() < 0.1) & (gap > 0.7) & (gap < 0.95)
     right = torch.from_numpy(np.repeat(held_out.styles, np.diff(held_out.demonstrations.episode_bounds))) == 1
-    modes = [actions[fork & side, 1].mean().item() for side in (~right, right)]
-    assert fork.sum() >= 20
-    assert modes[0] < steering[fork].mean().item() < modes[1]
+    assert actions[fork & ~right, 1].mean() < -0.3 and actions[fork & right, 1].mean() > 0.3
+    assert mean[fork, 1].abs().mean() < 0.15

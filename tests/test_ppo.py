@@ -55,22 +55,13 @@ def test_a_code_blind_policy_does_not_look_at_codes_and_another_does():
         assert (means[0] != means[1]).any() == moved
 
 
-def rollout_of(ppo, obs, codes, terminated=None, done=None):
-    """Actions drawn by the policy in observations obs (T, B, F) that lead to themselves."""
-    never = torch.zeros(obs.shape[:2], dtype=torch.bool)
+def rollout_of(ppo, obs, next_obs, codes, terminated):
+    """Actions drawn by the policy in observations obs (T, B, F), each an episode of one step, (T, B) terminated."""
     with torch.no_grad():
         mean, std = ppo.policy(ppo.policy.inputs(obs, codes.expand(obs.shape[:2])))
         actions = torch.normal(mean, std.expand_as(mean))
-    return Rollout(
-        obs,
-        actions,
-        log_prob(actions, mean, std),
-        obs,
-        never if terminated is None else terminated,
-        never if done is None else done,
-        codes,
-        np.zeros(len(codes), np.int64),
-    )
+    done, styles = torch.ones_like(terminated), np.zeros(len(codes), np.int64)
+    return Rollout(obs, actions, log_prob(actions, mean, std), next_obs, terminated, done, codes, styles)
 
 
 def test_the_policy_moves_to_what_is_rewarded_for_each_code():
@@ -80,7 +71,7 @@ def test_the_policy_moves_to_what_is_rewarded_for_each_code():
     ppo = PPO(obs.flatten(0, 1), 2, Config(minibatches=4), torch.Generator().manual_seed(0))
     wanted = torch.tensor([[-0.5, 0.3], [0.5, -0.3]])  # by code
     for _ in range(15):
-        rollout = rollout_of(ppo, obs, codes, ends, ends)
+        rollout = rollout_of(ppo, obs, obs, codes, ends)
         ppo.update(rollout, -(rollout.actions - wanted[codes]).square().sum(-1))
     for code in (0, 1):
         mean, std = ppo.policy(ppo.policy.inputs(obs[0], torch.full((256,), code)))
@@ -88,14 +79,18 @@ def test_the_policy_moves_to_what_is_rewarded_for_each_code():
     assert (std < math.exp(Config().initial_log_std)).all()  # and grows surer of it
 
 
-@pytest.mark.parametrize(("terminated", "worth"), [(True, 1.0), (False, 2.0)])
+@pytest.mark.parametrize(("terminated", "worth"), [(True, [1.0, 0.0]), (False, [4 / 3, 2 / 3])])
 def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminated, worth):
-    # Every step pays 1 and ends its episode; γ = 1/2. A time limit is not the world's end: V = 1 + V/2 = 2.
+    # Two states lead to each other; the first pays 1, the second nothing; γ = 1/2. Every step ends its episode. If by
+    # termination, that is all. If by a time limit, V0 = 1 + V1 / 2 and V1 = V0 / 2.
     torch.manual_seed(0)
-    obs, codes, ends = torch.randn(4, 64, 3), torch.zeros(64, dtype=torch.int64), torch.ones(4, 64, dtype=torch.bool)
-    config = Config(gamma=0.5, minibatches=1, learning_rate=3e-3)
+    second, codes = torch.arange(64) % 2, torch.zeros(64, dtype=torch.int64)
+    obs, next_obs = torch.randn(2, 4, 64, 3)
+    obs[..., 0], next_obs[..., 0] = second, 1 - second
+    config = Config(gamma=0.5, minibatches=1)
     ppo = PPO(obs.flatten(0, 1), 1, config, torch.Generator().manual_seed(0))
     for _ in range(60):
-        ppo.update(rollout_of(ppo, obs, codes, ends & terminated, ends), torch.ones(4, 64))
-    values = ppo.value_scale * ppo.value(ppo.policy.inputs(obs, codes))
-    assert values.mean().item() == pytest.approx(worth, abs=0.1)
+        ends = torch.full((4, 64), terminated)
+        ppo.update(rollout_of(ppo, obs, next_obs, codes, ends), (1.0 - second).expand(4, 64))
+    values = ppo.value_scale * ppo.value(ppo.policy.inputs(obs, codes)).squeeze(-1)
+    assert [values[:, second == s].mean().item() for s in (0, 1)] == pytest.approx(worth, abs=0.1)
