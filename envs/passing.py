@@ -21,6 +21,7 @@ class Pass(Scenario):
     num_vehicles = 2
     # At 25 m/s, highway-env's default of ±π/4 would turn the car across the road within one decision.
     steering_range = (-0.1, 0.1)
+    screen = (600, 150)
     styles = ("left", "right")
     features = (
         "lane_offset",

@@ -45,6 +45,9 @@ class DrivingEnv(AbstractEnv):
             },
             "simulation_frequency": SIMULATION_FREQUENCY,
             "policy_frequency": POLICY_FREQUENCY,
+            "screen_width": self.scenario.screen[0],
+            "screen_height": self.scenario.screen[1],
+            "centering_position": [0.5, 0.5],
         }
         super().__init__(settings | (config or {}), render_mode)
 

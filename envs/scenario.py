@@ -67,6 +67,8 @@ class Scenario(Protocol):
     num_vehicles: int
     steering_range: tuple[float, float]
     """[rad] at actions -1 and 1."""
+    screen: tuple[int, int]
+    """Width and height [px] of highway-env's picture, unless its configuration says otherwise."""
     styles: tuple[str, ...]
     features: tuple[str, ...]
     """Names of the observation's entries."""

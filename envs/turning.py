@@ -20,6 +20,7 @@ class Turn(Scenario):
     name = "turn"
     num_vehicles = 1
     steering_range = (-0.4, 0.4)
+    screen = (600, 600)
     styles = ("inside", "outside")
     features = (
         "offset_right",
