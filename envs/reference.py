@@ -28,7 +28,8 @@ class DrivingEnv(AbstractEnv):
     """`gymnasium.make("infogail/Pass-v0")`: road, vehicles, collisions and renderer are highway-env's.
 
     The reward is the ego's speed as a share of highway-env's limit, 0 once crashed or off the road; imitation does not
-    read it. Crash and road exit terminate; after 60 decisions (12 s) the episode is truncated.
+    read it. Crash and road exit terminate; after 60 decisions (12 s) the episode is truncated. Observations are the
+    scenario's features, unless `config` asks for one of highway-env's own (`{"observation": {"type": "Kinematics"}}`).
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": POLICY_FREQUENCY}
@@ -37,6 +38,7 @@ class DrivingEnv(AbstractEnv):
         self.scenario = get_scenario(scenario)
         self._scene: Scene = {}
         self._requested_scene: Scene | None = None
+        self._observes_features = "observation" not in (config or {})
         settings = {
             "action": {
                 "type": "ContinuousAction",
@@ -63,8 +65,9 @@ class DrivingEnv(AbstractEnv):
 
     def define_spaces(self) -> None:
         super().define_spaces()
-        self.observation_type = _FeatureObservation(self)
-        self.observation_space = self.observation_type.space()
+        if self._observes_features:
+            self.observation_type = _FeatureObservation(self)
+            self.observation_space = self.observation_type.space()
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         """As Gymnasium's, with `options={"scene": scene}` to start in a given scene instead of a drawn one.

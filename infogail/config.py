@@ -16,9 +16,9 @@ class Config:
     """Latent codes K; GAIL and BC ignore the code."""
     seed: int = 0
     """Seed of the networks, the environments and the batches."""
-    threads: int = 2
-    """Torch threads; results depend on it in the last bits."""
-    num_envs: int = 512
+    threads: int = 1
+    """Torch threads; results depend on it in the last bits. A second run gains more from a second core."""
+    num_envs: int = 1024
     """Environments B of the batched twin."""
     iterations: int = 30
     """Iterations: rollout, discriminator, posterior, PPO."""
@@ -32,9 +32,9 @@ class Config:
     """λ of generalised advantage estimation."""
     clip: float = 0.2
     """PPO's clip range of the probability ratio."""
-    ppo_epochs: int = 4
+    ppo_epochs: int = 2
     """Passes over each rollout."""
-    minibatches: int = 8
+    minibatches: int = 16
     """Minibatches per pass."""
     entropy_coef: float = 1e-3
     """Weight of the policy's entropy."""

@@ -44,12 +44,15 @@ class PPO:
         self.updates += 1
         config, inputs = self.config, self.policy.inputs(rollout.observations, rollout.step_codes())
         advantages, returns = self._advantages(rollout, inputs, rewards)
-        columns = (inputs, rollout.actions, rollout.log_probs, advantages, returns)
-        flat = [column.flatten(0, 1) for column in columns]
+        per_step = (rollout.log_probs, advantages, returns)
+        columns = (inputs, rollout.actions, *(column.unsqueeze(-1) for column in per_step))
+        # Side by side, so that a minibatch is gathered at once.
+        samples, widths = torch.cat(columns, -1).flatten(0, 1), [column.shape[-1] for column in columns]
         for _ in range(config.ppo_epochs):
             order = torch.randperm(rollout.size, generator=self.generator)
             for rows in order.chunk(config.minibatches):
-                x, actions, old_log_probs, advantage, target = (column[rows] for column in flat)
+                x, actions, *scalars = samples.index_select(0, rows).split(widths, -1)
+                old_log_probs, advantage, target = (scalar.squeeze(-1) for scalar in scalars)
                 mean, std = self.policy(x)
                 log_probs = log_prob(actions, mean, std)
                 policy_loss = clipped_surrogate_loss(log_probs, old_log_probs, advantage, config.clip)

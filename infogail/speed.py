@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +21,7 @@ from infogail.config import Config
 from infogail.learner import InfoGAIL
 
 NUM_ENVS = (256, 1024, 4096, 16384)
+COMPARED = 4096  # environments of the twin that is compared with highway-env, and compiled
 ROUNDS = 5  # highway-env and the twins take turns, so that a slow moment of the machine hits all alike
 SECONDS = 0.7  # of each turn
 
@@ -27,6 +29,7 @@ SECONDS = 0.7  # of each turn
 def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
     """Steps per second, medians of `ROUNDS` rounds, by scenario; random actions, resets and observations included.
 
+    highway-env is measured with its own `Kinematics` observation ("kinematics") and with our lean one ("features").
     Where there is a C++ compiler the twin is measured compiled too. Ratios are medians of each round's own ratio.
     """
     torch.set_num_threads(Config().threads)
@@ -35,22 +38,28 @@ def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -
 
 def _measure_scenario(name: str, seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
     progress(f"{name}: preparing")
-    reference = _reference_loop(name, seed)
-    forms = ("eager",) if missing_compiler() else ("eager", "compiled")
-    twins = {(form, count): _twin_loop(name, count, form == "compiled", seed) for form in forms for count in NUM_ENVS}
+    references = {"kinematics": _reference_loop(name, seed, observation={"type": "Kinematics"})}
+    references["features"] = _reference_loop(name, seed)
+    twins = {("eager", count): _twin_loop(name, count, seed) for count in NUM_ENVS}
+    if not missing_compiler():
+        twins["compiled", COMPARED] = _twin_loop(name, COMPARED, seed, compile=True)
     rounds = []
     for k in range(ROUNDS):
         progress(f"{name}: round {k + 1} of {ROUNDS}")
-        rounds.append((_rate(reference), {key: _rate(loop) for key, loop in twins.items()}))
+        rounds.append({key: _rate(loop) for key, loop in (references | twins).items()})
     progress(f"{name}: training loop")
-    environment: Any = gymnasium.make_vec(environment_id(name), 4096, vectorization_mode="vector_entry_point")
+    environment: Any = gymnasium.make_vec(environment_id(name), COMPARED, vectorization_mode="vector_entry_point")
+    forms = dict.fromkeys(form for form, _ in twins)
     return {
-        "reference_steps_per_second": median(reference for reference, _ in rounds),
+        "reference_steps_per_second": {key: median(rates[key] for rates in rounds) for key in references},
         "twin_steps_per_second": {
-            form: {str(count): median(rates[form, count] for _, rates in rounds) for count in NUM_ENVS}
+            form: {str(count): median(rates[form, count] for rates in rounds) for f, count in twins if f == form}
             for form in forms
         },
-        "ratio": {form: median(rates[form, 4096] / reference for reference, rates in rounds) for form in forms},
+        "ratio": {
+            form: {key: median(rates[form, COMPARED] / rates[key] for rates in rounds) for key in references}
+            for form in forms
+        },
         "bytes_per_environment": environment.unwrapped.bytes_per_environment,
         "training_steps_per_second": training_steps_per_second(name, seed),
     }
@@ -68,25 +77,28 @@ def training_steps_per_second(scenario: str, seed: int, iterations: int = 6) -> 
 
 def print_table(results: dict[str, Any]) -> None:
     """The same for people."""
-    table = Table(title=f"steps per second, {torch.get_num_threads()} torch threads")
-    for heading in ("scenario", "highway-env", "twin", *(f"{count:,} envs" for count in NUM_ENVS), "ratio at 4,096"):
-        table.add_column(heading, justify="left" if heading in ("scenario", "twin") else "right")
-    for name, result in results.items():
-        for form, rates in result["twin_steps_per_second"].items():
-            cells = (f"{rates[str(count)]:,.0f}" for count in NUM_ENVS)
-            reference = f"{result['reference_steps_per_second']:,.0f}"
-            table.add_row(name, reference, form, *cells, f"{result['ratio'][form]:,.0f}")
-    console = Console()
-    console.print(table)
-    for name, result in results.items():
-        console.print(
-            f"{name}: training {result['training_steps_per_second']:,.0f} steps per second, "
-            f"{result['bytes_per_environment']:.0f} bytes per environment"
-        )
+    table = Table(title=f"steps per second, torch threads: {torch.get_num_threads()}", box=SIMPLE)
+    table.add_column()
+    for name in results:
+        table.add_column(name, justify="right")
+    columns = [_rows(result) for result in results.values()]
+    for heading in columns[0]:
+        table.add_row(heading, *(f"{column[heading]:,.0f}" for column in columns))
+    Console().print(table)
 
 
-def _reference_loop(name: str, seed: int) -> Callable[[], int]:
-    env = gymnasium.make(environment_id(name))
+def _rows(result: dict[str, Any]) -> dict[str, float]:
+    rows = {f"highway-env, {name}": rate for name, rate in result["reference_steps_per_second"].items()}
+    for form, rates in result["twin_steps_per_second"].items():
+        rows |= {f"{form} twin, {int(count):,} envs": rate for count, rate in rates.items()}
+    for form, ratios in result["ratio"].items():
+        rows |= {f"{form} twin, {COMPARED:,} envs / highway-env, {name}": ratio for name, ratio in ratios.items()}
+    rows["whole training loop"] = result["training_steps_per_second"]
+    return rows | {"bytes per environment": result["bytes_per_environment"]}
+
+
+def _reference_loop(name: str, seed: int, **config: Any) -> Callable[[], int]:
+    env = gymnasium.make(environment_id(name), config=config)
     env.reset(seed=seed)
     actions = np.random.default_rng(seed).uniform(-1.0, 1.0, (64, 2)).astype(np.float32)
 
@@ -100,8 +112,8 @@ def _reference_loop(name: str, seed: int) -> Callable[[], int]:
     return steps
 
 
-def _twin_loop(name: str, num_envs: int, compiled: bool, seed: int) -> Callable[[], int]:
-    env = gymnasium.make_vec(environment_id(name), num_envs, vectorization_mode="vector_entry_point", compile=compiled)
+def _twin_loop(name: str, num_envs: int, seed: int, compile: bool = False) -> Callable[[], int]:
+    env = gymnasium.make_vec(environment_id(name), num_envs, vectorization_mode="vector_entry_point", compile=compile)
     env.reset(seed=seed)
     generator = torch.Generator().manual_seed(seed)
     actions = torch.rand((8, num_envs, 2), generator=generator) * 2 - 1

@@ -27,6 +27,14 @@ def test_reference_passes_gymnasiums_checker(scenario):
     assert frame.dtype == np.uint8 and frame.shape[2] == 3 and len(np.unique(frame)) > 5
 
 
+def test_the_reference_offers_highway_envs_own_observations():
+    observation = {"type": "Kinematics", "vehicles_count": 2, "features": ["x", "y", "heading"], "absolute": True}
+    env = gymnasium.make("infogail/Pass-v0", config={"observation": observation | {"normalize": False}})
+    obs, _ = env.reset(seed=0)
+    assert env.observation_space.shape == (2, 3)
+    np.testing.assert_allclose(obs, env.unwrapped.vehicle_state[:, :3], rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_vector_form(scenario, dtype):
