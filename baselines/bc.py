@@ -5,6 +5,8 @@ Where half of the demonstrations pass on the left and half on the right, the lik
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from envs.demonstrations import Demonstrations
@@ -26,7 +28,7 @@ class BC:
         self.inputs = self.policy.standardise(observations)
         self.actions = torch.from_numpy(demonstrations.actions)
         self.optimiser = adam([self.policy], config.learning_rate)
-        self.iterations = max(1, config.bc_steps // self.STEPS_PER_ITERATION)
+        self.iteration, self.iterations = 0, max(1, config.bc_steps // self.STEPS_PER_ITERATION)
 
     def iterate(self) -> dict[str, float]:
         """Some gradient steps; returns what to log."""
@@ -37,4 +39,9 @@ class BC:
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
+        self.iteration += 1
         return {"bc/negative_log_likelihood": loss.item()}
+
+    def parts(self) -> dict[str, Any]:
+        """All that changes from one iteration to the next; a checkpoint holds it."""
+        return {"policy": self.policy, "optimiser": self.optimiser, "generator": self.generator}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from envs.demonstrations import Demonstrations
@@ -26,7 +28,7 @@ class GAIL:
         self.codes = torch.arange(config.num_envs) % config.num_codes
         self.ppo = PPO(torch.from_numpy(demonstrations.observations), 1, config, self.generator)
         self.discriminator = Discriminator(demonstrations, config, self.generator)
-        self.iterations = config.iterations
+        self.iteration, self.iterations = 0, config.iterations
 
     @property
     def policy(self) -> Policy:
@@ -38,5 +40,18 @@ class GAIL:
         rollout = collect(self.env, self.ppo.policy, self.codes, self.generator)
         log = self.discriminator.update(rollout)
         imitation = self.discriminator.reward(rollout)
-        log |= self.ppo.update(rollout, imitation)
+        log |= self.ppo.update(rollout, imitation, self.iteration / self.iterations)
+        self.iteration += 1
         return log | {"reward/imitation": imitation.mean().item()} | rollout.summary()
+
+    def parts(self) -> dict[str, Any]:
+        """All that changes from one iteration to the next; a checkpoint holds it."""
+        return {
+            "env": self.env,
+            "generator": self.generator,
+            "policy": self.ppo.policy,
+            "value": self.ppo.value,
+            "ppo_optimiser": self.ppo.optimiser,
+            "discriminator": self.discriminator,
+            "discriminator_optimiser": self.discriminator.optimiser,
+        }

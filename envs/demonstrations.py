@@ -7,7 +7,6 @@ else; the style label, the vehicles' states and the scenes are reached through `
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,13 +15,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from envs import SCENARIO_NAMES, BadInput, environment_id, get_scenario
+from envs.files import UnreadableFile, seal, unseal, write_atomically
 from envs.scenario import EPISODE_STEPS, POLICY_FREQUENCY, Scene
 
-SCHEMA = "infogail-demonstrations-1"
+SCHEMA = "infogail-demonstrations-2"
 VERSIONED = ("highway-env", "gymnasium", "numpy")
 
 
@@ -137,7 +135,7 @@ class Recording:
             "versions": json.dumps({name: version(name) for name in VERSIONED}),
         }
         validate(arrays, metadata, str(path))
-        write_atomically(path, save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, metadata))
+        write_atomically(path, seal(arrays, metadata))
 
 
 def record(
@@ -204,7 +202,6 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
         if not condition:
             raise InvalidDemonstrations(f"{source}: {problem}; record it anew with 'infogail record'")
 
-    require(metadata.get("schema") == SCHEMA, f"schema is {metadata.get('schema')!r}, not {SCHEMA!r}")
     name = metadata.get("scenario")
     require(name in SCENARIO_NAMES, f"scenario is {name!r}, none of {', '.join(SCENARIO_NAMES)}")
     scenario = get_scenario(str(name))
@@ -242,17 +239,6 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
     require(((styles >= 0) & (styles < len(scenario.styles))).all(), f"'styles' leave 0 to {len(scenario.styles) - 1}")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, then rename: a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _read(path: Path, scenario: str | None) -> tuple[dict[str, np.ndarray], str]:
     if Path(path).is_dir():
         raise InvalidDemonstrations(f"{path}: is a folder; give a file from 'infogail record'")
@@ -261,13 +247,9 @@ def _read(path: Path, scenario: str | None) -> tuple[dict[str, np.ndarray], str]
             f"{path}: no such file; make it with 'infogail record {scenario or 'SCENARIO'} --out {path}'"
         )
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:  # the last two: of dtypes
-        raise InvalidDemonstrations(
-            f"{path}: not a readable safetensors file ({error}); record it anew with 'infogail record'"
-        ) from error
+        arrays, metadata = unseal(Path(path), SCHEMA)
+    except (UnreadableFile, OSError) as error:
+        raise InvalidDemonstrations(f"{path}: {error}; record it anew with 'infogail record'") from error
     validate(arrays, metadata, str(path))
     name = metadata["scenario"]
     if scenario is not None and name != scenario:

@@ -114,6 +114,23 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         """Everything drawn at each environment's last reset, float64 (num_envs,) each."""
         return {name: as_float64(row.cpu()) for name, row in _named(self.scenario, self._world.scene).items()}
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that decides what comes next, as in torch's modules: vehicles, scenes, clocks, random streams."""
+        return {**self._world._asdict(), "streams": self._streams}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from where `state_dict` was taken, of as many environments of the same scenario and dtype.
+
+        Raises:
+            KeyError: the state lacks something.
+            RuntimeError: it is of other environments.
+        """
+        for name, tensor in self.state_dict().items():
+            if state[name].shape != tensor.shape or state[name].dtype != tensor.dtype:
+                raise RuntimeError(f"'{name}' is {state[name].dtype} {tuple(state[name].shape)}, unlike here")
+        self._world = World(*(state[name].to(self.device) for name in World._fields))
+        self._streams = state["streams"].to(self.device)
+
     @property
     def bytes_per_environment(self) -> float:
         """Memory that one environment's state takes."""

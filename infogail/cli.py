@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -18,6 +19,7 @@ import tyro
 
 from envs import SCENARIO_NAMES, BadInput
 from infogail.config import Config
+from infogail.signals import Stopped
 
 if TYPE_CHECKING:
     from infogail.runner import Learner
@@ -45,8 +47,8 @@ class Record:
         at_least("--episodes", self.episodes, 10)
         at_least("--seed", self.seed, 0)
         from envs.demonstrations import record
+        from envs.files import check_output
         from infogail.progress import progress_bar
-        from infogail.runner import check_output
 
         out = self.out or Path("demos") / f"{scenario}.safetensors"
         check_output(out, self.force)
@@ -60,10 +62,12 @@ class Record:
 class Train:
     """Train one learner on recorded demonstrations, without their style labels, in the batched twin."""
 
-    scenario: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENARIO")]
+    scenario: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="SCENARIO")] = None
     """pass or turn"""
-    out: Path
+    out: Path | None = None
     """Run folder to make."""
+    resume: Path | None = None
+    """Run folder to go on with, from its newest checkpoint and with its settings."""
     demonstrations: Path | None = None
     """File from `infogail record`; demos/SCENARIO.safetensors by default."""
     algorithm: Literal["infogail", "gail", "bc"] = "infogail"
@@ -73,6 +77,11 @@ class Train:
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
     def run(self) -> None:
+        if self.resume is not None:
+            self.go_on(self.resume)
+            return
+        if self.scenario is None or self.out is None:
+            raise BadInput("train: give SCENARIO and --out RUN, or --resume RUN; see 'infogail train --help'")
         scenario = check_scenario(self.scenario)
         file = self.demonstrations or Path("demos") / f"{scenario}.safetensors"
         from infogail.progress import progress_bar
@@ -91,6 +100,33 @@ class Train:
                 lambda done, total, log: advance(1 / total),
             )
         print(f"trained: {self.out}; judge it with 'infogail evaluate {self.out}'")
+
+    def go_on(self, run: Path) -> None:
+        """With a run that was stopped. Its settings are its own, except for the threads."""
+        from infogail.run_folder import DEMONSTRATIONS, Manifest
+
+        manifest = Manifest.load(run)
+        given = {"scenario": self.scenario, "algorithm": self.algorithm, "out": self.out, "force": self.force}
+        its = {"scenario": manifest.scenario, "algorithm": manifest.algorithm, "out": run, "force": False}
+        for name, value in (given | vars(self.config)).items():
+            known = its[name] if name in its else getattr(manifest.config, name)
+            default = getattr(Train if name in its else Config, name)
+            if name != "threads" and value not in (default, known):
+                shown = "SCENARIO" if name == "scenario" else option(name)
+                raise BadInput(f"{shown} {value}: the run to resume has {known}; leave it out")
+        file = self.demonstrations
+        if file is not None and sha256(file.read_bytes()).hexdigest() != manifest.files.get(DEMONSTRATIONS):
+            raise BadInput(f"--demonstrations {file}: the run to resume has others, in its folder; leave it out")
+        threads = self.config.threads if self.config.threads != Config().threads else None
+        from infogail.progress import console, progress_bar
+        from infogail.runner import resume
+
+        def warn(message: str) -> None:
+            console.print(f"infogail: {message}", soft_wrap=True, highlight=False)
+
+        with progress_bar(f"resuming {run}", 1.0) as advance:
+            resume(learner_classes(), run, threads, lambda done, total, log: advance(1 / total), warn)
+        print(f"trained: {run}; judge it with 'infogail evaluate {run}'")
 
 
 @dataclass(frozen=True)
@@ -136,9 +172,9 @@ class Render:
 
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
+        from envs.files import check_output
         from infogail.progress import console
         from infogail.render import render
-        from infogail.runner import check_output
 
         out = self.out or self.path / "videos"
         for name in ("codes.mp4", "codes.gif", "codes.png"):
@@ -202,6 +238,8 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         parse(sys.argv[1:] if arguments is None else arguments).run()
+    except Stopped as stop:
+        fail(stop.message, stop.status)
     except KeyboardInterrupt:
         fail("interrupted; nothing was left half-written", 130)
     except BadInput as error:
@@ -211,6 +249,11 @@ def main(arguments: list[str] | None = None) -> None:
             fail(str(error), 2)
         name = re.sub(r"\.([^/]*)\.\d+\.partial$", r"\1", str(error.filename))  # what it was to become
         fail(f"{name}: {error.strerror}; give a place that can be written to", 2)
+
+
+def option(name: str) -> str:
+    """The option that sets `name`."""
+    return "--" + name.replace("_", "-")
 
 
 def fail(problem: str, status: int) -> NoReturn:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from envs import BadInput
@@ -34,7 +36,7 @@ class Config:
     """PPO's clip range of the probability ratio."""
     ppo_epochs: int = 2
     """Passes over each rollout."""
-    minibatches: int = 16
+    minibatches: int = 24
     """Minibatches per pass."""
     entropy_coef: float = 1e-3
     """Weight of the policy's entropy."""
@@ -64,6 +66,28 @@ class Config:
     """Gradient steps of behavioural cloning."""
     bc_batch: int = 512
     """Pairs per step of behavioural cloning."""
+
+    checkpoint_interval: int = 5
+    """Iterations from one checkpoint to the next."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Config:
+        """The settings in `values`, all of them.
+
+        Raises:
+            BadInput: one is unknown, missing, or cannot be.
+        """
+        if not isinstance(values, Mapping):
+            raise BadInput(f"config is {values!r}, not an object of settings")
+        names = [setting.name for setting in fields(cls)]
+        for name in values:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                raise BadInput(f"config has an unknown setting '{name}'{f'; did you mean {near[0]}?' if near else ''}")
+        for name in names:
+            if name not in values:
+                raise BadInput(f"config lacks '{name}'")
+        return cls(**values)  # type: ignore[arg-type] # __post_init__ checks the types
 
     def __post_init__(self) -> None:
         """Reject what cannot be.

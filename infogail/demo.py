@@ -20,7 +20,8 @@ from infogail.config import Config
 from infogail.evaluate import evaluate_many
 from infogail.progress import progress_bar
 from infogail.render import render
-from infogail.runner import Learner, check_run, train
+from infogail.run_folder import check_run
+from infogail.runner import Learner, train
 from infogail.workers import report, workers
 
 COLUMNS = {
@@ -29,8 +30,8 @@ COLUMNS = {
     "collision_rate": "collisions",
     "off_road_rate": "off road",
     "posterior_accuracy": "posterior accuracy",
-    "occupancy_mmd": "occupancy MMD",
-    "occupancy_mmd_floor": "its floor",
+    "occupancy_mmd": "occupancy MMD × 1000",
+    "occupancy_mmd_floor": "its floor × 1000",
     "seconds_to_styles": "s to styles",
     "train_seconds": "s to train",
 }
@@ -90,20 +91,18 @@ def print_table(results: Sequence[dict[str, Any]]) -> None:
         table.add_column(f"{scenario}\n{algorithm}", justify="right")
     table.add_row("seeds", *(str(len(some)) for some in columns.values()))
     for key, heading in COLUMNS.items():
-        table.add_row(heading, *(_cell([result[key] for result in some]) for some in columns.values()))
+        scale = 1000 if "× 1000" in heading else 1
+        table.add_row(heading, *(_cell([result[key] for result in some], scale) for some in columns.values()))
     Console().print(table)
 
 
-def _cell(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
+def _cell(values: list[float | None], scale: float) -> str:
+    known = [round(scale * value, 3) for value in values if value is not None]
     if not known:
         return "–"
-    text = f"{median(known):.3g}"
-    if len(values) > 1:
-        text += f" [{min(known):.3g}, {max(known):.3g}]"
-    if len(known) < len(values):
-        text += f" ({len(values) - len(known)} never)"
-    return text
+    extremes = f" [{min(known):.3g}, {max(known):.3g}]" if len(values) > 1 else ""
+    never = f" ({len(values) - len(known)} never)" if len(known) < len(values) else ""
+    return f"{median(known):.3g}{extremes}{never}"
 
 
 def _report_iteration(done: int, total: int, log: dict[str, float]) -> None:

@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 
 from envs.demonstrations import Demonstrations
 from infogail.config import Config
-from infogail.networks import Standardise, adam, mlp
+from infogail.networks import Standardise, adam, mlp, step_by_step
 from infogail.rollout import Rollout
 
 
@@ -54,10 +54,9 @@ class Discriminator(nn.Module):
         """Logits (…) of pairs (…, F + 2): observation, then action."""
         return self.net(self.standardise(pairs)).squeeze(-1)
 
-    @torch.no_grad()
     def reward(self, rollout: Rollout) -> Tensor:
         """The imitation reward, (T, B)."""
-        return imitation_reward(self(rollout.pairs()))
+        return imitation_reward(step_by_step(self, rollout.pairs()))
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """A few steps on random pairs of both kinds; returns what to log."""

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from envs import SCENARIO_NAMES, BadInput, get_scenario
-from envs.demonstrations import write_atomically
+from envs import get_scenario
+from envs.files import UnreadableFile, seal, unseal
 from infogail.networks import Policy
 from infogail.posterior import Evidence, style_features
+from infogail.run_folder import InvalidRun, Manifest, verify
 
-FILE, SCHEMA = "policy.safetensors", "infogail-driver-1"
-
-
-class InvalidRun(BadInput):
-    """A run folder is missing, incomplete or malformed; says which file, what is wrong, what to do."""
+FILE, SCHEMA = "policy.safetensors", "infogail-driver-2"
 
 
 class Driver:
     """A policy, and the posterior that reads its code back if it has one."""
 
-    def __init__(
-        self,
-        scenario: str,
-        algorithm: str,
-        num_codes: int,
-        seed: int,
-        policy: Policy,
-        evidence: Evidence | None,
-        hidden: int,
-    ) -> None:
-        self.scenario, self.algorithm, self.num_codes, self.seed = scenario, algorithm, num_codes, seed
-        self.policy, self.evidence, self.hidden = policy, evidence, hidden
+    def __init__(self, manifest: Manifest, policy: Policy, evidence: Evidence | None) -> None:
+        self.scenario, self.algorithm = manifest.scenario, manifest.algorithm
+        self.num_codes, self.seed = manifest.config.num_codes, manifest.config.seed
+        self.policy, self.evidence = policy, evidence
 
     @torch.inference_mode()
     def act(self, obs: np.ndarray, code: int | np.ndarray) -> np.ndarray:
@@ -61,19 +47,11 @@ class Driver:
             return None
         return self.evidence(torch.as_tensor(observations, dtype=torch.float32)).log_softmax(-1).numpy()
 
-    def save(self, run: Path) -> None:
-        """Write the driver into the folder `run`, whole or not at all."""
+    def encode(self) -> bytes:
+        """The driver as a safetensors file, for `load`."""
         modules = {"policy": self.policy} | ({"evidence": self.evidence} if self.evidence is not None else {})
-        tensors = {f"{name}.{k}": v for name, module in modules.items() for k, v in module.state_dict().items()}
-        settings = {
-            "scenario": self.scenario,
-            "algorithm": self.algorithm,
-            "num_codes": self.num_codes,
-            "seed": self.seed,
-            "policy_codes": self.policy.num_codes,
-            "hidden": self.hidden,
-        }
-        write_atomically(run / FILE, save(tensors, {"schema": SCHEMA, "settings": json.dumps(settings)}))
+        arrays = {f"{name}.{k}": v.numpy() for name, module in modules.items() for k, v in module.state_dict().items()}
+        return seal(arrays, {"schema": SCHEMA})
 
 
 def load(run: str | Path) -> Driver:
@@ -82,33 +60,40 @@ def load(run: str | Path) -> Driver:
     Raises:
         InvalidRun: no such run, or its file is not what this version writes.
     """
-    path = Path(run) / FILE
-    if not path.is_file():
-        raise InvalidRun(f"{path}: no such file; make a run with 'infogail train SCENARIO --out {run}'")
+    run = Path(run)
+    manifest = Manifest.load(run)
+    config, path = manifest.config, run / FILE
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        if metadata.get("schema") != SCHEMA:
-            raise ValueError(f"schema is {metadata.get('schema')!r}, not {SCHEMA!r}")
+        verify(run, manifest, FILE)
+    except (UnreadableFile, OSError) as error:
+        remedy = f"'infogail train --resume {run}' writes it from the last checkpoint"
+        raise InvalidRun(f"{path}: {error}; {remedy}") from error
+    try:
+        arrays, _ = unseal(path, SCHEMA)
+        tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
         for key, tensor in tensors.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"'{key}' holds NaN or Inf")
-        settings = json.loads(metadata["settings"])
-        scenario, hidden, num_codes = settings["scenario"], settings["hidden"], settings["num_codes"]
-        if scenario not in SCENARIO_NAMES:
-            raise ValueError(f"scenario is {scenario!r}, none of {', '.join(SCENARIO_NAMES)}")
-        blank = torch.zeros(2, len(get_scenario(scenario).features))
-        policy = Policy(blank, settings["policy_codes"], hidden, 0.0)
-        policy.load_state_dict(_part(tensors, "policy."))
+        blank = torch.zeros(2, len(get_scenario(manifest.scenario).features))
+        evidence_tensors = _part(tensors, "evidence.")
+        # Only a learner with a posterior has a policy that listens to codes.
+        policy = Policy(blank, config.num_codes if evidence_tensors else 1, config.hidden, 0.0)
+        _fill(policy, _part(tensors, "policy."))
         evidence = None
-        if evidence_tensors := _part(tensors, "evidence."):
-            evidence = Evidence(blank, style_features(scenario), num_codes, hidden)
-            evidence.load_state_dict(evidence_tensors)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if evidence_tensors:
+            evidence = Evidence(blank, style_features(manifest.scenario), config.num_codes, config.hidden)
+            _fill(evidence, evidence_tensors)
+    except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InvalidRun(f"{path}: not a driver of this version ({reason}); train it anew") from error
-    return Driver(scenario, settings["algorithm"], num_codes, settings["seed"], policy, evidence, hidden)
+    return Driver(manifest, policy, evidence)
+
+
+def _fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    for key, tensor in module.state_dict().items():
+        if key in tensors and tensors[key].dtype != tensor.dtype:  # torch would convert it without a word
+            raise ValueError(f"'{key}' is {tensors[key].dtype}, not {tensor.dtype}")
+    module.load_state_dict(tensors)
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -19,7 +19,8 @@ import torch
 from highway_env.vehicle.kinematics import Vehicle
 
 from envs import environment_id, get_scenario
-from envs.demonstrations import Recording, num_training_episodes, write_atomically
+from envs.demonstrations import Recording, num_training_episodes
+from envs.files import write_atomically
 from envs.reference import DrivingEnv
 from envs.scenario import ACCELERATION_RANGE, NO_STYLE, POLICY_FREQUENCY, Scenario, Scene
 from infogail import metrics

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from envs.demonstrations import Demonstrations
@@ -28,8 +30,7 @@ class InfoGAIL:
         self.ppo = PPO(observations, config.num_codes, config, self.generator)
         self.discriminator = Discriminator(demonstrations, config, self.generator)
         self.posterior = Posterior(demonstrations, config, torch.Generator().manual_seed(config.seed))
-        self.posterior.divide_demonstrations()
-        self.iterations = config.iterations
+        self.iteration, self.iterations = 0, config.iterations
 
     @property
     def policy(self) -> Policy:
@@ -38,9 +39,28 @@ class InfoGAIL:
 
     def iterate(self) -> dict[str, float]:
         """One iteration; returns what to log."""
+        if self.iteration == 0:
+            self.posterior.divide_demonstrations()
         rollout = collect(self.env, self.ppo.policy, self.codes, self.generator)
         log = self.discriminator.update(rollout) | self.posterior.update(rollout)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
-        log |= self.ppo.update(rollout, imitation + self.config.info_coef * information)
+        reward = imitation + self.config.info_coef * information
+        log |= self.ppo.update(rollout, reward, self.iteration / self.iterations)
+        self.iteration += 1
         log |= {"reward/imitation": imitation.mean().item(), "reward/information": information.sum(0).mean().item()}
         return log | rollout.summary()
+
+    def parts(self) -> dict[str, Any]:
+        """All that changes from one iteration to the next; a checkpoint holds it."""
+        return {
+            "env": self.env,
+            "generator": self.generator,
+            "policy": self.ppo.policy,
+            "value": self.ppo.value,
+            "ppo_optimiser": self.ppo.optimiser,
+            "discriminator": self.discriminator,
+            "discriminator_optimiser": self.discriminator.optimiser,
+            "posterior": self.posterior.evidence,
+            "posterior_optimiser": self.posterior.optimiser,
+            "posterior_generator": self.posterior.generator,
+        }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,12 @@ def mlp(inputs: int, hidden: int, outputs: int, last_gain: float = 1.0) -> nn.Se
         nn.init.orthogonal_(layer.weight, gain)
         nn.init.zeros_(layer.bias)
     return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+
+
+def step_by_step(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`net(x)` for x (T, B, …), without gradients; what passes between its layers stays in the processor's cache."""
+    with torch.no_grad():
+        return torch.stack([net(step) for step in x])
 
 
 def adam(modules: list[nn.Module], learning_rate: float) -> torch.optim.Adam:

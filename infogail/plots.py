@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from envs.demonstrations import Recording, write_atomically
+from envs.demonstrations import Recording
+from envs.files import write_atomically
 from envs.roads import LANE_WIDTH, bend_coordinates
 from envs.scenario import NO_STYLE, Scenario, Scene, VehicleState
 from infogail.evaluate import Episode

@@ -19,7 +19,7 @@ from torch.nn.functional import nll_loss
 from envs import get_scenario
 from envs.demonstrations import Demonstrations
 from infogail.config import Config
-from infogail.networks import Standardise, adam, mlp
+from infogail.networks import Standardise, adam, mlp, step_by_step
 from infogail.rollout import Rollout
 
 MAX_EVIDENCE = 0.1
@@ -108,10 +108,9 @@ class Posterior:
         self.observations = torch.from_numpy(demonstrations.observations)
         self.evidence, self.optimiser = self._start()
 
-    @torch.no_grad()
     def reward(self, rollout: Rollout) -> Tensor:
         """The information reward, (T, B)."""
-        beliefs = belief(self.evidence(rollout.next_observations), rollout.first_episode())
+        beliefs = belief(step_by_step(self.evidence, rollout.next_observations), rollout.first_episode())
         return info_reward(beliefs, rollout.codes)
 
     def divide_demonstrations(self) -> None:

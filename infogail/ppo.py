@@ -9,7 +9,7 @@ from torch import Tensor
 
 from infogail.config import Config
 from infogail.gae import gae
-from infogail.networks import Policy, adam, log_prob, mlp
+from infogail.networks import Policy, adam, log_prob, mlp, step_by_step
 from infogail.rollout import Rollout
 
 
@@ -34,14 +34,15 @@ class PPO:
         # Values are learned in these units, so that the network works near 1.
         self.value_scale = 1.0 / (1.0 - config.gamma)
         self.optimiser = adam([self.policy, self.value], config.learning_rate)
-        self.updates = 0
 
-    def update(self, rollout: Rollout, rewards: Tensor) -> dict[str, float]:
-        """Several epochs of minibatches over one rollout with its rewards (T, B); returns what to log."""
+    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0) -> dict[str, float]:
+        """Several epochs of minibatches over one rollout with its rewards (T, B); returns what to log.
+
+        Args:
+            progress: the share of training that is done, in [0, 1].
+        """
         # Falls linearly, to a tenth: large steps find the styles, small ones drive them precisely.
-        left = 1.0 - 0.9 * min(1.0, self.updates / self.config.iterations)
-        self.optimiser.param_groups[0]["lr"] = left * self.config.learning_rate
-        self.updates += 1
+        self.optimiser.param_groups[0]["lr"] = (1.0 - 0.9 * progress) * self.config.learning_rate
         config, inputs = self.config, self.policy.inputs(rollout.observations, rollout.step_codes())
         advantages, returns = self._advantages(rollout, inputs, rewards)
         per_step = (rollout.log_probs, advantages, returns)
@@ -73,7 +74,9 @@ class PPO:
     def _advantages(self, rollout: Rollout, inputs: Tensor, rewards: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised advantages and returns, (T, B) each."""
         last_inputs = self.policy.inputs(rollout.next_observations, rollout.step_codes())
-        values, next_values = (self.value_scale * self.value(x).squeeze(-1) for x in (inputs, last_inputs))
+        values, next_values = (
+            self.value_scale * step_by_step(self.value, x).squeeze(-1) for x in (inputs, last_inputs)
+        )
         advantages = gae(
             rewards,
             values,

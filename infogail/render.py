@@ -28,7 +28,8 @@ from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 from PIL import Image
 
 from envs import environment_id, get_scenario
-from envs.demonstrations import Recording, write_atomically
+from envs.demonstrations import Recording
+from envs.files import write_atomically
 from envs.reference import DrivingEnv
 from envs.scenario import NO_STYLE, POLICY_FREQUENCY, SIMULATION_FREQUENCY, Scenario, Scene, VehicleState
 from infogail.driver import load

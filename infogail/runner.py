@@ -1,34 +1,36 @@
-"""What is the same for every learner: iterations, progress, logs, and the run folder."""
+"""What is the same for every learner: iterations, progress, logs, checkpoints, resume, and what to do when it stops."""
 
 from __future__ import annotations
 
 import json
-import math
-import os
-import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from envs import BadInput
-from envs.demonstrations import Demonstrations, num_training_episodes, write_atomically
+from envs.demonstrations import Demonstrations, num_training_episodes
+from envs.files import UnreadableFile, write_atomically
+from infogail import checkpoint
 from infogail.config import Config
 from infogail.driver import FILE, Driver
 from infogail.networks import Policy
 from infogail.posterior import Posterior
+from infogail.run_folder import DEMONSTRATIONS, InvalidRun, Manifest, RunFolder, check_run
+from infogail.signals import Stopped, stop_requests
 
 STYLES_FOUND = 0.95  # style_nmi at which the styles count as found
-VERSIONED = ("torch", "highway-env", "gymnasium", "numpy")
+
+OnIteration = Callable[[int, int, dict[str, Any]], None]
+"""Told (iterations done, iterations in all, what was logged) after each."""
 
 
 class Learner(Protocol):
     """What InfoGAIL, GAIL and BC have in common."""
 
+    iteration: int
     iterations: int
 
     @property
@@ -42,122 +44,171 @@ class Learner(Protocol):
     def iterate(self) -> dict[str, float]:
         """One iteration; returns what to log."""
 
+    def parts(self) -> dict[str, Any]:
+        """All that changes from one iteration to the next, by name."""
 
-class NonEmptyFolder(BadInput):
-    """There is something where the output is to go, and nobody said that it may be replaced."""
+
+MakeLearner = Callable[[Demonstrations, Config], Learner]
 
 
 def train(
-    make_learner: Callable[[Demonstrations, Config], Learner],
+    make_learner: MakeLearner,
     algorithm: str,
     demonstrations_file: Path,
     scenario: str,
     config: Config,
     run: Path,
     force: bool = False,
-    on_iteration: Callable[[int, int, dict[str, float]], None] = lambda done, total, log: None,
+    on_iteration: OnIteration = lambda done, total, log: None,
 ) -> Driver:
-    """Train on the first four fifths of the demonstrations and leave a run folder.
+    """Train on the first four fifths of the demonstrations, into a new run folder.
 
     Args:
         make_learner: the learner's class.
         algorithm: its name, for the record.
         demonstrations_file: safetensors file, recorded in `scenario`.
         config: all settings.
-        run: folder to make; complete when this returns, as it was if it does not.
+        run: folder to make. Whatever stops the training, `resume` goes on from the last checkpoint in it.
         force: replace the run that is there.
-        on_iteration: told (iterations done, iterations in all, log) after each.
 
     Raises:
         InvalidDemonstrations: the file is malformed or of another scenario.
         NonEmptyFolder: see `check_run`.
+        InvalidRun: another process trains there.
         BadInput: training diverged.
+        Stopped: SIGINT or SIGTERM came.
     """
-    from torch.utils.tensorboard import SummaryWriter
-
     check_run(run, force)
-    demonstrations = Demonstrations.load(demonstrations_file, scenario)
-    torch.set_num_threads(config.threads)
-    # Everything is written beside the final folder and renamed at the end: a run that stops halfway leaves none.
-    run = run.resolve()
-    partial, old = (run.with_name(f".{run.name}.{os.getpid()}.{suffix}") for suffix in ("partial", "old"))
-    partial.mkdir(parents=True)
+    Demonstrations.load(demonstrations_file, scenario)
+    manifest = Manifest(scenario, algorithm, config)
+    with RunFolder.create(run, manifest, demonstrations_file.read_bytes(), force) as folder:
+        return _train(folder, make_learner, on_iteration)
+
+
+def resume(
+    learners: Mapping[str, MakeLearner],
+    run: Path,
+    threads: int | None = None,
+    on_iteration: OnIteration = lambda done, total, log: None,
+    warn: Callable[[str], None] = lambda message: None,
+) -> Driver:
+    """Go on with the run `run` from its newest checkpoint: same machine, threads and versions, same bits.
+
+    Args:
+        learners: the learners' classes by the name of their algorithm.
+        threads: torch threads, if not as before.
+        warn: told of damaged checkpoints, and of what is not as it was when the run began.
+
+    Raises:
+        InvalidRun: it is no run, all its checkpoints are damaged, or another process trains there.
+        BadInput, Stopped: see `train`.
+    """
+    with RunFolder.open(run) as folder:
+        manifest = folder.manifest
+        now = Manifest(manifest.scenario, manifest.algorithm, manifest.config)
+        if manifest.algorithm not in learners:
+            raise InvalidRun(f"{run}: algorithm is '{manifest.algorithm}', none of {', '.join(learners)}")
+        was = {**manifest.versions, "instruction set": manifest.instruction_set, "threads": manifest.config.threads}
+        here = {**now.versions, "instruction set": now.instruction_set, "threads": threads or manifest.config.threads}
+        for name, value in here.items():
+            if was.get(name) != value:
+                warn(f"{run}: began with {name} {was.get(name)}, goes on with {value}; the last bits may differ")
+        return _train(folder, learners[manifest.algorithm], on_iteration, threads, warn)
+
+
+def _train(
+    folder: RunFolder,
+    make_learner: MakeLearner,
+    on_iteration: OnIteration,
+    threads: int | None = None,
+    warn: Callable[[str], None] = lambda message: None,
+) -> Driver:
+    """From the newest checkpoint, or else from the beginning, to the end."""
+    manifest, config = folder.manifest, folder.manifest.config
+    torch.set_num_threads(threads or config.threads)
     try:
-        shutil.copyfile(demonstrations_file, partial / "demonstrations.safetensors")
-        settings = {
-            "scenario": scenario,
-            "algorithm": algorithm,
-            **asdict(config),
-            "versions": {name: version(name) for name in VERSIONED},
-        }
-        _write_json(partial / "config.json", settings)
-        start = time.perf_counter()
-        learner = make_learner(
-            demonstrations.episodes(slice(num_training_episodes(demonstrations.num_episodes))), config
-        )
-        cost: dict[str, float | None] = {"env_steps_to_styles": None, "seconds_to_styles": None}
-        env_steps, seconds = 0, 0.0
-        with SummaryWriter(str(partial)) as board, (partial / "metrics.jsonl").open("w", buffering=1) as lines:
-            for iteration in range(learner.iterations):
-                log = learner.iterate()
-                if not all(map(math.isfinite, log.values())):
-                    raise BadInput(f"training diverged in iteration {iteration + 1}; lower --learning-rate")
-                env_steps += int(log.get("rollout/env_steps", 0))
-                seconds = time.perf_counter() - start
-                row = {"iteration": iteration, "env_steps": env_steps, "seconds": seconds} | log
-                lines.write(json.dumps(row) + "\n")
-                for key, value in log.items():
-                    board.add_scalar(key, value, env_steps or iteration)
-                if cost["seconds_to_styles"] is None and log.get("rollout/style_nmi", 0.0) >= STYLES_FOUND:
-                    cost = {"env_steps_to_styles": env_steps, "seconds_to_styles": seconds}
-                on_iteration(iteration + 1, learner.iterations, row)
-        _write_json(partial / "training.json", {"env_steps": env_steps, "train_seconds": seconds, **cost})
+        folder.verify(DEMONSTRATIONS)
+    except (UnreadableFile, OSError) as error:
+        raise InvalidRun(f"{folder.path / DEMONSTRATIONS}: {error}; train the run anew") from error
+    demonstrations = Demonstrations.load(folder.path / DEMONSTRATIONS, manifest.scenario)
+    training = demonstrations.episodes(slice(num_training_episodes(demonstrations.num_episodes)))
+    learner, log = make_learner(training, config), b""
+    if (saved := checkpoint.load_newest(folder, warn)) is not None:
+        learner.iteration, state, log = saved
+        try:
+            checkpoint.restore(learner.parts(), state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise InvalidRun(f"{folder.path}: its checkpoint is of another learner ({error}); train it anew") from error
+    rows = [json.loads(line) for line in log.splitlines()]
+    try:
+        _iterate(folder, learner, rows, on_iteration)
+        folder.write("metrics.jsonl", _lines(rows))
+        folder.write("training.json", (json.dumps(_cost(rows), indent=2) + "\n").encode())
         evidence = learner.posterior.evidence if learner.posterior is not None else None
-        driver = Driver(scenario, algorithm, config.num_codes, config.seed, learner.policy, evidence, config.hidden)
-        driver.save(partial)
-        if run.exists():
-            run.rename(old)
-        partial.rename(run)
-    finally:
-        if old.exists() and not run.exists():
-            old.rename(run)
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(partial, ignore_errors=True)
+        driver = Driver(manifest, learner.policy, evidence)
+        folder.write(FILE, driver.encode())
+    except OSError as error:
+        problem = f"{error.filename or folder.path}: {error.strerror or error}"
+        raise BadInput(f"{problem}; once that is mended, {_go_on(folder)}") from error
     return driver
 
 
-def check_output(path: Path, force: bool) -> None:
-    """Refuse to write the file `path` where something is.
+def _iterate(folder: RunFolder, learner: Learner, rows: list[dict[str, Any]], on_iteration: OnIteration) -> None:
+    """The iterations that are left; `rows` are those logged so far."""
+    from torch.utils.tensorboard import SummaryWriter
 
-    Raises:
-        NonEmptyFolder: it is there, and `force` is false; or it is a folder, or below a file.
-    """
-    _check_folder(path.parent)
-    if path.is_dir():
-        raise NonEmptyFolder(f"{path}: is a folder; give the name of a file in it")
-    if path.exists() and not force:
-        raise NonEmptyFolder(f"{path}: is there already; replace it with --force, or write elsewhere")
-
-
-def check_run(path: Path, force: bool) -> None:
-    """Refuse to make the run folder `path` where something is. Nothing but a run is ever replaced.
-
-    Raises:
-        NonEmptyFolder: it is a run, and `force` is false; or it is a file, or a folder that holds anything else.
-    """
-    _check_folder(path)
-    if path.is_dir() and any(path.iterdir()):
-        if not (path / FILE).is_file():
-            raise NonEmptyFolder(f"{path}: holds something other than a run; write elsewhere")
-        if not force:
-            raise NonEmptyFolder(f"{path}: is there already; replace it with --force, or write elsewhere")
-
-
-def _check_folder(path: Path) -> None:
-    for part in (path, *path.parents):
-        if part.is_file():
-            raise NonEmptyFolder(f"{part}: is a file, not a folder; write elsewhere")
+    env_steps, before = (rows[-1]["env_steps"], rows[-1]["seconds"]) if rows else (0, 0.0)
+    interval = folder.manifest.config.checkpoint_interval
+    start = time.perf_counter() - before
+    write_atomically(folder.path / "metrics.jsonl", _lines(rows))
+    lines = (folder.path / "metrics.jsonl").open("a", buffering=1)
+    board = SummaryWriter(str(folder.path), purge_step=(env_steps or learner.iteration) + 1 if rows else None)
+    with lines, board, stop_requests() as requested:
+        while learner.iteration < learner.iterations:
+            log = learner.iterate()
+            state = checkpoint.state_of(learner.parts())
+            _check_finite(folder, learner.iteration, log | state)
+            env_steps += int(log.get("rollout/env_steps", 0))
+            seconds = time.perf_counter() - start
+            rows.append({"iteration": learner.iteration - 1, "env_steps": env_steps, "seconds": seconds} | log)
+            lines.write(_lines(rows[-1:]).decode())
+            for key, value in log.items():
+                board.add_scalar(key, value, env_steps or learner.iteration)
+            stop = requested()
+            due = learner.iteration % interval == 0 or learner.iteration == learner.iterations
+            if stop or due:
+                checkpoint.save(folder, learner.iteration, state, _lines(rows))
+            on_iteration(learner.iteration, learner.iterations, rows[-1])
+            if stop:
+                raise Stopped(stop, f"stopped after iteration {learner.iteration}; {_go_on(folder)}")
 
 
-def _write_json(path: Path, content: dict) -> None:
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+def _check_finite(folder: RunFolder, iteration: int, values: Mapping[str, Any]) -> None:
+    """Stop where a loss, a reward, a parameter or a gradient (it spoils what the optimiser keeps) is NaN or Inf."""
+    broken = checkpoint.first_not_finite(values)
+    if broken is not None:
+        saved = checkpoint.checkpoints(folder)
+        good = f"its last good checkpoint is {folder.path / saved[-1]}" if saved else "it has no checkpoint yet"
+        raise BadInput(
+            f"{folder.path}: training diverged in iteration {iteration}: {broken} is not finite; {good}; "
+            "train anew with a lower --learning-rate"
+        )
+
+
+def _cost(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What training took, from the rows that it logged."""
+    found = next((row for row in rows if row.get("rollout/style_nmi", 0.0) >= STYLES_FOUND), {})
+    return {
+        "env_steps": rows[-1]["env_steps"],
+        "train_seconds": rows[-1]["seconds"],
+        "env_steps_to_styles": found.get("env_steps"),
+        "seconds_to_styles": found.get("seconds"),
+    }
+
+
+def _lines(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _go_on(folder: RunFolder) -> str:
+    return f"go on with 'infogail train --resume {folder.path}'"

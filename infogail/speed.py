@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gymnasium
@@ -17,8 +19,10 @@ from rich.table import Table
 from envs import SCENARIO_NAMES, environment_id
 from envs.demonstrations import record
 from envs.vector import missing_compiler
+from infogail import checkpoint
 from infogail.config import Config
 from infogail.learner import InfoGAIL
+from infogail.run_folder import Manifest, RunFolder
 
 NUM_ENVS = (256, 1024, 4096, 16384)
 COMPARED = 4096  # environments of the twin that is compared with highway-env, and compiled
@@ -61,18 +65,30 @@ def _measure_scenario(name: str, seed: int, progress: Callable[[str], None]) -> 
             for form in forms
         },
         "bytes_per_environment": environment.unwrapped.bytes_per_environment,
-        "training_steps_per_second": training_steps_per_second(name, seed),
-    }
+    } | _measure_training(name, seed)
 
 
-def training_steps_per_second(scenario: str, seed: int, iterations: int = 6) -> float:
-    """Environment steps per second through InfoGAIL's whole loop, default settings, after two iterations to warm up."""
-    learner = InfoGAIL(record(scenario, 20, seed)[0].demonstrations, Config(rim_tries=1, rim_steps=1))
+def _measure_training(scenario: str, seed: int, iterations: int = 6) -> dict[str, float]:
+    """InfoGAIL's whole loop with the default settings, after two iterations to warm up; and what checkpoints add."""
+    config = Config(rim_tries=1, rim_steps=1)  # dividing the demonstrations is no environment step
+    learner = InfoGAIL(record(scenario, 20, seed)[0].demonstrations, config)
     for _ in range(2):
         learner.iterate()
     start = time.perf_counter()
     steps = sum(learner.iterate()["rollout/env_steps"] for _ in range(iterations))
-    return steps / (time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    with (
+        TemporaryDirectory(dir=".") as here,  # on the disk that runs would be written to
+        RunFolder.create(Path(here) / "run", Manifest(scenario, "infogail", config), b"", force=False) as run,
+    ):
+        start = time.perf_counter()
+        for k in range(iterations):
+            checkpoint.save(run, k, checkpoint.state_of(learner.parts()), b"")
+        saving = time.perf_counter() - start
+    return {
+        "training_steps_per_second": steps / seconds,
+        "checkpoint_share": saving / seconds / config.checkpoint_interval,
+    }
 
 
 def print_table(results: dict[str, Any]) -> None:
@@ -83,8 +99,12 @@ def print_table(results: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     columns = [_rows(result) for result in results.values()]
     for heading in columns[0]:
-        table.add_row(heading, *(f"{column[heading]:,.0f}" for column in columns))
+        table.add_row(heading, *(_figure(column[heading]) for column in columns))
     Console().print(table)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def _rows(result: dict[str, Any]) -> dict[str, float]:
@@ -94,6 +114,7 @@ def _rows(result: dict[str, Any]) -> dict[str, float]:
     for form, ratios in result["ratio"].items():
         rows |= {f"{form} twin, {COMPARED:,} envs / highway-env, {name}": ratio for name, ratio in ratios.items()}
     rows["whole training loop"] = result["training_steps_per_second"]
+    rows["% of training time for checkpoints"] = 100 * result["checkpoint_share"]
     return rows | {"bytes per environment": result["bytes_per_environment"]}
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,11 +9,10 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 import infogail
 from envs import BadInput
+from envs.files import seal, unseal
 from infogail.cli import main
 from infogail.config import Config
 from infogail.render import film
@@ -44,11 +44,11 @@ def here(made, tmp_path, monkeypatch):
     (tmp_path / "thesis/chapter1.tex").write_text("years of work")
     (tmp_path / "text").write_text("speed,steering\n")
     (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/manifest.json").write_bytes((made / "bc/manifest.json").read_bytes())
     (tmp_path / "broken/policy.safetensors").write_bytes((made / "bc/policy.safetensors").read_bytes()[:-9])
-    with safe_open(made / "pass.safetensors", framework="numpy") as file:
-        arrays, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    arrays, metadata = unseal(made / "pass.safetensors", "infogail-demonstrations-2")
     arrays["observations"][3] = np.nan
-    save_file(arrays, tmp_path / "nan.safetensors", metadata)
+    (tmp_path / "nan.safetensors").write_bytes(seal(arrays, metadata))
     return tmp_path
 
 
@@ -81,7 +81,8 @@ BAD_INPUT = {
     "train pass --out a --algorithm x": "--algorithm x: there are infogail, gail and bc",
     # what is missing
     "record": "Missing from infogail record: SCENARIO pass or turn (required); see 'infogail record --help'",
-    "train pass": "Missing from infogail train: --out PATH Run folder to make. (required); see 'infogail train --help'",
+    "train pass": "train: give SCENARIO and --out RUN, or --resume RUN; see 'infogail train --help'",
+    "train --out a": "train: give SCENARIO and --out RUN, or --resume RUN; see 'infogail train --help'",
     "evaluate": "Missing from infogail evaluate: RUN Run folder. (required); see 'infogail evaluate --help'",
     "record pass --out": "Missing value for argument '--out'. Expected 1 values; see 'infogail record --help'",
     # what is no number, or none that will do
@@ -105,25 +106,31 @@ BAD_INPUT = {
     "train pass --out a --gamma 1": "--gamma 1.0: give a discount below 1",
     "train pass --out a --gae-lambda 1.5": "--gae-lambda 1.5: give a number from 0 to 1",
     "train pass --out a --num-envs 2 --num-codes 3": "--num-envs 2: give at least one for each of the 3 codes",
-    f"train pass --demonstrations made/pass.safetensors --out a {TINY} --learning-rate 1e30": "training diverged in "
-    "iteration 1; lower --learning-rate",
     # demonstrations
     "train turn --out a": "demos/turn.safetensors: no such file; make it with 'infogail record turn --out "
     "demos/turn.safetensors'",
     "train pass --out a --demonstrations no": "no: no such file; make it with 'infogail record pass --out no'",
-    "train pass --out a --demonstrations text": "text: not a readable safetensors file (Error while deserializing "
-    "header: header too large); record it anew with 'infogail record'",
+    "train pass --out a --demonstrations text": "text: not a readable safetensors file (a header of "
+    "8,391,099,340,430,864,499 bytes); record it anew with 'infogail record'",
     "train pass --out a --demonstrations thesis": "thesis: is a folder; give a file from 'infogail record'",
     "train turn --out a --demonstrations made/pass.safetensors": "made/pass.safetensors: recorded in pass, not in "
     "turn; give a file of turn",
     "train pass --out a --demonstrations nan.safetensors": "nan.safetensors: 'observations' holds NaN or Inf; record "
     "it anew with 'infogail record'",
     # runs
-    "evaluate nowhere": "nowhere/policy.safetensors: no such file; make a run with 'infogail train SCENARIO --out "
-    "nowhere'",
-    "render thesis": "thesis/policy.safetensors: no such file; make a run with 'infogail train SCENARIO --out thesis'",
-    "evaluate broken": "broken/policy.safetensors: not a driver of this version (Error while deserializing header: "
-    "incomplete metadata, file not fully covered); train it anew",
+    "evaluate nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
+    "render thesis": "thesis/manifest.json: no such file; make a run with 'infogail train SCENARIO --out thesis'",
+    "train --resume thesis": "thesis/manifest.json: no such file; make a run with 'infogail train SCENARIO --out "
+    "thesis'",
+    "evaluate broken": "broken/policy.safetensors: its sha256 is not the one in manifest.json: it was damaged or "
+    "changed; 'infogail train --resume broken' writes it from the last checkpoint",
+    "train turn --resume made/bc": "SCENARIO turn: the run to resume has pass; leave it out",
+    "train --resume made/bc --algorithm gail": "--algorithm gail: the run to resume has bc; leave it out",
+    "train --resume made/bc --num-envs 64": "--num-envs 64: the run to resume has 16; leave it out",
+    "train --resume made/bc --force": "--force True: the run to resume has False; leave it out",
+    "train --resume made/bc --out b": "--out b: the run to resume has made/bc; leave it out",
+    "train --resume made/bc --demonstrations text": "--demonstrations text: the run to resume has others, in its "
+    "folder; leave it out",
     # outputs
     "record pass --out made/pass.safetensors": "made/pass.safetensors: is there already; replace it with --force, or "
     "write elsewhere",
@@ -131,8 +138,8 @@ BAD_INPUT = {
     "record pass --out text/pass.safetensors": "text: is a file, not a folder; write elsewhere",
     "record pass --episodes 10 --out /proc/a/b": "/proc/a: No such file or directory; give a place that can be written "
     "to",
-    "train pass --demonstrations made/pass.safetensors --out made/bc": "made/bc: is there already; replace it with "
-    "--force, or write elsewhere",
+    "train pass --demonstrations made/pass.safetensors --out made/bc": "made/bc: is there already; go on with "
+    "--resume made/bc, replace it with --force, or write elsewhere",
     "train pass --demonstrations made/pass.safetensors --out thesis --force": "thesis: holds something other than a "
     "run; write elsewhere",
     "train pass --demonstrations made/pass.safetensors --out . --force": ".: holds something other than a run; write "
@@ -214,9 +221,7 @@ def test_force_replaces_files_and_runs(made, tmp_path, capsys):
     assert infogail.load(folder).seed == 2
 
 
-@pytest.mark.parametrize(
-    "command", ["record turn --force --out {0}/a", "train pass --force --out {0}/run", "evaluate {0}/run --episodes 30"]
-)
+@pytest.mark.parametrize("command", ["record turn --force --out {0}/a", "evaluate {0}/run --episodes 30"])
 def test_ctrl_c_leaves_what_was_there(made, tmp_path, capsys, monkeypatch, command):
     (tmp_path / "a").write_bytes((made / "turn.safetensors").read_bytes())
     assert run(f"train pass --algorithm bc --demonstrations {made}/pass.safetensors --out {tmp_path}/run {TINY}") == 0
@@ -243,14 +248,13 @@ def test_ctrl_c_leaves_what_was_there(made, tmp_path, capsys, monkeypatch, comma
 
     monkeypatch.setattr("infogail.progress.progress_bar", Interrupting)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    if command.startswith("train"):
-        command += f" --demonstrations {made}/pass.safetensors --algorithm bc --bc-steps 1000 --threads 1"
     assert run(command.format(tmp_path)) == 130
     assert capsys.readouterr() == ("", "infogail: interrupted; nothing was left half-written\n")
     assert contents(tmp_path) == before
 
 
-def test_ctrl_c_at_a_real_process(made, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_a_real_process(made, tmp_path, capsys, number):
     endless = "--algorithm bc --bc-steps 100000000 --threads 1"
     arguments = f"train pass --demonstrations {made}/pass.safetensors --out {tmp_path}/run {endless}"
     command = [sys.executable, "-m", "infogail.cli", *arguments.split()]
@@ -259,10 +263,40 @@ def test_ctrl_c_at_a_real_process(made, tmp_path):
     while not any(path.stat().st_size for path in tmp_path.rglob("metrics.jsonl")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, errors = process.communicate(timeout=30)
-    assert (process.returncode, out, errors) == (130, "", "infogail: interrupted; nothing was left half-written\n")
-    assert not list(tmp_path.iterdir())
+    assert (process.returncode, out) == (128 + number, "")
+    advice = rf"infogail: stopped after iteration (\d+); go on with 'infogail train --resume {tmp_path}/run'\n"
+    stopped = int(re.fullmatch(advice, errors)[1])
+    assert [path.stem for path in (tmp_path / "run/checkpoints").iterdir()][-1:] == [f"{stopped:06d}"]
+    assert run(f"evaluate {tmp_path}/run") == 2
+    assert f"no such file; 'infogail train --resume {tmp_path}/run' writes it from the last checkpoint" in (
+        capsys.readouterr().err
+    )
+
+
+def test_resume_goes_on_and_names_what_is_damaged(made, tmp_path, capsys):
+    folder, options = tmp_path / "run", f"--demonstrations {made}/pass.safetensors {TINY} --checkpoint-interval 1"
+    assert run(f"train pass --algorithm gail --out {folder} {options}") == 0
+    whole, newest = infogail.load(folder), folder / "checkpoints/000002.safetensors"
+    newest.write_bytes(b"")
+    capsys.readouterr()
+    assert run(f"train pass --algorithm gail --out {folder} {options} --resume {folder}") == 0
+    out, errors = capsys.readouterr()
+    assert out == f"trained: {folder}; judge it with 'infogail evaluate {folder}'\n"
+    warning = f"infogail: {newest}: its sha256 is not the one in manifest.json: it was damaged or changed"
+    assert f"{warning}; the checkpoint before it is used" in errors
+    observations = np.ones((1, 7), np.float32)
+    np.testing.assert_array_equal(infogail.load(folder).act(observations, 0), whole.act(observations, 0))
+
+
+def test_training_that_diverges_says_so(made, tmp_path, capsys):
+    train = f"train pass --demonstrations {made}/pass.safetensors --out {tmp_path}/run {TINY} --learning-rate 1e30"
+    assert run(train) == 2
+    assert capsys.readouterr().err == (
+        f"infogail: {tmp_path}/run: training diverged in iteration 1: discriminator/loss is not finite; "
+        "it has no checkpoint yet; train anew with a lower --learning-rate\n"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)

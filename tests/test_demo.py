@@ -4,11 +4,11 @@ from functools import partial
 import pytest
 
 from baselines.bc import BC
+from envs.files import NonEmptyFolder
 from infogail import demo as demonstration
 from infogail.config import Config
 from infogail.demo import COLUMNS, demo, print_table
 from infogail.learner import InfoGAIL
-from infogail.runner import NonEmptyFolder
 
 TINY = partial(Config, num_envs=16, iterations=2, rim_steps=2, bc_steps=100)
 
@@ -43,11 +43,11 @@ def test_the_demo_leaves_runs_and_films_and_prints_a_table(tmp_path, monkeypatch
 def test_nothing_begins_where_a_run_is_already(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/turn-bc-0").mkdir(parents=True)
-    (tmp_path / "runs/turn-bc-0/policy.safetensors").write_text("mine")
+    (tmp_path / "runs/turn-bc-0/manifest.json").write_text("mine")
     monkeypatch.setattr(demonstration, "record", None)
-    with pytest.raises(NonEmptyFolder, match="runs/turn-bc-0: is there already; replace it with --force"):
+    with pytest.raises(NonEmptyFolder, match=r"runs/turn-bc-0: is there already; .*replace it with --force"):
         demo({"bc": BC}, seed=0, seeds=1, episodes=20, force=False)
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["policy.safetensors"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["manifest.json"]
 
 
 def test_the_table_has_medians_and_ranges_over_seeds(capsys, monkeypatch):

@@ -1,23 +1,25 @@
+import hashlib
 import json
-from dataclasses import asdict
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import infogail
 from baselines.bc import BC
 from envs import BadInput
 from envs.demonstrations import Demonstrations, InvalidDemonstrations, record
+from envs.files import NonEmptyFolder, check_output, seal, unseal
 from infogail.config import Config
-from infogail.driver import InvalidRun
 from infogail.learner import InfoGAIL
 from infogail.networks import Policy
-from infogail.runner import NonEmptyFolder, check_output, check_run, train
+from infogail.run_folder import InvalidRun, Manifest, RunFolder, check_run
+from infogail.runner import resume, train
 
 TINY = Config(num_envs=16, iterations=2, rim_steps=2, bc_steps=200, threads=1, hidden=8)
 
@@ -41,7 +43,7 @@ class Scripted:
     """A learner that logs what it is given, and fails where that is an exception."""
 
     def __init__(self, *logs):
-        self.logs, self.iterations, self.posterior = list(logs), len(logs), None
+        self.logs, self.iteration, self.iterations, self.posterior = list(logs), 0, len(logs), None
 
     def __call__(self, demonstrations, config):
         self.demonstrations = demonstrations
@@ -49,10 +51,14 @@ class Scripted:
         return self
 
     def iterate(self):
-        log = self.logs.pop(0)
+        log = self.logs[self.iteration]
         if isinstance(log, BaseException):
             raise log
+        self.iteration += 1
         return log
+
+    def parts(self):
+        return {"policy": self.policy}
 
 
 def contents(folder):
@@ -62,14 +68,17 @@ def contents(folder):
 def test_a_run_holds_all_that_judging_needs(trained, file):
     run, _, told = trained
     (events,) = run.glob("events.out.tfevents.*")
-    names = {"config.json", "policy.safetensors", "metrics.jsonl", "training.json", "demonstrations.safetensors"}
-    assert {path.name for path in run.iterdir()} == names | {events.name}
+    names = {"policy.safetensors", "metrics.jsonl", "training.json", "demonstrations.safetensors"}
+    assert {path.name for path in run.iterdir()} == names | {events.name, "manifest.json", "checkpoints", ".lock"}
     assert (run / "demonstrations.safetensors").read_bytes() == file.read_bytes()
 
-    config = json.loads((run / "config.json").read_text())
-    assert config.pop("scenario") == "pass" and config.pop("algorithm") == "infogail"
-    assert config.pop("versions")["torch"] == torch.__version__
-    assert config == asdict(TINY)
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert (manifest["format"], manifest["scenario"], manifest["algorithm"]) == (1, "pass", "infogail")
+    assert manifest["versions"]["torch"] == torch.__version__ and manifest["threads"] == 1
+    assert manifest["config"] == asdict(TINY) and manifest["instruction_set"]
+    assert set(manifest["files"]) == names | {"checkpoints/000002.safetensors"}
+    for name, sha256 in manifest["files"].items():
+        assert hashlib.sha256((run / name).read_bytes()).hexdigest() == sha256
 
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["iteration"] for row in rows] == [0, 1]
@@ -156,19 +165,6 @@ def test_when_styles_were_found_is_kept(file, tmp_path):
     assert training["env_steps"] == 400
 
 
-@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
-def test_what_stops_half_way_leaves_what_was_there(file, tmp_path, error):
-    run = tmp_path / "run"
-    for force in (False, True):
-        before = contents(tmp_path)
-        with pytest.raises(type(error)):
-            train(Scripted({"a": 1.0}, error), "bc", file, "pass", TINY, run, force)
-        assert contents(tmp_path) == before and not list(tmp_path.glob(".*"))
-        if not force:
-            assert not run.exists()
-            train(Scripted({"a": 1.0}), "bc", file, "pass", TINY, run)
-
-
 def test_an_interrupt_between_old_and_new_run_brings_the_old_one_back(file, tmp_path, monkeypatch):
     train(Scripted({"a": 1.0}), "bc", file, "pass", TINY, tmp_path / "run")
     before, rename = contents(tmp_path), Path.rename
@@ -184,10 +180,13 @@ def test_an_interrupt_between_old_and_new_run_brings_the_old_one_back(file, tmp_
     assert contents(tmp_path) == before
 
 
-def test_training_that_diverges_says_so_and_leaves_nothing(file, tmp_path):
-    with pytest.raises(BadInput, match="training diverged in iteration 2; lower --learning-rate"):
-        train(Scripted({"loss": 1.0}, {"loss": float("nan")}), "bc", file, "pass", TINY, tmp_path / "run")
-    assert not list(tmp_path.iterdir())
+def test_what_a_kill_between_old_and_new_run_left_is_put_right(file, tmp_path):
+    run, old, partial = tmp_path / "run", tmp_path / ".run.7.old", tmp_path / ".run.7.partial"
+    train(Scripted({"a": 1.0}), "bc", file, "pass", TINY, run)
+    run.rename(old)
+    partial.mkdir()
+    resume({"bc": Scripted({"a": 1.0})}, run)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_force_replaces_the_whole_run(file, tmp_path):
@@ -223,12 +222,12 @@ def test_outputs_are_checked(tmp_path):
     check_output(file, force=False)
     run.mkdir()
     check_run(run, force=False)
-    for path in (file, run / "policy.safetensors"):
+    for path in (file, run / "manifest.json"):
         path.write_bytes(b"")
     check_run(run, force=True)
     check_output(file, force=True)
     for check, path in ((check_run, run), (check_output, file)):
-        with pytest.raises(NonEmptyFolder, match="is there already; replace it with --force"):
+        with pytest.raises(NonEmptyFolder, match=r"is there already; .*replace it with --force"):
             check(path, force=False)
     for path, problem in ((run, "is a folder"), (file / "b", "is a file")):
         with pytest.raises(NonEmptyFolder, match=problem):
@@ -243,46 +242,136 @@ def test_demonstrations_are_checked_before_anything_is_written(file, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["demos"]
 
 
-def setting(key, value):
-    def change(tensors, metadata, settings):
-        settings[key] = value
-
-    return change
-
-
 DAMAGES = {
-    "'policy.net.0.weight' holds NaN": lambda tensors, metadata, settings: tensors["policy.net.0.weight"].fill_(np.nan),
-    "Missing key": lambda tensors, metadata, settings: tensors.pop("policy.log_std"),
-    "Unexpected key": lambda tensors, metadata, settings: tensors.update({"policy.extra": torch.zeros(1)}),
-    "size mismatch": setting("hidden", 9),
-    "scenario is 'merge', none of pass, turn": setting("scenario", "merge"),
-    "schema is None": lambda tensors, metadata, settings: metadata.pop("schema"),
-    "num_codes": lambda tensors, metadata, settings: settings.pop("num_codes"),
+    "'policy.net.0.weight' holds NaN or Inf": lambda arrays: arrays["policy.net.0.weight"].fill(np.nan),
+    "Missing key": lambda arrays: arrays.pop("policy.log_std"),
+    "Unexpected key": lambda arrays: arrays.update({"policy.extra": np.zeros(1)}),
+    "size mismatch": lambda arrays: arrays.update({"policy.net.2.weight": np.zeros((9, 8), np.float32)}),
+    "'log_std' is torch.float64, not torch.float32": lambda arrays: arrays.update({"policy.log_std": np.zeros(2)}),
 }
 
 
+def rewritten(trained, tmp_path):
+    """A copy of the run that may be written to."""
+    shutil.copytree(trained[0], tmp_path / "run")
+    return RunFolder(tmp_path / "run", Manifest.load(tmp_path / "run"))
+
+
 @pytest.mark.parametrize("problem", DAMAGES)
-def test_a_damaged_driver_is_named(trained, tmp_path, problem):
-    with safe_open(trained[0] / "policy.safetensors", framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        metadata = file.metadata()
-    settings = json.loads(metadata["settings"])
-    DAMAGES[problem](tensors, metadata, settings)
-    save_file(tensors, tmp_path / "policy.safetensors", metadata | {"settings": json.dumps(settings)})
+def test_a_malformed_driver_is_named(trained, tmp_path, problem):
+    run = rewritten(trained, tmp_path)
+    arrays, metadata = unseal(run.path / "policy.safetensors", "infogail-driver-2")
+    DAMAGES[problem](arrays)
+    run.write("policy.safetensors", seal(arrays, metadata))
     with pytest.raises(InvalidRun) as raised:
-        infogail.load(tmp_path)
+        infogail.load(run.path)
     message = str(raised.value)
-    assert message.startswith(f"{tmp_path}/policy.safetensors: not a driver of this version (") and problem in message
+    assert message.startswith(f"{run.path}/policy.safetensors: not a driver of this version (") and problem in message
     assert message.endswith("; train it anew") and "\n" not in message
 
 
-def test_a_truncated_or_missing_driver_is_named(trained, tmp_path):
-    whole = (trained[0] / "policy.safetensors").read_bytes()
-    for part in (whole[:-4], whole[: len(whole) // 2], b""):
-        (tmp_path / "policy.safetensors").write_bytes(part)
-        with pytest.raises(
-            InvalidRun, match=r"policy\.safetensors: not a driver of this version \(.*\); train it anew"
-        ):
-            infogail.load(tmp_path)
-    with pytest.raises(InvalidRun, match=r"nowhere/policy\.safetensors: no such file; make a run with 'infogail train"):
+def test_a_driver_of_another_schema_is_named(trained, tmp_path):
+    run = rewritten(trained, tmp_path)
+    arrays, _ = unseal(run.path / "policy.safetensors", "infogail-driver-2")
+    for schema, problem in (
+        ("infogail-driver-3", "newer than 'infogail-driver-2': update infogail"),
+        ("x", "not 'inf"),
+    ):
+        run.write("policy.safetensors", seal(arrays, {"schema": schema}))
+        with pytest.raises(InvalidRun, match=problem):
+            infogail.load(run.path)
+
+
+def test_a_driver_of_another_run_is_named(trained, tmp_path):
+    for change in ({"num_codes": 3}, {"hidden": 16}):
+        run = rewritten(trained, tmp_path)
+        run.manifest = replace(run.manifest, config=replace(run.manifest.config, **change))
+        run.write("x", b"")
+        with pytest.raises(InvalidRun, match=r"not a driver of this version \(.*size mismatch"):
+            infogail.load(run.path)
+        shutil.rmtree(run.path)
+    run = rewritten(trained, tmp_path)
+    run.manifest = replace(run.manifest, scenario="turn")
+    run.write("x", b"")
+    with pytest.raises(InvalidRun, match="size mismatch"):
+        infogail.load(run.path)
+
+
+def test_a_driver_that_is_not_the_one_listed_is_named(trained, tmp_path):
+    run = rewritten(trained, tmp_path)
+    path = run.path / "policy.safetensors"
+    whole = path.read_bytes()
+    flipped = whole[:-1] + bytes([whole[-1] ^ 1])
+    for content in (whole[:-4], b"", flipped):
+        path.write_bytes(content)
+        with pytest.raises(InvalidRun, match=r"policy\.safetensors: its sha256 is not the one in manifest\.json"):
+            infogail.load(run.path)
+    (tmp_path / "elsewhere").write_bytes(whole)
+    path.unlink()
+    with pytest.raises(InvalidRun, match=r"policy\.safetensors: no such file; .*infogail train --resume"):
+        infogail.load(run.path)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidRun, match="is a link that leaves the run"):
+        infogail.load(run.path)
+    with pytest.raises(InvalidRun, match=r"nowhere/manifest\.json: no such file; make a run with 'infogail train"):
         infogail.load(tmp_path / "nowhere")
+
+
+MANIFESTS = {
+    "format is 2, newer than 1; update infogail": {"format": 2},
+    "format is True, not 1": {"format": True},
+    "lacks 'config'": {"config": None},
+    "scenario is 'merge', none of pass, turn": {"scenario": "merge"},
+    "algorithm is 3, not a word": {"algorithm": 3},
+    "files is \\[\\], not an object of words": {"files": []},
+    "'../policy' leaves the folder": {"files": {"../policy": ""}},
+    "unexpected keyword argument 'wheels'": {"wheels": 4},
+}
+
+
+@pytest.mark.parametrize("problem", MANIFESTS)
+def test_a_malformed_manifest_is_named(trained, tmp_path, problem):
+    content = json.loads((trained[0] / "manifest.json").read_text()) | MANIFESTS[problem]
+    del content["sha256"]
+    path, content = tmp_path / "manifest.json", {key: value for key, value in content.items() if value is not None}
+    content["sha256"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(content))
+    with pytest.raises(InvalidRun, match=problem) as raised:
+        infogail.load(tmp_path)
+    assert str(raised.value).startswith(f"{path}: ") and "\n" not in str(raised.value)
+
+
+def test_a_changed_manifest_is_named(trained, tmp_path):
+    text = (trained[0] / "manifest.json").read_text()
+    (tmp_path / "manifest.json").write_text(text.replace('"num_envs": 16', '"num_envs": 17'))
+    with pytest.raises(InvalidRun, match="it does not match its own sha256: it was damaged or changed"):
+        infogail.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b"1" * 2**21])
+def test_a_manifest_that_is_none_is_named(tmp_path, content):
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(InvalidRun, match="not a manifest of this version"):
+        infogail.load(tmp_path)
+
+
+CONFIGS = {
+    "unknown setting 'learning_rat'; did you mean learning_rate?": {"learning_rat": 1},
+    "config lacks 'gamma'": {"gamma": None},
+    "--num-envs True: give a whole number": {"num_envs": True},
+    "--num-envs 0: give a number above 0": {"num_envs": 0},
+    "--gamma nan: give a finite number": {"gamma": float("nan")},
+    "--hidden 8.5: give a whole number": {"hidden": 8.5},
+    "--clip 0.2: give a number": {"clip": "0.2"},
+}
+
+
+@pytest.mark.parametrize("problem", CONFIGS)
+def test_a_malformed_config_is_named(problem):
+    values = {key: value for key, value in (asdict(TINY) | CONFIGS[problem]).items() if value is not None}
+    with pytest.raises(BadInput) as raised:
+        Config.from_dict(values)
+    assert problem in str(raised.value)
+    with pytest.raises(BadInput, match="not an object of settings"):
+        Config.from_dict([])
+    assert Config.from_dict(asdict(TINY)) == TINY

@@ -1,0 +1,140 @@
+"""Files that are there whole or not at all, and say when a byte of theirs has changed.
+
+A file is written beside its place, made durable, and renamed: a reader, or a crash at any moment, finds the old file or
+the new one, never a part. Tensors go into safetensors files (nothing is ever unpickled), sealed by a hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from envs import BadInput
+
+MAX_FILE = 2**30  # [bytes] of a file of tensors; a million decisions take a tenth of it
+MAX_HEADER = 2**20  # [bytes] of its description
+NOTE = "infogail"  # the one entry of safetensors' own metadata: with several, their order would be random
+
+
+class UnreadableFile(ValueError):
+    """A file of tensors cannot be trusted; says what is wrong with it."""
+
+
+class NonEmptyFolder(BadInput):
+    """There is something where the output is to go, and nobody said that it may be replaced."""
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Refuse to write the file `path` where something is.
+
+    Raises:
+        NonEmptyFolder: it is there, and `force` is false; or it is a folder, or below a file.
+    """
+    check_folder(path.parent)
+    if path.is_dir():
+        raise NonEmptyFolder(f"{path}: is a folder; give the name of a file in it")
+    if path.exists() and not force:
+        raise NonEmptyFolder(f"{path}: is there already; replace it with --force, or write elsewhere")
+
+
+def check_folder(path: Path) -> None:
+    """Refuse to make the folder `path` below a file, or in place of one."""
+    for part in (path, *path.parents):
+        if part.is_file():
+            raise NonEmptyFolder(f"{part}: is a file, not a folder; write elsewhere")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put `data` into the file `path`, whole and durable, or leave what was there.
+
+    Raises:
+        OSError: it cannot be written; what was there is there still.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make durable which files the folder holds."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def seal(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file of `arrays` and `metadata`, with a hash over it; same content, same bytes."""
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    return save(arrays, {NOTE: json.dumps({**metadata, "sha256": _hash(arrays, metadata)}, sort_keys=True)})
+
+
+def unseal(path: Path, schema: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and metadata of the file at `path`, sealed with `metadata["schema"] == schema`.
+
+    Raises:
+        UnreadableFile: it is a link that leaves its folder, too large, no safetensors file, of another schema, or
+            any byte of it is not what was written. Sizes are checked before anything is read.
+    """
+    if path.is_symlink() and path.resolve().parent != path.parent.resolve():
+        raise UnreadableFile("is a link that leaves its folder; copy the file there")
+    size = path.stat().st_size
+    if size > MAX_FILE:
+        raise UnreadableFile(f"holds {size:,} bytes, more than {MAX_FILE:,}")
+    with path.open("rb") as raw:
+        header = int.from_bytes(raw.read(8), "little")
+    if header > min(size, MAX_HEADER):
+        raise UnreadableFile(f"not a readable safetensors file (a header of {header:,} bytes)")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = json.loads((file.metadata() or {}).get(NOTE, "{}"))
+            if not isinstance(metadata, dict):
+                raise TypeError("metadata is not an object")
+            _check_schema(metadata.get("schema"), schema)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except UnreadableFile:
+        raise
+    except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        # The types are those of dtypes that numpy lacks, and of metadata that is no JSON.
+        raise UnreadableFile(f"not a readable safetensors file ({' '.join(str(error).split())})") from error
+    if metadata.pop("sha256", None) != _hash(arrays, metadata):
+        raise UnreadableFile("its content does not match its sha256: it was damaged or changed")
+    return arrays, metadata
+
+
+def _check_schema(found: object, expected: str) -> None:
+    def number(schema: str) -> int:
+        return int(re.sub(r".*-", "", schema))
+
+    if found == expected:
+        return
+    name = expected.rpartition("-")[0]
+    if isinstance(found, str) and re.fullmatch(rf"{name}-[0-9]{{1,9}}", found) and number(found) > number(expected):
+        raise UnreadableFile(f"schema is {found!r}, newer than {expected!r}: update infogail")
+    raise UnreadableFile(f"schema is {found!r}, not {expected!r}")
+
+
+def _hash(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """SHA-256 over names, dtypes, shapes, bytes and metadata, in an order that does not depend on the file's."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape} ".encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
