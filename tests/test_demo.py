@@ -59,5 +59,5 @@ def test_the_table_has_medians_and_ranges_over_seeds(capsys, monkeypatch):
     print_table([*seeds, never])
     lines = capsys.readouterr().out.splitlines()
     row = {heading: line for heading in COLUMNS.values() for line in lines if line.strip().startswith(heading)}
-    assert "0.5 [0.25, 1]" in row["style NMI"] and "0.0123" in row["style NMI"]
+    assert "0.5 [0.25, 1]" in row["style NMI"] and "0.012" in row["style NMI"]
     assert "8 [7.5, 8.5] (1 never)" in row["s to styles"] and row["s to styles"].rstrip().endswith("–")
