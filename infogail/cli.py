@@ -1,4 +1,4 @@
-"""The command line: `infogail record | train | evaluate | render | speed | demo`."""
+"""The command line: `infogail record | train | evaluate | render | speed | benchmark | demo`."""
 
 from __future__ import annotations
 
@@ -208,28 +208,62 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Demo:
-    """Record, train InfoGAIL, GAIL and BC, judge and film them, on all scenarios; see runs/ and videos/."""
+class Benchmark:
+    """Train and judge every learner on every scenario over many seeds; intervals, and what failed.
 
-    seed: int = 0
-    """First training seed, and seed of recording and judging."""
-    seeds: int = 1
+    A restart goes on where it was stopped, and with more seeds adds only those.
+    """
+
+    out: Path
+    """Folder of the runs; each one's metrics.json is its result."""
+    scenarios: tuple[str, ...] = SCENARIO_NAMES
+    """Any of pass and turn."""
+    algorithms: tuple[Literal["infogail", "gail", "bc"], ...] = ("bc", "gail", "infogail")
+    """The learners."""
+    seeds: int = 10
     """How many training seeds, from the first one on."""
     episodes: int = 200
     """Episodes to record, and to judge each run by."""
     force: bool = False
-    """Replace runs that are there."""
+    """Make anew what is there."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
     def run(self) -> None:
         at_least("--seeds", self.seeds, 1)
         at_least("--episodes", self.episodes, 20)
+        scenarios = [check_scenario(name) for name in dict.fromkeys(self.scenarios)]
+        from infogail.benchmark import benchmark, print_table
+
+        chosen: tuple[str, ...] = self.algorithms
+        learners = {name: learner for name, learner in learner_classes().items() if name in chosen}
+        seeds = range(self.config.seed, self.config.seed + self.seeds)
+        results = benchmark(learners, scenarios, seeds, self.out, self.episodes, self.config, self.force)
+        print_table(results)
+        if results.failures:
+            sys.exit(1)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Record, train InfoGAIL, GAIL and BC, judge and film them, on all scenarios; see runs/ and videos/."""
+
+    seed: int = 0
+    """Seed of recording, training and judging."""
+    episodes: int = 200
+    """Episodes to record, and to judge each run by."""
+    force: bool = False
+    """Make anew what is there."""
+
+    def run(self) -> None:
+        at_least("--episodes", self.episodes, 20)
         at_least("--seed", self.seed, 0)
         from infogail.demo import demo
 
-        demo(learner_classes(), self.seed, self.seeds, self.episodes, self.force)
+        if demo(learner_classes(), self.seed, self.episodes, self.force).failures:
+            sys.exit(1)
 
 
-Command = Record | Train | Evaluate | Render | Speed | Demo
+Command = Record | Train | Evaluate | Render | Speed | Benchmark | Demo
 
 
 def main(arguments: list[str] | None = None) -> None:

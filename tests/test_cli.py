@@ -17,7 +17,7 @@ from infogail.cli import main
 from infogail.config import Config
 from infogail.render import film
 
-COMMANDS = ("record", "train", "evaluate", "render", "speed", "demo")
+COMMANDS = ("record", "train", "evaluate", "render", "speed", "benchmark", "demo")
 ALGORITHMS = ("infogail", "gail", "bc")
 TINY = "--num-envs 16 --iterations 2 --rim-steps 2 --bc-steps 100 --threads 1"
 FILM = {"codes.gif", "codes.mp4", "codes.png"}
@@ -67,9 +67,9 @@ def contents(folder):
 
 BAD_INPUT = {
     # what there is not
-    "": "Expected one of {record, train, evaluate, render, speed, demo}; see 'infogail --help'",
+    "": "Expected one of {record, train, evaluate, render, speed, benchmark, demo}; see 'infogail --help'",
     "recrod pass": "unknown command 'recrod'; did you mean 'record'?",
-    "xyz": "unknown command 'xyz'; there are record, train, evaluate, render, speed and demo",
+    "xyz": "unknown command 'xyz'; there are record, train, evaluate, render, speed, benchmark and demo",
     "record pas": "unknown scenario 'pas'; did you mean 'pass'?",
     "record Turn": "unknown scenario 'Turn'; did you mean 'turn'?",
     "train merge --out a": "unknown scenario 'merge'; there are pass and turn",
@@ -92,7 +92,9 @@ BAD_INPUT = {
     "train pass --out a --num-codes True": "--num-codes True: give a whole number",
     "record pass --episodes 9": "--episodes 9: give at least 10",
     "evaluate made/bc --episodes 0": "--episodes 0: give at least 1",
-    "demo --seeds 0": "--seeds 0: give at least 1",
+    "benchmark --out a --seeds 0": "--seeds 0: give at least 1",
+    "benchmark --out a --scenarios pass trun": "unknown scenario 'trun'; did you mean 'turn'?",
+    "benchmark --out text": "text: is a file, not a folder; write elsewhere",
     "demo --episodes 19": "--episodes 19: give at least 20",
     **{f"{command} --seed -1": "--seed -1: give at least 0" for command in ("record pass", "evaluate made/bc")},
     **{f"{command} --seed -1": "--seed -1: give at least 0" for command in ("render made/bc", "speed", "demo")},

@@ -1,0 +1,223 @@
+"""`infogail benchmark`: every learner on every scenario over many seeds, trained, judged, and told with intervals.
+
+A cell is a run folder, `DIR/SCENARIO-ALGORITHM-SEED`, and its result file the `metrics.json` there. What is there
+stays: a restart goes on with runs that were stopped and makes only what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from envs import BadInput
+from envs.demonstrations import Demonstrations, record
+from envs.files import check_folder
+from infogail.config import Config
+from infogail.driver import FILE, InvalidRun
+from infogail.evaluate import evaluate
+from infogail.progress import progress_bar
+from infogail.run_folder import DEMONSTRATIONS, MANIFEST, Manifest
+from infogail.runner import STYLES_FOUND, MakeLearner, resume, train
+from infogail.statistics import improvement_interval, interquartile_mean, interval, probability_of_improvement
+from infogail.workers import report, workers
+
+MEASURES = {
+    "style_nmi": "style NMI",
+    "success_rate": "success",
+    "collision_rate": "collisions",
+    "off_road_rate": "off road",
+    "posterior_accuracy": "posterior accuracy",
+    "occupancy_mmd": "occupancy MMD × 1000",
+    "occupancy_mmd_floor": "its floor × 1000",
+    "seconds_to_styles": "s to styles",
+    "train_seconds": "s to train",
+}
+"""Of metrics.json, for the table."""
+TRAINING = 0.75  # of a cell's progress
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run and its judgement."""
+
+    scenario: str
+    algorithm: str
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """Of its run folder."""
+        return f"{self.scenario}-{self.algorithm}-{self.config.seed}"
+
+
+@dataclass(frozen=True)
+class Results:
+    """What came of all cells."""
+
+    metrics: dict[Cell, dict[str, Any]]
+    """metrics.json of those that were judged"""
+    failures: dict[Cell, str]
+    """What went wrong with the others"""
+
+
+def benchmark(
+    learners: Mapping[str, MakeLearner],
+    scenarios: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    episodes: int = 200,
+    config: Config = Config(),  # noqa: B008 (frozen)
+    force: bool = False,
+) -> Results:
+    """Train and judge every cell that `out` does not hold yet, one per core at a time, and tell of all.
+
+    Args:
+        learners: classes by the name of their algorithm.
+        seeds: of training; recording and judging have the first one's.
+        episodes: to record in each scenario, and to judge each run by.
+        config: of every cell, but for the seed.
+        force: make all cells anew.
+
+    Raises:
+        BadInput: `out` holds cells of other settings or other demonstrations.
+    """
+    cells = [
+        Cell(scenario, algorithm, replace(config, seed=seed))
+        for scenario in scenarios
+        for algorithm in learners
+        for seed in seeds
+    ]
+    check_folder(out)
+    files = {scenario: out / f"{scenario}.safetensors" for scenario in scenarios}
+    if not force:
+        for cell in cells:
+            _check_same(cell, out / cell.name, episodes, seeds[0])
+    for scenario, file in files.items():
+        if force or not file.exists():
+            with progress_bar(f"recording {scenario}", episodes) as advance:
+                recording, _ = record(scenario, episodes, seeds[0], partial(advance, 1))
+                recording.save(file)
+        if Demonstrations.load(file, scenario).num_episodes != episodes:
+            raise BadInput(f"{file}: holds other than {episodes} episodes; write elsewhere, or replace it with --force")
+    jobs = [
+        (learners[cell.algorithm], cell, out / cell.name, files[cell.scenario], episodes, seeds[0], force)
+        for cell in cells
+    ]
+    title = f"training and judging {len(jobs)} drivers"
+    with progress_bar(title, len(jobs)) as advance, workers(os.cpu_count() or 1, advance) as mapped:
+        outcomes = dict(zip(cells, mapped(_run_cell, *zip(*jobs, strict=True)), strict=True))
+    return Results(
+        {cell: outcome for cell, outcome in outcomes.items() if not isinstance(outcome, str)},
+        {cell: outcome for cell, outcome in outcomes.items() if isinstance(outcome, str)},
+    )
+
+
+def _check_same(cell: Cell, run: Path, episodes: int, seed: int) -> None:
+    """Refuse to mix results of different settings."""
+    if not (run / MANIFEST).exists():
+        return
+    manifest = Manifest.load(run)
+    if (manifest.scenario, manifest.algorithm, manifest.config) != (cell.scenario, cell.algorithm, cell.config):
+        raise BadInput(f"{run}: was trained with other settings; write elsewhere, or replace it with --force")
+    if (result := _judged(run)) and (result["episodes"], result["seed"]) != (episodes, seed):
+        raise BadInput(f"{run}: was judged otherwise; write elsewhere, or replace it with --force")
+
+
+def _judged(run: Path) -> dict[str, Any] | None:
+    path = run / "metrics.json"
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except ValueError as error:
+        raise InvalidRun(f"{path}: is no JSON ({error}); remove it to judge the run anew") from error
+
+
+def _run_cell(
+    make_learner: MakeLearner, cell: Cell, run: Path, file: Path, episodes: int, seed: int, force: bool
+) -> dict[str, Any] | str:
+    """The result of one cell, or what went wrong with it: one failure is not to stop the others."""
+    told = 0.0
+
+    def tell(share: float) -> None:
+        nonlocal told
+        report(share - told)
+        told = share
+
+    def on_iteration(done: int, total: int, log: dict[str, Any]) -> None:
+        tell(TRAINING * done / total)
+
+    try:
+        if force or not (run / MANIFEST).exists():
+            train(make_learner, cell.algorithm, file, cell.scenario, cell.config, run, force, on_iteration)
+        elif (result := _judged(run)) is not None:
+            return result
+        elif not (run / FILE).exists():
+            if (run / DEMONSTRATIONS).read_bytes() != file.read_bytes():
+                raise BadInput(f"{run}: has other demonstrations than {file}; train it anew with --force")
+            resume({cell.algorithm: make_learner}, run, on_iteration=on_iteration)
+        return evaluate(run, episodes, seed, 1, lambda count: tell(told + (1 - TRAINING) * count / episodes))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}" if not isinstance(error, BadInput) else str(error)
+    finally:
+        tell(1.0)
+
+
+def print_table(results: Results) -> None:
+    """One column per scenario and learner: interquartile means over seeds, 95 % intervals, and what failed."""
+    columns: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell, metrics in results.metrics.items():
+        columns.setdefault((cell.scenario, cell.algorithm), []).append(metrics)
+    table = Table(title="judged in highway-env: interquartile means, 95 % intervals", box=SIMPLE)
+    table.add_column()
+    for scenario, algorithm in columns:
+        table.add_column(f"{scenario}\n{algorithm}", justify="right")
+    table.add_row("seeds", *(str(len(some)) for some in columns.values()))
+    found = (sum(metrics["style_nmi"] >= STYLES_FOUND for metrics in some) for some in columns.values())
+    table.add_row(f"with NMI ≥ {STYLES_FOUND}", *map(str, found))
+    for key, heading in MEASURES.items():
+        scale = 1000 if "× 1000" in heading else 1
+        table.add_row(heading, *(_cell([metrics[key] for metrics in some], scale) for some in columns.values()))
+    console = Console()
+    console.print(table)
+    for line in _improvements(columns):
+        console.print(line)
+    for cell, problem in results.failures.items():
+        console.print(f"failed: {cell.name}: {problem}", markup=False, soft_wrap=True)
+
+
+def _cell(values: Sequence[float | None], scale: float) -> str:
+    known = np.array([scale * value for value in values if value is not None])
+    if not len(known):
+        return "–"
+    low, high = interval([known])
+    bounds = f" [{round(low, 3):.3g}, {round(high, 3):.3g}]" if len(values) > 1 else ""
+    never = f" ({len(values) - len(known)} never)" if len(known) < len(values) else ""
+    return f"{round(float(interquartile_mean(known)), 3):.3g}{bounds}{never}"
+
+
+def _improvements(columns: Mapping[tuple[str, str], Sequence[dict[str, Any]]]) -> list[str]:
+    """How probably a seed of InfoGAIL has a higher style NMI than one of each other learner, over all scenarios."""
+    scenarios = list(dict.fromkeys(scenario for scenario, _ in columns))
+    algorithms = list(dict.fromkeys(algorithm for _, algorithm in columns))
+
+    def strata(algorithm: str) -> list[np.ndarray]:
+        return [np.array([metrics["style_nmi"] for metrics in columns[s, algorithm]]) for s in scenarios]
+
+    complete = [a for a in algorithms if all(len(columns.get((s, a), ())) > 1 for s in scenarios)]
+    lines = []
+    for other in complete:
+        if "infogail" in complete and other != "infogail":
+            sides = strata("infogail"), strata(other)
+            low, high = improvement_interval(*sides)
+            probability = probability_of_improvement(*sides)
+            lines.append(f"P(style NMI of infogail > {other}) = {probability:.3g} [{low:.3g}, {high:.3g}]")
+    return lines
