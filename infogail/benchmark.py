@@ -171,27 +171,42 @@ def _run_cell(
         tell(1.0)
 
 
+def summarise(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Interquartile means over seeds with 95 % intervals: headings, and rows of a heading and its cells."""
+    columns = _columns(results)
+    rows = [["seeds", *(str(len(some)) for some in columns.values())]]
+    found = (sum(metrics["style_nmi"] >= STYLES_FOUND for metrics in some) for some in columns.values())
+    rows.append([f"with NMI ≥ {STYLES_FOUND}", *map(str, found)])
+    for key, heading in MEASURES.items():
+        scale = 1000 if "× 1000" in heading else 1
+        rows.append([heading, *(_cell([metrics[key] for metrics in some], scale) for some in columns.values())])
+    return [f"{scenario}\n{algorithm}" for scenario, algorithm in columns], rows
+
+
 def print_table(results: Results) -> None:
-    """One column per scenario and learner: interquartile means over seeds, 95 % intervals, and what failed."""
+    """`summarise` on the terminal, and what failed."""
+    headings, rows = summarise(results)
+    table = Table("", title="judged in highway-env: interquartile means, 95 % intervals", box=SIMPLE)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    for line in improvements(results) + failures(results):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def failures(results: Results) -> list[str]:
+    """A line for each cell that failed."""
+    return [f"failed: {cell.name}: {problem}" for cell, problem in results.failures.items()]
+
+
+def _columns(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:
     columns: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell, metrics in results.metrics.items():
         columns.setdefault((cell.scenario, cell.algorithm), []).append(metrics)
-    table = Table(title="judged in highway-env: interquartile means, 95 % intervals", box=SIMPLE)
-    table.add_column()
-    for scenario, algorithm in columns:
-        table.add_column(f"{scenario}\n{algorithm}", justify="right")
-    table.add_row("seeds", *(str(len(some)) for some in columns.values()))
-    found = (sum(metrics["style_nmi"] >= STYLES_FOUND for metrics in some) for some in columns.values())
-    table.add_row(f"with NMI ≥ {STYLES_FOUND}", *map(str, found))
-    for key, heading in MEASURES.items():
-        scale = 1000 if "× 1000" in heading else 1
-        table.add_row(heading, *(_cell([metrics[key] for metrics in some], scale) for some in columns.values()))
-    console = Console()
-    console.print(table)
-    for line in _improvements(columns):
-        console.print(line)
-    for cell, problem in results.failures.items():
-        console.print(f"failed: {cell.name}: {problem}", markup=False, soft_wrap=True)
+    return columns
 
 
 def _cell(values: Sequence[float | None], scale: float) -> str:
@@ -204,8 +219,9 @@ def _cell(values: Sequence[float | None], scale: float) -> str:
     return f"{round(float(interquartile_mean(known)), 3):.3g}{bounds}{never}"
 
 
-def _improvements(columns: Mapping[tuple[str, str], Sequence[dict[str, Any]]]) -> list[str]:
+def improvements(results: Results) -> list[str]:
     """How probably a seed of InfoGAIL has a higher style NMI than one of each other learner, over all scenarios."""
+    columns = _columns(results)
     scenarios = list(dict.fromkeys(scenario for scenario, _ in columns))
     algorithms = list(dict.fromkeys(algorithm for _, algorithm in columns))
 

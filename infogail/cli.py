@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -239,6 +240,13 @@ class Benchmark:
         seeds = range(self.config.seed, self.config.seed + self.seeds)
         results = benchmark(learners, scenarios, seeds, self.out, self.episodes, self.config, self.force)
         print_table(results)
+        if results.metrics:
+            from infogail.progress import console
+            from infogail.report import write_report
+
+            with console.status("writing the report") as status:
+                page = write_report(self.out, results, f"infogail {shlex.join(sys.argv[1:])}", status.update)
+            print(page)
         if results.failures:
             sys.exit(1)
 

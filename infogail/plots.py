@@ -32,7 +32,7 @@ TURN_RADIUS = 32.5  # [m], of the one bend that is shown for all
 def plot(scenario: Scenario, recording: Recording, episodes: Sequence[Episode], num_codes: int) -> Figure:
     """Trajectories over the road: demonstrations in grey, episodes in their code's colour; × where one failed."""
     figure = Figure(dpi=150, layout="constrained")
-    lines = _ROADS[scenario.name](figure)
+    lines = road_lines(scenario, figure)
     total = recording.demonstrations.num_episodes
     for k in range(total):
         for axes, x, y in lines(recording.trajectory(k), recording.scene(k)):
@@ -54,6 +54,11 @@ def plot(scenario: Scenario, recording: Recording, episodes: Sequence[Episode], 
     columns = max(1, min(len(handles), 100 // (widest + 6)))  # about 100 letters fit into one row
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     return figure
+
+
+def road_lines(scenario: Scenario, figure: Figure) -> Trajectories:
+    """Draw the scenario's road into `figure`; gives a function that maps trajectories to lines over it."""
+    return _ROADS[scenario.name](figure)
 
 
 def write_plot(path: Path, figure: Figure) -> None:
