@@ -1,4 +1,4 @@
-"""The command line: `infogail record | train | evaluate | render | speed | benchmark | demo`."""
+"""The command line: `infogail record | train | evaluate | render | recognise | speed | benchmark | demo`."""
 
 from __future__ import annotations
 
@@ -187,6 +187,32 @@ class Render:
 
 
 @dataclass(frozen=True)
+class Recognise:
+    """Who finds the styles in held-out demonstrations: the posterior, its unsupervised peers, supervised ceilings."""
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder."""
+    seed: int = 0
+    """Seed of the peers."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+    def run(self) -> None:
+        at_least("--seed", self.seed, 0)
+        from infogail.progress import console
+        from infogail.recognise import recognise
+
+        with console.status("fitting the peers"):
+            results = recognise(self.path, self.seed)
+        if self.json:
+            print(json.dumps(results, indent=2))
+            return
+        print(f"{'accuracy on held-out demonstrations':36} {'(s, a) pair':>12} {'trajectory':>12}")
+        for name, accuracy in results.items():
+            print(f"{name:36}", *(f"{'–' if value is None else f'{value:.3f}':>12}" for value in accuracy.values()))
+
+
+@dataclass(frozen=True)
 class Speed:
     """Measure highway-env, the batched twin and the training loop in one run, and print the ratios."""
 
@@ -271,7 +297,7 @@ class Demo:
             sys.exit(1)
 
 
-Command = Record | Train | Evaluate | Render | Speed | Benchmark | Demo
+Command = Record | Train | Evaluate | Render | Recognise | Speed | Benchmark | Demo
 
 
 def main(arguments: list[str] | None = None) -> None:

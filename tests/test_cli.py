@@ -17,7 +17,7 @@ from infogail.cli import main
 from infogail.config import Config
 from infogail.render import film
 
-COMMANDS = ("record", "train", "evaluate", "render", "speed", "benchmark", "demo")
+COMMANDS = ("record", "train", "evaluate", "render", "recognise", "speed", "benchmark", "demo")
 ALGORITHMS = ("infogail", "gail", "bc")
 TINY = "--num-envs 16 --iterations 2 --rim-steps 2 --bc-steps 100 --threads 1"
 FILM = {"codes.gif", "codes.mp4", "codes.png"}
@@ -67,9 +67,9 @@ def contents(folder):
 
 BAD_INPUT = {
     # what there is not
-    "": "Expected one of {record, train, evaluate, render, speed, benchmark, demo}; see 'infogail --help'",
+    "": "Expected one of {record, train, evaluate, render, recognise, speed, benchmark, demo}; see 'infogail --help'",
     "recrod pass": "unknown command 'recrod'; did you mean 'record'?",
-    "xyz": "unknown command 'xyz'; there are record, train, evaluate, render, speed, benchmark and demo",
+    "xyz": "unknown command 'xyz'; there are record, train, evaluate, render, recognise, speed, benchmark and demo",
     "record pas": "unknown scenario 'pas'; did you mean 'pass'?",
     "record Turn": "unknown scenario 'Turn'; did you mean 'turn'?",
     "train merge --out a": "unknown scenario 'merge'; there are pass and turn",
@@ -122,6 +122,7 @@ BAD_INPUT = {
     # runs
     "evaluate nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
     "render thesis": "thesis/manifest.json: no such file; make a run with 'infogail train SCENARIO --out thesis'",
+    "recognise nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
     "train --resume thesis": "thesis/manifest.json: no such file; make a run with 'infogail train SCENARIO --out "
     "thesis'",
     "evaluate broken": "broken/policy.safetensors: its sha256 is not the one in manifest.json: it was damaged or "
