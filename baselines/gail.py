@@ -46,12 +46,5 @@ class GAIL:
 
     def parts(self) -> dict[str, Any]:
         """All that changes from one iteration to the next; a checkpoint holds it."""
-        return {
-            "env": self.env,
-            "generator": self.generator,
-            "policy": self.ppo.policy,
-            "value": self.ppo.value,
-            "ppo_optimiser": self.ppo.optimiser,
-            "discriminator": self.discriminator,
-            "discriminator_optimiser": self.discriminator.optimiser,
-        }
+        here = {"env": self.env, "generator": self.generator}
+        return here | self.ppo.parts() | self.discriminator.parts()

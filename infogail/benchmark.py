@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def benchmark(
     files = {scenario: out / f"{scenario}.safetensors" for scenario in scenarios}
     if not force:
         for cell in cells:
-            _check_same(cell, out / cell.name, episodes, seeds[0])
+            _check_settings(cell, out / cell.name, episodes, seeds[0])
     for scenario, file in files.items():
         if force or not file.exists():
             with progress_bar(f"recording {scenario}", episodes) as advance:
@@ -109,6 +110,9 @@ def benchmark(
                 recording.save(file)
         if Demonstrations.load(file, scenario).num_episodes != episodes:
             raise BadInput(f"{file}: holds other than {episodes} episodes; write elsewhere, or replace it with --force")
+    if not force:
+        for cell in cells:
+            _check_demonstrations(out / cell.name, files[cell.scenario])
     jobs = [
         (learners[cell.algorithm], cell, out / cell.name, files[cell.scenario], episodes, seeds[0], force)
         for cell in cells
@@ -122,7 +126,7 @@ def benchmark(
     )
 
 
-def _check_same(cell: Cell, run: Path, episodes: int, seed: int) -> None:
+def _check_settings(cell: Cell, run: Path, episodes: int, seed: int) -> None:
     """Refuse to mix results of different settings."""
     if not (run / MANIFEST).exists():
         return
@@ -131,6 +135,14 @@ def _check_same(cell: Cell, run: Path, episodes: int, seed: int) -> None:
         raise BadInput(f"{run}: was trained with other settings; write elsewhere, or replace it with --force")
     if (result := _judged(run)) and (result["episodes"], result["seed"]) != (episodes, seed):
         raise BadInput(f"{run}: was judged otherwise; write elsewhere, or replace it with --force")
+
+
+def _check_demonstrations(run: Path, file: Path) -> None:
+    """Refuse to mix results of different demonstrations."""
+    if (run / MANIFEST).exists():
+        known = Manifest.load(run).files.get(DEMONSTRATIONS)
+        if known != sha256(file.read_bytes()).hexdigest():
+            raise BadInput(f"{run}: has other demonstrations than {file}; write elsewhere, or replace it with --force")
 
 
 def _judged(run: Path) -> dict[str, Any] | None:
@@ -161,8 +173,6 @@ def _run_cell(
         elif (result := _judged(run)) is not None:
             return result
         elif not (run / FILE).exists():
-            if (run / DEMONSTRATIONS).read_bytes() != file.read_bytes():
-                raise BadInput(f"{run}: has other demonstrations than {file}; train it anew with --force")
             resume({cell.algorithm: make_learner}, run, on_iteration=on_iteration)
         return evaluate(run, episodes, seed, 1, lambda count: tell(told + (1 - TRAINING) * count / episodes))
     except Exception as error:

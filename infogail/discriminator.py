@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -57,6 +59,10 @@ class Discriminator(nn.Module):
     def reward(self, rollout: Rollout) -> Tensor:
         """The imitation reward, (T, B)."""
         return imitation_reward(step_by_step(self, rollout.pairs()))
+
+    def parts(self) -> dict[str, Any]:
+        """All that an update changes, for a checkpoint."""
+        return {"discriminator": self, "discriminator_optimiser": self.optimiser}
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """A few steps on random pairs of both kinds; returns what to log."""

@@ -52,15 +52,5 @@ class InfoGAIL:
 
     def parts(self) -> dict[str, Any]:
         """All that changes from one iteration to the next; a checkpoint holds it."""
-        return {
-            "env": self.env,
-            "generator": self.generator,
-            "policy": self.ppo.policy,
-            "value": self.ppo.value,
-            "ppo_optimiser": self.ppo.optimiser,
-            "discriminator": self.discriminator,
-            "discriminator_optimiser": self.discriminator.optimiser,
-            "posterior": self.posterior.evidence,
-            "posterior_optimiser": self.posterior.optimiser,
-            "posterior_generator": self.posterior.generator,
-        }
+        here = {"env": self.env, "generator": self.generator}
+        return here | self.ppo.parts() | self.discriminator.parts() | self.posterior.parts()

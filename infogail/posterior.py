@@ -11,6 +11,7 @@ policy; for the same reason the posterior reads states, not actions.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +128,14 @@ class Posterior:
                 loss = float(sum(self.demonstrations_loss() for _ in range(10)))
             tries.append((loss, self.evidence, self.optimiser))
         _, self.evidence, self.optimiser = min(tries, key=lambda some: some[0])
+
+    def parts(self) -> dict[str, Any]:
+        """All that an update changes, for a checkpoint."""
+        return {
+            "posterior": self.evidence,
+            "posterior_optimiser": self.optimiser,
+            "posterior_generator": self.generator,
+        }
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """A few steps on some trajectories of each kind; returns what to log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,10 @@ class PPO:
         # Values are learned in these units, so that the network works near 1.
         self.value_scale = 1.0 / (1.0 - config.gamma)
         self.optimiser = adam([self.policy, self.value], config.learning_rate)
+
+    def parts(self) -> dict[str, Any]:
+        """All that an update changes, for a checkpoint."""
+        return {"policy": self.policy, "value": self.value, "ppo_optimiser": self.optimiser}
 
     def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0) -> dict[str, float]:
         """Several epochs of minibatches over one rollout with its rewards (T, B); returns what to log.

@@ -164,8 +164,8 @@ class RunFolder:
         verify(self.path, self.manifest, name)
 
 
-def verify(run: Path, manifest: Manifest, name: str) -> Path:
-    """The path of the file `name` of a run, once its content was compared with the manifest.
+def verify(run: Path, manifest: Manifest, name: str) -> None:
+    """Compare the content of the file `name` of a run with the manifest.
 
     Raises:
         UnreadableFile: it is missing, or not the file that was written; or a link that leads out of the folder.
@@ -179,7 +179,6 @@ def verify(run: Path, manifest: Manifest, name: str) -> Path:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != manifest.files[name]:
         raise UnreadableFile(f"its sha256 is not the one in {MANIFEST}: it was damaged or changed")
-    return path
 
 
 def check_run(path: Path, force: bool) -> None:

@@ -27,3 +27,11 @@ def recorded():
         return recording.episodes(slice(training)), recording.episodes(slice(training, None))
 
     return parts
+
+
+@pytest.fixture(scope="session")
+def file(tmp_path_factory):
+    """Ten demonstrations of pass."""
+    path = tmp_path_factory.mktemp("demos") / "pass.safetensors"
+    record("pass", 10, seed=0)[0].save(path)
+    return path

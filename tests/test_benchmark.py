@@ -10,6 +10,7 @@ import pytest
 from baselines.bc import BC
 from baselines.gail import GAIL
 from envs import BadInput
+from envs.demonstrations import record
 from infogail.benchmark import MEASURES, Cell, Results, benchmark, print_table
 from infogail.config import Config
 from infogail.runner import train
@@ -53,6 +54,15 @@ def test_a_restart_makes_only_what_is_missing(tmp_path, one_process):
     ):
         with pytest.raises(BadInput, match=problem):
             benchmark({"bc": BC}, ["pass"], range(1), out, **{"episodes": 20} | settings)
+
+
+def test_results_of_other_demonstrations_are_not_mixed_in(tmp_path, one_process):
+    benchmark({"bc": BC}, ["pass"], [0], tmp_path, 20, TINY)
+    record("pass", 20, seed=9)[0].save(tmp_path / "pass.safetensors")
+    with pytest.raises(
+        BadInput, match=r"pass-bc-0: has other demonstrations than .*pass\.safetensors; write elsewhere"
+    ):
+        benchmark({"bc": BC}, ["pass"], [0], tmp_path, 20, TINY)
 
 
 def test_a_stopped_run_is_gone_on_with(tmp_path, one_process):

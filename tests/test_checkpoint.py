@@ -22,7 +22,7 @@ import torch
 from baselines.bc import BC
 from baselines.gail import GAIL
 from envs import BadInput
-from envs.demonstrations import Demonstrations, record
+from envs.demonstrations import Demonstrations
 from infogail import checkpoint
 from infogail.config import Config
 from infogail.learner import InfoGAIL
@@ -34,13 +34,6 @@ LEARNERS = {"infogail": InfoGAIL, "gail": GAIL, "bc": BC}
 SMALL = Config(num_envs=16, iterations=5, checkpoint_interval=1, rim_steps=3, rim_tries=1, bc_steps=500, hidden=8)
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.test_checkpoint"])
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("demos") / "pass.safetensors"
-    record("pass", 10, seed=0)[0].save(path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import infogail
 from baselines.bc import BC
 from envs import BadInput
-from envs.demonstrations import Demonstrations, InvalidDemonstrations, record
+from envs.demonstrations import Demonstrations, InvalidDemonstrations
 from envs.files import NonEmptyFolder, check_output, seal, unseal
 from infogail.config import Config
 from infogail.learner import InfoGAIL
@@ -22,13 +22,6 @@ from infogail.run_folder import InvalidRun, Manifest, RunFolder, check_run
 from infogail.runner import resume, train
 
 TINY = Config(num_envs=16, iterations=2, rim_steps=2, bc_steps=200, threads=1, hidden=8)
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("demos") / "pass.safetensors"
-    record("pass", 10, seed=0)[0].save(path)
-    return path
 
 
 @pytest.fixture(scope="module")
