@@ -11,7 +11,7 @@ import torch
 
 from envs.demonstrations import Demonstrations
 from infogail.config import Config
-from infogail.networks import Policy, adam, log_prob
+from infogail.networks import Policy, adam, descend, log_prob
 
 
 class BC:
@@ -36,9 +36,7 @@ class BC:
             rows = torch.randint(len(self.actions), (self.config.bc_batch,), generator=self.generator)
             mean, std = self.policy(self.inputs[rows])
             loss = -log_prob(self.actions[rows], mean, std).mean()
-            self.optimiser.zero_grad()
-            loss.backward()
-            self.optimiser.step()
+            descend(self.optimiser, loss)
         self.iteration += 1
         return {"bc/negative_log_likelihood": loss.item()}
 

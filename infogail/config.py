@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import get_args, get_type_hints
 
 from envs import BadInput
 
@@ -97,9 +98,14 @@ class Config:
         """
         may_be_zero = {"seed", "entropy_coef", "gradient_penalty", "info_coef", "posterior_steps", "rim_coef"}
         may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda"}
+        hints = get_type_hints(Config)
         for setting in fields(self):
             value = getattr(self, setting.name)
             option = "--" + setting.name.replace("_", "-")
+            if choices := (True, False) if hints[setting.name] is bool else get_args(hints[setting.name]):
+                if not any(value is choice or (value == choice and isinstance(value, str)) for choice in choices):
+                    raise BadInput(f"{option} {value}: give one of {', '.join(map(str, choices))}")
+                continue
             if isinstance(value, bool) or not isinstance(value, int if setting.type == "int" else (int, float)):
                 raise BadInput(f"{option} {value}: give a {'whole ' if setting.type == 'int' else ''}number")
             if isinstance(value, float) and not math.isfinite(value):

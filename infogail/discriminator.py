@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from envs.demonstrations import Demonstrations
 from infogail.config import Config
-from infogail.networks import Standardise, adam, mlp, step_by_step
+from infogail.networks import Standardise, adam, descend, mlp, step_by_step
 from infogail.rollout import Rollout
 
 
@@ -73,9 +73,7 @@ class Discriminator(nn.Module):
             real_logits, fake_logits = self.net(torch.cat((real, fake))).squeeze(-1).chunk(2)
             loss = discriminator_loss(real_logits, fake_logits)
             penalty = gradient_penalty(self.net, real, fake, torch.rand((size, 1), generator=self.generator))
-            self.optimiser.zero_grad()
-            (loss + self.config.gradient_penalty * penalty).backward()
-            self.optimiser.step()
+            descend(self.optimiser, loss + self.config.gradient_penalty * penalty)
         return {
             "discriminator/loss": loss.item(),
             "discriminator/gradient_penalty": penalty.item(),

@@ -47,6 +47,13 @@ def adam(modules: list[nn.Module], learning_rate: float) -> torch.optim.Adam:
     return torch.optim.Adam(nn.ModuleList(modules).parameters(), lr=learning_rate, fused=True)
 
 
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of `optimiser` down the gradient of `loss`."""
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
 class Policy(nn.Module):
     """π(a|s,c): a Gaussian whose mean is a network's, with one standard deviation per action.
 

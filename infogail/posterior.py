@@ -20,7 +20,7 @@ from torch.nn.functional import nll_loss
 from envs import get_scenario
 from envs.demonstrations import Demonstrations
 from infogail.config import Config
-from infogail.networks import Standardise, adam, mlp, step_by_step
+from infogail.networks import Standardise, adam, descend, mlp, step_by_step
 from infogail.rollout import Rollout
 
 MAX_EVIDENCE = 0.1
@@ -123,7 +123,7 @@ class Posterior:
         for _ in range(self.config.rim_tries):
             self.evidence, self.optimiser = self._start()
             for _ in range(self.config.rim_steps):
-                self._step(self.demonstrations_loss())
+                descend(self.optimiser, self.demonstrations_loss())
             with torch.no_grad():
                 loss = float(sum(self.demonstrations_loss() for _ in range(10)))
             tries.append((loss, self.evidence, self.optimiser))
@@ -145,7 +145,7 @@ class Posterior:
             beliefs = belief(self.evidence(rollout.next_observations[:, chosen]), alive[:, chosen])
             cross_entropy = nll_loss(beliefs[-1], rollout.codes[chosen])
             rim = self.demonstrations_loss()
-            self._step(cross_entropy + self.config.rim_coef * rim)
+            descend(self.optimiser, cross_entropy + self.config.rim_coef * rim)
         return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
 
     def demonstrations_loss(self) -> Tensor:
@@ -162,8 +162,3 @@ class Posterior:
         """A random network and its optimiser."""
         evidence = Evidence(self.observations, style_features(self.scenario), self.config.num_codes, self.config.hidden)
         return evidence, adam([evidence], self.config.learning_rate)
-
-    def _step(self, loss: Tensor) -> None:
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()

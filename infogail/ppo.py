@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infogail.config import Config
 from infogail.gae import gae
-from infogail.networks import Policy, adam, log_prob, mlp, step_by_step
+from infogail.networks import Policy, adam, descend, log_prob, mlp, step_by_step
 from infogail.rollout import Rollout
 
 
@@ -64,9 +64,7 @@ class PPO:
                 policy_loss = clipped_surrogate_loss(log_probs, old_log_probs, advantage, config.clip)
                 value_loss = (self.value(x).squeeze(-1) - target / self.value_scale).square().mean()
                 entropy = gaussian_entropy(std)
-                self.optimiser.zero_grad()
-                (policy_loss + 0.5 * value_loss - config.entropy_coef * entropy).backward()
-                self.optimiser.step()
+                descend(self.optimiser, policy_loss + 0.5 * value_loss - config.entropy_coef * entropy)
         return {
             "ppo/policy_loss": policy_loss.item(),
             "ppo/value_loss": value_loss.item(),
