@@ -22,6 +22,7 @@ class GAIL:
 
     def __init__(self, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.seed)
+        config = config.for_scenario(demonstrations.scenario)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs)
         self.env.reset(seed=config.seed)

@@ -1,7 +1,7 @@
 """The simulator suite: driving scenarios, each on highway-env's own physics and on a batched torch twin of it.
 
-Importing this package registers `infogail/Pass-v0` and `infogail/Turn-v0` with Gymnasium. It stays light: the
-simulators themselves (highway-env, torch) are imported when the first environment is made.
+Importing this package registers `infogail/Pass-v0`, `infogail/Turn-v0` and their variants with Gymnasium. It stays
+light: the simulators themselves (highway-env, torch) are imported when the first environment is made.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import gymnasium
 if TYPE_CHECKING:
     from envs.scenario import Scenario
 
-SCENARIO_NAMES = ("pass", "turn")
+SCENARIO_NAMES = ("pass", "turn", "pass-pace", "pass-follow", "pass-unbalanced", "turn-line")
+BASIC_SCENARIOS = SCENARIO_NAMES[:2]
 
 
 class BadInput(ValueError):
@@ -29,13 +30,21 @@ def get_scenario(name: str) -> Scenario:
     from envs.passing import Pass
     from envs.turning import Turn
 
-    scenarios: tuple[Scenario, ...] = (Pass(), Turn())
+    sides = ("left", "right")
+    scenarios: tuple[Scenario, ...] = (
+        Pass(),
+        Turn(),
+        Pass("pass-pace", tuple(f"{side} {pace}" for pace in ("brisk", "calm") for side in sides)),
+        Pass("pass-follow", (*sides, "behind")),
+        Pass("pass-unbalanced", style_mix=(0.8, 0.2)),
+        Turn("turn-line", graded=True),
+    )
     return {scenario.name: scenario for scenario in scenarios}[name]
 
 
 def environment_id(name: str) -> str:
-    """Gymnasium's id of the scenario `name`: `infogail/Pass-v0` for `pass`."""
-    return f"infogail/{name.capitalize()}-v0"
+    """Gymnasium's id of the scenario `name`: `infogail/Pass-v0` for `pass`, `infogail/TurnLine-v0` for `turn-line`."""
+    return f"infogail/{name.title().replace('-', '')}-v0"
 
 
 for _name in SCENARIO_NAMES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Demonstrations:
     """(N, 2) float32 in [-1, 1]"""
     episode_bounds: np.ndarray
     """(E + 1,) int64: episode e is the rows from `episode_bounds[e]` to `episode_bounds[e + 1]`."""
+    labels: Mapping[int, int] = field(default_factory=dict)
+    """Styles by episode, of those few whose style is told; none, unless semi-supervision is asked for."""
 
     @property
     def num_episodes(self) -> int:
@@ -105,6 +107,16 @@ class Recording:
             self.styles[chosen],
         )
 
+    def with_labels(self, share: float) -> Demonstrations:
+        """The learner's part, told the styles of this share of the episodes, of each style equally many.
+
+        The first ones, and at least one of each style that occurs, unless `share` is 0.
+        """
+        of_each = [np.flatnonzero(self.styles == style) for style in np.unique(self.styles)]
+        count = max(1, round(share * len(self.styles) / len(of_each))) if share else 0
+        labels = {int(e): int(self.styles[e]) for episodes in of_each for e in episodes[:count]}
+        return replace(self.demonstrations, labels=labels)
+
     @classmethod
     def load(cls, path: Path, scenario: str | None = None) -> Recording:
         """Everything in the file at `path`.
@@ -159,7 +171,8 @@ def record(
     failed = 0
     while len(styles) < episodes:
         obs, _ = env.reset(seed=int(rng.integers(2**31)))
-        style = int(rng.integers(len(definition.styles)))
+        kinds, mix = len(definition.styles), definition.style_mix
+        style = int(rng.integers(kinds) if mix is None else rng.choice(kinds, p=mix))
         expert = Expert(definition, env.scene, style, rng)
         episode_obs: list[np.ndarray] = []
         episode_actions: list[np.ndarray] = []

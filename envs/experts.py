@@ -7,6 +7,7 @@ how precisely it drives; a slow random wander of hands and feet is added to what
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from highway_env.vehicle.controller import ControlledVehicle
 
 from envs.roads import LANE_WIDTH
 from envs.scenario import ACCELERATION_RANGE, POLICY_FREQUENCY, Scenario, Scene, VehicleState
+from envs.turning import Turn
 
 WANDER_TIME = 1.0  # [s], over which the wander of an action forgets itself
 WANDER_SCALE = (0.06, 0.03)  # standard deviation of acceleration and steering, as actions
@@ -31,7 +33,7 @@ class Expert:
 
     def __init__(self, scenario: Scenario, scene: Scene, style: int, rng: np.random.Generator) -> None:
         self._scenario, self._scene, self._rng = scenario, scene, rng
-        self._plan = _PLANS[scenario.name](scenario, scene, style, rng)
+        self._plan = _PLANS[scenario.road](scenario, scene, style, rng)
         self._time_constants = rng.uniform(0.9, 1.3), rng.uniform(0.25, 0.35)  # lateral, heading [s]
         self._wander = np.zeros(2)
         self._paths: dict[float, Road] = {}
@@ -54,9 +56,10 @@ class Expert:
 
 
 def _passing_plan(scenario: Scenario, scene: Scene, style: int, rng: np.random.Generator) -> Plan:
-    side = (-1.0, 1.0)[style] * rng.uniform(0.93, 1.07) * LANE_WIDTH
+    word = scenario.styles[style]
+    side = (1.0 if "right" in word else -1.0) * rng.uniform(0.93, 1.07) * LANE_WIDTH
     middle = rng.uniform(-0.15, 0.15)
-    speed = rng.uniform(23.0, 27.0)
+    speed = rng.uniform(*((27.0, 29.0) if "brisk" in word else (21.0, 23.0) if "calm" in word else (23.0, 27.0)))
     pull_out, pull_in = rng.uniform(24.0, 32.0), rng.uniform(9.0, 14.0)  # [m] behind and ahead of the lead
 
     def plan(states: np.ndarray) -> tuple[float, float]:
@@ -64,11 +67,19 @@ def _passing_plan(scenario: Scenario, scene: Scene, style: int, rng: np.random.G
         passing = -pull_in < lead.x - ego.x < pull_out
         return (side if passing else middle), speed
 
-    return plan
+    if word != "behind":
+        return plan
+    headway, patience = rng.uniform(12.0, 18.0), rng.uniform(2.5, 3.5)  # [m] to the lead's centre, [s] to get there
+
+    def follow(states: np.ndarray) -> tuple[float, float]:
+        ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
+        return middle, min(speed, lead.speed + (lead.x - ego.x - headway) / patience)
+
+    return follow
 
 
-def _turning_plan(scenario: Scenario, scene: Scene, style: int, rng: np.random.Generator) -> Plan:
-    line = (1.0, -1.0)[style] * rng.uniform(1.4, 2.4)
+def _turning_plan(scenario: Turn, scene: Scene, style: int, rng: np.random.Generator) -> Plan:
+    line = (1.0, -1.0)[style] * rng.uniform(*scenario.lines)
     straight = rng.uniform(-0.3, 0.3)
     speed = rng.uniform(8.5, 11.0)
     bend = float(scene["radius"]) * np.pi / 2
@@ -80,4 +91,4 @@ def _turning_plan(scenario: Scenario, scene: Scene, style: int, rng: np.random.G
     return plan
 
 
-_PLANS = {"pass": _passing_plan, "turn": _turning_plan}
+_PLANS: dict[str, Callable[..., Plan]] = {"pass": _passing_plan, "turn": _turning_plan}

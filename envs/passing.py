@@ -1,4 +1,7 @@
-"""Pass: overtake the slower car in the middle of three lanes, on its left or its right, and return to the middle."""
+"""Pass: overtake the slower car in the middle of three lanes, on its left or its right, and return to the middle.
+
+The same road with other drivers: brisk and calm ones, some who stay behind, or most who pass on the left.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,18 @@ from envs.scenario import NO_STYLE, Array, Draw, Scenario, Scene, VehicleState, 
 ROAD_START, ROAD_END = -600.0, 1000.0  # [m], beyond what 12 s can reach in either direction
 
 SENSOR_RANGE = 50.0  # [m], beyond which a lead's distance is not told: it no longer matters
+CALM = 25.0  # [m/s], below which a driver's mean speed over the second half counts as calm
+FOLLOWING = 30.0, 2.0  # [m] behind the lead and [m/s] of its speed, within which a driver follows it
 
 
 class Pass(Scenario):
     """Road along x, the middle lane's centre at y = 0; `lane_offset` is y, positive to the right."""
 
-    name = "pass"
+    road = "pass"
     num_vehicles = 2
     # At 25 m/s, highway-env's default of ±π/4 would turn the car across the road within one decision.
     steering_range = (-0.1, 0.1)
     screen = (600, 150)
-    styles = ("left", "right")
     features = (
         "lane_offset",
         "heading",
@@ -41,6 +45,14 @@ class Pass(Scenario):
         "lead_offset": Draw(-0.3, 0.3),  # [m]
         "lead_speed": Draw(13.0, 16.0),  # [m/s], kept
     }
+
+    def __init__(
+        self,
+        name: str = "pass",
+        styles: tuple[str, ...] = ("left", "right"),
+        style_mix: tuple[float, ...] | None = None,
+    ) -> None:
+        self.name, self.styles, self.style_mix = name, styles, style_mix
 
     def initial_states(self, scene: Scene) -> Array:
         xp = array_namespace(scene["ego_speed"])
@@ -72,18 +84,35 @@ class Pass(Scenario):
         return states[..., 0, 0]
 
     def style(self, states: Array, scene: Scene) -> Array:
-        """The side of the lead on which the ego is while their bodies overlap lengthwise.
+        """The side of the lead on which the ego is while their bodies overlap lengthwise; for some styles, the pace.
 
-        Done means: ahead of the lead at the end, the whole body back in the middle lane.
+        Done means: ahead of the lead at the end, the whole body back in the middle lane. Those who stay behind are
+        done when they follow: in the lane, near the lead, at its speed.
         """
         xp = array_namespace(states)
         ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
-        beside = body_overlap(lead.x - ego.x)
-        side = xp.sum(xp.where(beside, ego.y - lead.y, 0.0), axis=0)
+        side = self.style_value(states, scene)
         ahead = ego.x[-1] - lead.x[-1] > Vehicle.LENGTH
         back = abs(ego.y[-1]) <= (LANE_WIDTH - Vehicle.WIDTH) / 2
         done = ahead & back & (side != 0)
-        return xp.where(done, xp.where(side > 0, 1, 0), NO_STYLE)
+        style = xp.where(side > 0, 1, 0)
+        if "left calm" in self.styles:
+            second_half = ego.speed[len(states) // 2 :]
+            style = style + xp.where(xp.mean(second_half, axis=0) < CALM, 2, 0)
+        style = xp.where(done, style, NO_STYLE)
+        if "behind" not in self.styles:
+            return style
+        gap, faster = lead.x[-1] - ego.x[-1], ego.speed[-1] - lead.speed[-1]
+        follows = (gap > Vehicle.LENGTH) & (gap < FOLLOWING[0]) & (abs(faster) < FOLLOWING[1]) & back
+        return xp.where(follows, self.styles.index("behind"), style)
+
+    def style_value(self, states: Array, scene: Scene) -> Array:
+        """Mean distance [m] to the right of the lead while the bodies overlap lengthwise; 0 if they never do."""
+        xp = array_namespace(states)
+        ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
+        beside = body_overlap(lead.x - ego.x)
+        steps = xp.sum(xp.where(beside, 1.0, 0.0), axis=0)
+        return xp.sum(xp.where(beside, ego.y - lead.y, 0.0), axis=0) / xp.clip(steps, 1.0, None)
 
     def road_network(self, scene: Scene) -> RoadNetwork:
         return straight_network(ROAD_START, ROAD_END, [-LANE_WIDTH, 0.0, LANE_WIDTH])

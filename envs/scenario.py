@@ -64,12 +64,16 @@ class Scenario(Protocol):
     """One driving task. `states` is (..., V, 4) = x [m], y [m], heading [rad], speed [m/s], the ego first."""
 
     name: str
+    road: str
+    """pass or turn: scenarios on the same road look the same."""
     num_vehicles: int
     steering_range: tuple[float, float]
     """[rad] at actions -1 and 1."""
     screen: tuple[int, int]
     """Width and height [px] of highway-env's picture, unless its configuration says otherwise."""
     styles: tuple[str, ...]
+    style_mix: tuple[float, ...] | None
+    """Chance of each style among recorded drivers; None if all have the same."""
     features: tuple[str, ...]
     """Names of the observation's entries."""
     style_features: tuple[str, ...]
@@ -94,6 +98,9 @@ class Scenario(Protocol):
 
     def style(self, states: Array, scene: Scene) -> Array:
         """Styles (...) of whole trajectories (T, ..., V, 4): an index into `styles`, or `NO_STYLE`."""
+
+    def style_value(self, states: Array, scene: Scene) -> Array:
+        """What the style is a matter of, as a number (...), for trajectories (T, ..., V, 4): for graded styles."""
 
     def road_network(self, scene: Scene) -> RoadNetwork:
         """highway-env's road for one scene of scalars."""

@@ -1,4 +1,4 @@
-"""Turn: a 90° bend to the left or right, taken on its inside or its outside line."""
+"""Turn: a 90° bend to the left or right, taken on its inside or its outside line, or on any line between them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ LOOK_AHEAD = 8.0  # [m]
 class Turn(Scenario):
     """Two lanes; the centre line enters the bend at the origin. `lane_offset` is positive toward the inside."""
 
-    name = "turn"
+    road = "turn"
+    style_mix = None
     num_vehicles = 1
     steering_range = (-0.4, 0.4)
     screen = (600, 600)
@@ -33,8 +34,6 @@ class Turn(Scenario):
         "bend_begins",
         "bend_progress",
     )
-    # Which way the road bends is the road's choice, not the driver's: a code must not be able to hide in it.
-    style_features = ("offset_inside", "heading_inside", "speed", "bend_begins", "bend_progress")
     draws = {
         "direction": Draw(-1.0, 1.0, only_ends=True),  # 1 bends toward positive y, to the right as drawn
         "radius": Draw(25.0, 40.0),  # [m], of the centre line
@@ -43,6 +42,14 @@ class Turn(Scenario):
         "ego_heading": Draw(-0.05, 0.05),  # [rad]
         "ego_speed": Draw(8.0, 11.0),  # [m/s]
     }
+
+    def __init__(self, name: str = "turn", graded: bool = False) -> None:
+        self.name = name
+        self.lines = (0.0, 2.4) if graded else (1.4, 2.4)  # [m] from the centre line, that drivers take in the bend
+        # Which way the road bends is the road's choice, not the driver's: a code must not be able to hide in it. With
+        # graded lines the style is the line; drivers also differ gradually in speed, which is not what is asked about.
+        speed = () if graded else ("speed",)
+        self.style_features = ("offset_inside", "heading_inside", *speed, "bend_begins", "bend_progress")
 
     def initial_states(self, scene: Scene) -> Array:
         xp = array_namespace(scene["ego_speed"])
@@ -83,12 +90,18 @@ class Turn(Scenario):
         Done means: the whole bend lies behind at the end.
         """
         xp = array_namespace(states)
-        ego = VehicleState.of(states, 0)
-        distance, inside, turned = bend_coordinates(ego.x, ego.y, scene["radius"], scene["direction"])
-        middle = (turned > math.pi / 6) & (turned < math.pi / 3)
-        offset = xp.sum(xp.where(middle, inside, 0.0), axis=0)
-        done = (distance[-1] > scene["radius"] * math.pi / 2) & (offset != 0)
+        offset = self.style_value(states, scene)
+        done = (self.distance(states, scene)[-1] > scene["radius"] * math.pi / 2) & (offset != 0)
         return xp.where(done, xp.where(offset > 0, 0, 1), NO_STYLE)
+
+    def style_value(self, states: Array, scene: Scene) -> Array:
+        """Mean offset [m] in the middle third of the arc, positive toward the inside; 0 where it was not reached."""
+        xp = array_namespace(states)
+        ego = VehicleState.of(states, 0)
+        _, inside, turned = bend_coordinates(ego.x, ego.y, scene["radius"], scene["direction"])
+        middle = (turned > math.pi / 6) & (turned < math.pi / 3)
+        steps = xp.sum(xp.where(middle, 1.0, 0.0), axis=0)
+        return xp.sum(xp.where(middle, inside, 0.0), axis=0) / xp.clip(steps, 1.0, None)
 
     def road_network(self, scene: Scene) -> RoadNetwork:
         return self._network(scene, [-LANE_WIDTH / 2, LANE_WIDTH / 2])

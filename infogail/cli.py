@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import tyro
 
-from envs import SCENARIO_NAMES, BadInput
+from envs import BASIC_SCENARIOS, SCENARIO_NAMES, BadInput
 from infogail.config import Config
 from infogail.signals import Stopped
 
@@ -243,7 +243,7 @@ class Benchmark:
 
     out: Path
     """Folder of the runs; each one's metrics.json is its result."""
-    scenarios: tuple[str, ...] = SCENARIO_NAMES
+    scenarios: tuple[str, ...] = BASIC_SCENARIOS
     """Any of pass and turn."""
     algorithms: tuple[Literal["infogail", "gail", "bc"], ...] = ("bc", "gail", "infogail")
     """The learners."""

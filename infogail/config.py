@@ -5,18 +5,26 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import get_args, get_type_hints
 
-from envs import BadInput
+from envs import BadInput, get_scenario
+
+LEVELS = 16  # of a graded code, by default
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of all learners; each reads what concerns it."""
 
-    num_codes: int = 2
-    """Latent codes K; GAIL and BC ignore the code."""
+    num_codes: int = 0
+    """Latent codes K, 0: as many as the scenario has styles, or 16 levels of a graded code. GAIL and BC ignore it."""
+    graded_code: bool = False
+    """One code from -1 to 1 instead of K separate ones, for styles that differ by degrees."""
+    demonstrations_limit: int = 0
+    """Learn from so many of the demonstrations, 0: from all that are for training."""
+    labelled: float = 0.0
+    """Share of them whose style is told, at least one of each: semi-supervision. The codes are then the styles."""
     seed: int = 0
     """Seed of the networks, the environments and the batches."""
     threads: int = 1
@@ -57,11 +65,11 @@ class Config:
     """Trajectories of each kind per posterior update."""
     rim_coef: float = 10.0
     """Weight of regularised information maximisation on the unlabelled demonstrations."""
-    rim_tries: int = 3
-    """Random networks that divide the demonstrations before the first iteration; the surest is kept."""
-    rim_steps: int = 200
+    rim_tries: int = 12
+    """Networks that divide the demonstrations before the first iteration; the surest is kept."""
+    rim_steps: int = 60
     """Updates of each of them."""
-    rim_shift: float = 0.7
+    rim_shift: float = 1.0
     """Standard deviation by which it moves trajectories, in units of the demonstrations' own."""
     bc_steps: int = 4000
     """Gradient steps of behavioural cloning."""
@@ -70,6 +78,19 @@ class Config:
 
     checkpoint_interval: int = 5
     """Iterations from one checkpoint to the next."""
+
+    def for_scenario(self, scenario: str) -> Config:
+        """These settings with the number of codes that `scenario` asks for, if none is set.
+
+        Raises:
+            BadInput: fewer codes than styles that labels are told of.
+        """
+        styles = len(get_scenario(scenario).styles)
+        if self.labelled and 0 < self.num_codes < styles:
+            raise BadInput(
+                f"--num-codes {self.num_codes}: {scenario} has {styles} styles; give no fewer with --labelled"
+            )
+        return replace(self, num_codes=self.num_codes or (LEVELS if self.graded_code else styles))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Config:
@@ -97,7 +118,7 @@ class Config:
             BadInput: naming the setting, its value and what it may be.
         """
         may_be_zero = {"seed", "entropy_coef", "gradient_penalty", "info_coef", "posterior_steps", "rim_coef"}
-        may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda"}
+        may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda", "num_codes", "demonstrations_limit", "labelled"}
         hints = get_type_hints(Config)
         for setting in fields(self):
             value = getattr(self, setting.name)
@@ -119,5 +140,9 @@ class Config:
             raise BadInput(f"--gae-lambda {self.gae_lambda}: give a number from 0 to 1")
         if self.seed >= 2**63:
             raise BadInput(f"--seed {self.seed}: give a number below 2^63")
+        if self.labelled > 1:
+            raise BadInput(f"--labelled {self.labelled}: give a share from 0 to 1")
+        if self.labelled and self.graded_code:
+            raise BadInput("--labelled: styles have no labels where they differ by degrees; leave out --graded-code")
         if self.num_envs < self.num_codes:
             raise BadInput(f"--num-envs {self.num_envs}: give at least one for each of the {self.num_codes} codes")

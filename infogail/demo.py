@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from envs import SCENARIO_NAMES
+from envs import BASIC_SCENARIOS
 from infogail.benchmark import Results, benchmark, print_table
 from infogail.progress import progress_bar
 from infogail.render import render
@@ -30,7 +30,7 @@ def demo(learners: Mapping[str, MakeLearner], seed: int, episodes: int, force: b
     Raises:
         BadInput: see `benchmark`.
     """
-    results = benchmark(learners, SCENARIO_NAMES, [seed], Path("runs"), episodes, force=force)
+    results = benchmark(learners, BASIC_SCENARIOS, [seed], Path("runs"), episodes, force=force)
     films = {
         Path("runs") / cell.name: Path("videos") / cell.scenario
         for cell in results.metrics

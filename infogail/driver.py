@@ -9,11 +9,11 @@ import torch
 
 from envs import get_scenario
 from envs.files import UnreadableFile, seal, unseal
-from infogail.networks import Policy
+from infogail.networks import Policy, levels
 from infogail.posterior import Evidence, style_features
 from infogail.run_folder import InvalidRun, Manifest, verify
 
-FILE, SCHEMA = "policy.safetensors", "infogail-driver-2"
+FILE, SCHEMA = "policy.safetensors", "infogail-driver-3"
 
 
 class Driver:
@@ -22,19 +22,34 @@ class Driver:
     def __init__(self, manifest: Manifest, policy: Policy, evidence: Evidence | None) -> None:
         self.scenario, self.algorithm = manifest.scenario, manifest.algorithm
         self.num_codes, self.seed = manifest.config.num_codes, manifest.config.seed
+        self.graded, self.named = manifest.config.graded_code, manifest.config.labelled > 0
         self.policy, self.evidence = policy, evidence
 
+    @property
+    def codes(self) -> list[int] | list[float]:
+        """The codes to judge it by: 0 to K - 1, or K values of a graded code from -1 to 1."""
+        return levels(self.num_codes).tolist() if self.graded else list(range(self.num_codes))
+
+    @property
+    def prior(self) -> np.ndarray:
+        """(K,): how common each code is among the demonstrations, as the posterior found; uniform without one."""
+        return np.full(self.num_codes, 1 / self.num_codes) if self.evidence is None else self.evidence.prior.numpy()
+
     @torch.inference_mode()
-    def act(self, obs: np.ndarray, code: int | np.ndarray) -> np.ndarray:
+    def act(self, obs: np.ndarray, code: float | np.ndarray) -> np.ndarray:
         """The mean action, float32 (2,) or (B, 2) in [-1, 1], for obs (F,) or (B, F) and code () or (B,).
+
+        A graded code is any number from -1 to 1, others are whole.
 
         Raises:
             ValueError: there is no such code.
         """
         observations, codes = torch.as_tensor(obs, dtype=torch.float32), torch.as_tensor(code)
-        if ((codes < 0) | (codes >= self.num_codes)).any():
-            raise ValueError(f"code {code}: the codes of this driver are 0 to {self.num_codes - 1}")
-        inputs = self.policy.inputs(observations, codes.long().expand(observations.shape[:-1]))
+        low, high = self.codes[0], self.codes[-1]
+        if not ((codes >= low) & (codes <= high)).all():
+            raise ValueError(f"code {code}: the codes of this driver are {low} to {high}")
+        level = (codes + 1.0) / 2.0 * (self.num_codes - 1) if self.graded else codes.long()
+        inputs = self.policy.inputs(observations, level.expand(observations.shape[:-1]))
         return self.policy(inputs)[0].clamp(-1.0, 1.0).numpy()
 
     @torch.inference_mode()
@@ -77,11 +92,12 @@ def load(run: str | Path) -> Driver:
         blank = torch.zeros(2, len(get_scenario(manifest.scenario).features))
         evidence_tensors = _part(tensors, "evidence.")
         # Only a learner with a posterior has a policy that listens to codes.
-        policy = Policy(blank, config.num_codes if evidence_tensors else 1, config.hidden, 0.0)
+        num_codes, graded = (config.num_codes, config.graded_code) if evidence_tensors else (1, False)
+        policy = Policy(blank, num_codes, config.hidden, 0.0, graded)
         _fill(policy, _part(tensors, "policy."))
         evidence = None
         if evidence_tensors:
-            evidence = Evidence(blank, style_features(manifest.scenario), config.num_codes, config.hidden)
+            evidence = Evidence(blank, style_features(manifest.scenario), num_codes, config.hidden, graded)
             _fill(evidence, evidence_tensors)
     except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

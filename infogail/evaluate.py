@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from infogail.workers import workers
 EVALUATION = 0xE7A1  # keeps the seeds of judging apart from those of recording and training
 EPISODES_PER_TASK = 10  # for one process at a time: short enough for an even load, and for progress to be seen
 UNKNOWN_CODE = -1
+FLOORS = 5  # ways to halve the demonstrations of a style
+MIN_FLOOR = 1e-4  # of an MMD: below it, it is noise
 VERSIONED = ("torch", "highway-env", "gymnasium", "numpy")
 TRAINING_KEYS = ("env_steps", "train_seconds", "env_steps_to_styles", "seconds_to_styles")
 
@@ -124,7 +127,7 @@ def _training_cost(run: Path) -> dict[str, Any]:
 def drive_episode(
     driver: Driver, env: DrivingEnv, code: int, seed: int | None = None, scene: Scene | None = None
 ) -> Episode:
-    """Let `driver` drive one episode with `code`, from the start that `seed` draws, or from `scene`.
+    """Let `driver` drive one episode with code number `code`, from the start that `seed` draws, or from `scene`.
 
     Args:
         env: highway-env's form of the scenario, `gymnasium.make(environment_id(driver.scenario)).unwrapped`.
@@ -133,7 +136,7 @@ def drive_episode(
     observations, actions, states = [], [], [env.vehicle_state]
     terminated = truncated = False
     while not (terminated or truncated):
-        action = driver.act(obs, code)
+        action = driver.act(obs, driver.codes[code])
         observations.append(obs)
         actions.append(action)
         obs, _, terminated, truncated, info = env.step(action)
@@ -205,21 +208,26 @@ def demonstrated_episodes(recording: Recording) -> list[Episode]:
 def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Episode]) -> dict[str, float | None]:
     """Every metric of how `driver` drove, but for what training spent; None where one is not defined.
 
-    The posterior is judged on the demonstrations that training has not seen, all else on all of them.
+    The posterior is judged on the demonstrations that training has not seen, all else on all of them. What depends on
+    the mix of styles is taken of as many episodes as are as common as the driver's prior over codes says.
     """
     scenario = get_scenario(driver.scenario)
     codes = np.array([episode.code for episode in driven])
     styles, demonstrated_styles = (np.array([e.style for e in some]) for some in (driven, demonstrated))
     held_out = demonstrated[num_training_episodes(len(demonstrated)) :]
     ours, theirs = ([_quantities(scenario, e) for e in some] for some in (driven, demonstrated))
+    mixed = metrics.as_common_as(driver.prior, codes)
     distance, demonstrated_distance = (np.array([q.pop("distance") for q in some]) for some in (ours, theirs))
     result = {
         "style_nmi": metrics.style_nmi(codes, styles),
         "style_ami": metrics.style_ami(codes, styles),
         "style_ari": metrics.style_ari(codes, styles),
         "style_accuracy": metrics.style_accuracy(codes, styles),
+        "style_accuracy_merged": metrics.merged_accuracy(codes, styles),
+        "style_accuracy_named": float((codes == styles).mean()) if driver.named else None,
+        "style_rank_correlation": _rank_correlation(scenario, driven) if driver.graded else None,
         "style_coverage": metrics.style_coverage(styles, demonstrated_styles),
-        "style_kl": metrics.style_kl(styles, demonstrated_styles, len(scenario.styles)),
+        "style_kl": metrics.style_kl(styles[mixed], demonstrated_styles, len(scenario.styles)),
         **_posterior_accuracies(driver, held_out),
         "success_rate": metrics.success_rate(styles),
         "collision_rate": float(np.mean([episode.crashed for episode in driven])),
@@ -228,14 +236,48 @@ def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Epis
         "distance_ratio": metrics.distance_ratio(distance, demonstrated_distance),
     }
     for name in theirs[0]:
-        sample, reference = (np.concatenate([q[name] for q in some]) for some in (ours, theirs))
-        result[f"wasserstein_{name}"] = metrics.wasserstein(sample, reference)
-    result["occupancy_mmd"] = metrics.occupancy_mmd(_pairs(driven), _pairs(demonstrated))
+        sample = np.concatenate([q[name] for q, counts in zip(ours, mixed, strict=True) if counts])
+        result[f"wasserstein_{name}"] = metrics.wasserstein(sample, np.concatenate([q[name] for q in theirs]))
+    chosen = [episode for episode, counts in zip(driven, mixed, strict=True) if counts]
+    result["occupancy_mmd"] = metrics.occupancy_mmd(_pairs(chosen), _pairs(demonstrated))
     if len(demonstrated) > 1:
         result["occupancy_mmd_floor"] = metrics.occupancy_mmd(_pairs(demonstrated[::2]), _pairs(demonstrated[1::2]))
     else:
         result["occupancy_mmd_floor"] = None
+    result["occupancy_mmd_worst_code"] = None if driver.graded else _worst_code(driven, demonstrated)
     return {key: value if value is not None and math.isfinite(value) else None for key, value in result.items()}
+
+
+def _rank_correlation(scenario: Scenario, driven: Sequence[Episode]) -> float | None:
+    values = np.array([float(scenario.style_value(e.vehicle_states, e.scene)) for e in driven])
+    return metrics.rank_correlation(np.array([e.code for e in driven]), values, np.array([e.style for e in driven]))
+
+
+def _worst_code(driven: Sequence[Episode], demonstrated: Sequence[Episode]) -> float | None:
+    """Largest over the codes of: MMD of its episodes from demonstrations of its commonest style ÷ that style's floor.
+
+    Codes that share a style are taken together: if there are more codes than styles, each drives a part of its style.
+    A code that only fails has no style, and is compared with all demonstrations. The floor is the mean over some ways
+    to halve the demonstrations of the style. None if a style has too few demonstrations to be halved.
+    """
+    by_style: dict[int, list[Episode]] = {}
+    for code in sorted({episode.code for episode in driven}):
+        own = [episode for episode in driven if episode.code == code]
+        styles = Counter(episode.style for episode in own if episode.style != NO_STYLE)
+        by_style.setdefault(styles.most_common(1)[0][0] if styles else NO_STYLE, []).extend(own)
+    rng, ratios = np.random.default_rng(0), []
+    for style, own in by_style.items():
+        like = [episode for episode in demonstrated if style in (NO_STYLE, episode.style)]
+        if len(like) < 4:
+            return None
+        floors = []
+        for _ in range(FLOORS):
+            order = rng.permutation(len(like))
+            one, other = ([like[k] for k in half] for half in (order[::2], order[1::2]))
+            floors.append(metrics.occupancy_mmd(_pairs(one), _pairs(other)) or 0.0)
+        distance = metrics.occupancy_mmd(_pairs(own), _pairs(like)) or 0.0
+        ratios.append(distance / max(float(np.mean(floors)), MIN_FLOOR))
+    return max(ratios)
 
 
 def _posterior_accuracies(driver: Driver, held_out: Sequence[Episode]) -> dict[str, float | None]:

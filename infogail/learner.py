@@ -21,11 +21,10 @@ class InfoGAIL:
 
     def __init__(self, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.seed)
-        self.config = config
+        self.config = config = config.for_scenario(demonstrations.scenario)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs)
         self.env.reset(seed=config.seed)
-        self.codes = torch.arange(config.num_envs) % config.num_codes
         observations = torch.from_numpy(demonstrations.observations)
         self.ppo = PPO(observations, config.num_codes, config, self.generator)
         self.discriminator = Discriminator(demonstrations, config, self.generator)
@@ -41,7 +40,8 @@ class InfoGAIL:
         """One iteration; returns what to log."""
         if self.iteration == 0:
             self.posterior.divide_demonstrations()
-        rollout = collect(self.env, self.ppo.policy, self.codes, self.generator)
+        codes = self.posterior.codes(self.config.num_envs)
+        rollout = collect(self.env, self.ppo.policy, codes, self.generator)
         log = self.discriminator.update(rollout) | self.posterior.update(rollout)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
         reward = imitation + self.config.info_coef * information

@@ -75,6 +75,34 @@ def matched_accuracy(codes: np.ndarray, styles: np.ndarray, scored: np.ndarray) 
     return float(((matched[codes] == styles) & (styles != NO_STYLE))[scored].mean())
 
 
+def merged_accuracy(codes: np.ndarray, styles: np.ndarray) -> float | None:
+    """As `style_accuracy`, but each code stands for its commonest style: several codes may share one."""
+    scored = every_other(codes)
+    if not scored.any():
+        return None
+    correct = np.zeros(len(codes), dtype=bool)
+    for code in np.unique(codes):
+        known = styles[(codes == code) & ~scored & (styles != NO_STYLE)]
+        correct |= (codes == code) & (styles == (np.bincount(known).argmax() if len(known) else NO_STYLE))
+    return float((correct & (styles != NO_STYLE))[scored].mean())
+
+
+def rank_correlation(codes: np.ndarray, values: np.ndarray, styles: np.ndarray) -> float | None:
+    """Spearman's rank correlation of graded codes (E,) with what they are to change, `values` (E,); SciPy's.
+
+    An episode without a style (E,) counts as if it had done the very opposite of what its code says.
+    """
+    from scipy.stats import spearmanr
+
+    done = styles != NO_STYLE
+    if not (_both_vary(codes[done], values[done]) and done.sum() > 2):
+        return 0.0 if len(codes) > 1 else None
+    sign = np.sign(spearmanr(codes[done], values[done]).statistic)
+    ranks = np.searchsorted(np.sort(values), values).astype(float)
+    ranks[~done] = np.where(sign * (codes[~done] - codes.mean()) > 0, -1.0, len(values))
+    return float(spearmanr(codes, ranks).statistic)
+
+
 def every_other(labels: np.ndarray) -> np.ndarray:
     """(n,) bool, True for every second one of each label in `labels` (n,): two halves, equally mixed."""
     half = np.zeros(len(labels), dtype=bool)
@@ -86,6 +114,17 @@ def every_other(labels: np.ndarray) -> np.ndarray:
 def style_coverage(styles: np.ndarray, demonstrated: np.ndarray) -> float:
     """Demonstrated styles that at least 5 % of the episodes realise ÷ demonstrated styles; styles (E,) and (M,)."""
     return float(np.mean([(styles == style).mean() >= REALISED_SHARE for style in np.unique(demonstrated)]))
+
+
+def as_common_as(prior: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """(E,) bool: as many of the episodes with `codes` (E,) as possible, so that each code is as common as `prior` (K,)
+    says. For all that depends on the mix, since every code is driven equally often."""
+    counts = np.bincount(codes, minlength=len(prior))
+    wanted = np.floor(prior * np.min(counts[counts > 0] / prior[counts > 0]) + 1e-6)
+    seen = np.zeros(len(codes), dtype=np.int64)
+    for code in np.unique(codes):
+        seen[codes == code] = np.arange(counts[code])
+    return seen < np.maximum(wanted, 1)[codes]
 
 
 def style_kl(styles: np.ndarray, demonstrated: np.ndarray, num_styles: int) -> float:

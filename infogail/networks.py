@@ -54,25 +54,36 @@ def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.step()
 
 
+def levels(count: int) -> Tensor:
+    """(count,) from -1 to 1: the values of a graded code."""
+    return torch.linspace(-1.0, 1.0, count)
+
+
 class Policy(nn.Module):
     """π(a|s,c): a Gaussian whose mean is a network's, with one standard deviation per action.
 
-    With `num_codes=1` it is code-blind: it takes codes and does not look at them.
+    With `num_codes=1` it is code-blind: it takes codes and does not look at them. A `graded` code is a level from 0 to
+    num_codes - 1, read as one number from -1 to 1; levels between the whole ones may be driven too.
     """
 
-    def __init__(self, observations: Tensor, num_codes: int, hidden: int, initial_log_std: float) -> None:
+    def __init__(
+        self, observations: Tensor, num_codes: int, hidden: int, initial_log_std: float, graded: bool = False
+    ) -> None:
         super().__init__()
-        self.num_codes = num_codes
+        self.num_codes, self.graded = num_codes, graded
         self.standardise = Standardise(observations)
-        self.num_inputs = observations.shape[-1] + (num_codes if num_codes > 1 else 0)
+        code_inputs = 0 if num_codes == 1 else 1 if graded else num_codes
+        self.num_inputs = observations.shape[-1] + code_inputs
         self.net = mlp(self.num_inputs, hidden, 2, last_gain=0.01)
         self.log_std = nn.Parameter(torch.full((2,), initial_log_std))
 
     def inputs(self, obs: Tensor, codes: Tensor) -> Tensor:
-        """What the network reads, (…, num_inputs): obs (…, F) standardised, and codes (…) one-hot."""
+        """What the network reads, (…, num_inputs): obs (…, F) standardised, and codes (…) one-hot, or as a number."""
         x = self.standardise(obs)
         if self.num_codes == 1:
             return x
+        if self.graded:
+            return torch.cat((x, (2.0 * codes / (self.num_codes - 1) - 1.0).to(x.dtype)[..., None]), -1)
         return torch.cat((x, nn.functional.one_hot(codes, self.num_codes).to(x.dtype)), -1)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:

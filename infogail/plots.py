@@ -58,7 +58,7 @@ def plot(scenario: Scenario, recording: Recording, episodes: Sequence[Episode], 
 
 def road_lines(scenario: Scenario, figure: Figure) -> Trajectories:
     """Draw the scenario's road into `figure`; gives a function that maps trajectories to lines over it."""
-    return _ROADS[scenario.name](figure)
+    return _ROADS[scenario.road](figure)
 
 
 def write_plot(path: Path, figure: Figure) -> None:
@@ -70,7 +70,7 @@ def write_plot(path: Path, figure: Figure) -> None:
 
 def deed(scenario: Scenario, style: int) -> str:
     """What `style` is in words, such as 'passed left'; nothing for `NO_STYLE`."""
-    return "" if style == NO_STYLE else _DEEDS[scenario.name].format(scenario.styles[style])
+    return "" if style == NO_STYLE else _DEEDS[scenario.road].format(scenario.styles[style])
 
 
 def _pass_plot(figure: Figure) -> Trajectories:

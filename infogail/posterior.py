@@ -6,11 +6,13 @@ demonstrations, whose code nobody knows, by regularised information maximisation
 each trajectory, balanced over all, and unmoved by small shifts (Hu et al. 2017, arXiv 1702.08720), so that it parts
 them where there are few. So the codes settle on what divides the demonstrations, and not on some trivial bias of the
 policy; for the same reason the posterior reads states, not actions.
+
+A graded code is a number in [-1, 1], of which K equally spaced levels are driven. Its posterior is a Gaussian between
+the ends: each state adds to a slope and to a precision. All else is the same.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -20,36 +22,55 @@ from torch.nn.functional import nll_loss
 from envs import get_scenario
 from envs.demonstrations import Demonstrations
 from infogail.config import Config
-from infogail.networks import Standardise, adam, descend, mlp, step_by_step
+from infogail.networks import Standardise, adam, descend, levels, mlp, step_by_step
 from infogail.rollout import Rollout
 
 MAX_EVIDENCE = 0.1
 """[nats] that one step may add to, or take from, a code. No single state decides, and where no demonstration ever was
 the information reward stays as small as the imitation reward; unbounded, it made policies crash to escape it."""
+MAX_PRECISION = 0.5
+"""The same of a graded code: what one step may add to the precision, and to the slope at 0."""
 THINNING = 3
+DIVIDING_THINNING, EXEMPLAR_STEPS, EXEMPLAR_COPIES = 6, 20, 8
+MIN_SHARE = 0.1  # of what a code would have if all were equally common: a rarer one could not be learned
 
 
-def belief(evidence: Tensor, alive: Tensor | None = None) -> Tensor:
-    """log Q(c|s_1…s_t) (T, n, K) after each step: the steps' evidence (T, n, K) adds up from a uniform prior.
+def belief(evidence: Tensor, alive: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
+    """log Q(c|s_1…s_t) (T, n, K) after each step: the steps' evidence (T, n, K) adds up from the `prior` (K,).
 
-    Steps that are not `alive` (T, n) say nothing: an episode that ended early is followed by another, of which the
-    code was told already.
+    Without a prior, from a uniform one. Steps that are not `alive` (T, n) say nothing: an episode that ended early is
+    followed by another, of which the code was told already.
     """
     if alive is not None:
         evidence = evidence * alive[..., None]
-    return evidence.cumsum(0).log_softmax(-1)
+    logits = evidence.cumsum(0)
+    return (logits if prior is None else logits + prior.log()).log_softmax(-1)
 
 
-def info_reward(beliefs: Tensor, codes: Tensor) -> Tensor:
-    """(T, n): how much each step adds to log Q(c|τ), for `beliefs` (T, n, K) and the true codes (n,).
+def info_reward(beliefs: Tensor, codes: Tensor, prior: Tensor) -> Tensor:
+    """(T, n): how much each step adds to log Q(c|τ), for `beliefs` (T, n, K), the true codes (n,) and P(c) (K,).
 
-    Summed over an episode it is log Q(c|τ) + log K, the trajectory's part of the bound on the mutual information. A
+    Summed over an episode it is log Q(c|τ) - log P(c), the trajectory's part of the bound on the mutual information. A
     reward of log Q(c|s) at every step, as published, would pay for showing the code again and again, and so keep a car
     in the left lane that should return to the middle; here a style that was recognised once need not be shown again.
     """
     chosen = beliefs.gather(-1, codes.expand(beliefs.shape[:-1])[..., None]).squeeze(-1)
-    prior = torch.full_like(chosen[:1], -math.log(beliefs.shape[-1]))
-    return chosen.diff(dim=0, prepend=prior)
+    return chosen.diff(dim=0, prepend=prior.log()[codes][None])
+
+
+def share_out(prior: Tensor, size: int) -> Tensor:
+    """Codes (size,) int64, each as often as its share in `prior` (K,) says, in order."""
+    middles = (torch.arange(size) + 0.5) / size
+    return torch.searchsorted(prior.cumsum(0), middles).clamp(max=len(prior) - 1)
+
+
+def spread_out(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Indices (count,) of some `points` (n, D) that are likely far apart (k-means++, Arthur & Vassilvitskii 2007)."""
+    chosen = [int(torch.randint(len(points), (1,), generator=generator))]
+    while len(chosen) < count:
+        squared_distance = torch.cdist(points, points[chosen]).amin(1).square()
+        chosen.append(int(torch.multinomial(squared_distance + 1e-12, 1, generator=generator)))
+    return torch.tensor(chosen)
 
 
 def entropy(log_probabilities: Tensor) -> Tensor:
@@ -79,12 +100,18 @@ class Evidence(nn.Module):
     """
 
     features: Tensor
+    prior: Tensor
+    """(K,): how common each code is."""
 
-    def __init__(self, observations: Tensor, features: list[int], num_codes: int, hidden: int) -> None:
+    def __init__(
+        self, observations: Tensor, features: list[int], num_codes: int, hidden: int, graded: bool = False
+    ) -> None:
         super().__init__()
         self.register_buffer("features", torch.tensor(features))
+        self.register_buffer("prior", torch.full((num_codes,), 1 / num_codes))
+        self.levels = levels(num_codes) if graded else None
         self.standardise = Standardise(observations[:, features])
-        self.net = mlp(len(features), hidden, num_codes, last_gain=0.1)
+        self.net = mlp(len(features), hidden, 2 if graded else num_codes, last_gain=0.1)
 
     def inputs(self, obs: Tensor) -> Tensor:
         """What the network reads of obs (…, F), standardised."""
@@ -96,7 +123,11 @@ class Evidence(nn.Module):
 
     def weigh(self, inputs: Tensor) -> Tensor:
         """Evidence (…, K) [nats] in what `inputs` gives."""
-        return MAX_EVIDENCE * self.net(inputs).tanh()
+        if self.levels is None:
+            return MAX_EVIDENCE * self.net(inputs).tanh()
+        slope, precision = self.net(inputs).split(1, -1)
+        slope, precision = MAX_PRECISION * slope.tanh(), MAX_PRECISION * precision.sigmoid()
+        return slope * self.levels - 0.5 * precision * self.levels.square()
 
 
 class Posterior:
@@ -107,27 +138,55 @@ class Posterior:
         self.demonstrations = torch.from_numpy(demonstrations.padded_observations()).transpose(0, 1)  # (T, E, F)
         self.scenario = demonstrations.scenario
         self.observations = torch.from_numpy(demonstrations.observations)
+        self.labels = demonstrations.labels
         self.evidence, self.optimiser = self._start()
 
     def reward(self, rollout: Rollout) -> Tensor:
         """The information reward, (T, B)."""
-        beliefs = belief(step_by_step(self.evidence, rollout.next_observations), rollout.first_episode())
-        return info_reward(beliefs, rollout.codes)
+        evidence = step_by_step(self.evidence, rollout.next_observations)
+        prior = self.evidence.prior
+        return info_reward(belief(evidence, rollout.first_episode(), prior), rollout.codes, prior)
 
     def divide_demonstrations(self) -> None:
-        """Before any driving: divide the unlabelled demonstrations among the codes; of a few tries keep the surest.
+        """Before any driving: divide the unlabelled demonstrations among the codes; keep the surest of some tries.
 
-        Some random networks get stuck with a poor division. Their own loss tells, so no label is needed to choose.
+        A try begins with telling a few demonstrations apart that lie far from each other, one for each code; random
+        networks rarely find a rare style. Some get stuck all the same, but their own loss tells: no label is needed to
+        choose. How common each code is among the demonstrations is its prior from then on.
         """
         tries = []
         for _ in range(self.config.rim_tries):
             self.evidence, self.optimiser = self._start()
+            self._tell_apart(*self._exemplars())
             for _ in range(self.config.rim_steps):
-                descend(self.optimiser, self.demonstrations_loss())
+                descend(self.optimiser, self.demonstrations_loss(DIVIDING_THINNING))
             with torch.no_grad():
-                loss = float(sum(self.demonstrations_loss() for _ in range(10)))
+                loss = float(sum(self.demonstrations_loss(DIVIDING_THINNING) for _ in range(10)))
             tries.append((loss, self.evidence, self.optimiser))
         _, self.evidence, self.optimiser = min(tries, key=lambda some: some[0])
+        if not self.config.graded_code:
+            shares = belief(step_by_step(self.evidence, self.demonstrations))[-1].exp().mean(0)
+            shares.clamp_(min=MIN_SHARE / len(shares))
+            self.evidence.prior.copy_(shares / shares.sum())
+
+    def codes(self, size: int) -> Tensor:
+        """Codes (size,) to drive, as common as the prior says."""
+        return share_out(self.evidence.prior, size)
+
+    def _exemplars(self) -> tuple[Tensor, Tensor]:
+        """Some demonstrations, and the codes that they shall stand for: the labelled ones, or some that differ."""
+        if self.labels:
+            return torch.tensor(list(self.labels)), torch.tensor(list(self.labels.values()))
+        count = 2 if self.config.graded_code else self.config.num_codes  # of a graded code, the ends
+        rows = self.evidence.inputs(self.demonstrations[::DIVIDING_THINNING]).transpose(0, 1).flatten(1)
+        return spread_out(rows, count, self.generator), torch.linspace(0, self.config.num_codes - 1, count).long()
+
+    def _tell_apart(self, episodes: Tensor, codes: Tensor) -> None:
+        """Some steps of supervised learning on exemplars, moved as in `demonstrations_loss`."""
+        x = self.evidence.inputs(self.demonstrations[::DIVIDING_THINNING, episodes.repeat(EXEMPLAR_COPIES)])
+        for _ in range(EXEMPLAR_STEPS):
+            beliefs = belief(DIVIDING_THINNING * self.evidence.weigh(self._moved(x)))
+            descend(self.optimiser, nll_loss(beliefs[-1], codes.repeat(EXEMPLAR_COPIES)))
 
     def parts(self) -> dict[str, Any]:
         """All that an update changes, for a checkpoint."""
@@ -142,23 +201,35 @@ class Posterior:
         alive = rollout.first_episode()
         for _ in range(self.config.posterior_steps):
             chosen = torch.randint(len(rollout.codes), (self.config.posterior_batch,), generator=self.generator)
-            beliefs = belief(self.evidence(rollout.next_observations[:, chosen]), alive[:, chosen])
+            evidence = self.evidence(rollout.next_observations[:, chosen])
+            beliefs = belief(evidence, alive[:, chosen], self.evidence.prior)
             cross_entropy = nll_loss(beliefs[-1], rollout.codes[chosen])
             rim = self.demonstrations_loss()
             descend(self.optimiser, cross_entropy + self.config.rim_coef * rim)
         return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
 
-    def demonstrations_loss(self) -> Tensor:
-        """`rim_loss` of some demonstrations, moved by one random offset per trajectory and feature."""
+    def demonstrations_loss(self, thinning: int = THINNING) -> Tensor:
+        """`rim_loss` of some demonstrations, moved by one random offset per trajectory and feature.
+
+        Those that are labelled add their cross-entropy. Neighbouring states say nearly the same: only every so many
+        speak (`thinning`), and count for as many.
+        """
         episodes = self.demonstrations.shape[1]
         rows = torch.randint(episodes, (self.config.posterior_batch,), generator=self.generator)
-        # Neighbouring states say nearly the same: every third speaks, and counts for three.
-        x = self.evidence.inputs(self.demonstrations[::THINNING, rows])
-        offset = self.config.rim_shift * torch.randn(x.shape[1:], generator=self.generator)
-        beliefs = belief(THINNING * self.evidence.weigh(torch.cat((x, x + offset), 1)))
-        return rim_loss(*beliefs[-1].chunk(2))
+        x = self.evidence.inputs(self.demonstrations[::thinning, rows])
+        beliefs = belief(thinning * self.evidence.weigh(torch.cat((x, self._moved(x)), 1)))
+        loss = rim_loss(*beliefs[-1].chunk(2))
+        if self.labels:
+            labelled = self.evidence(self.demonstrations[::thinning, list(self.labels)])
+            loss = loss + nll_loss(belief(thinning * labelled)[-1], torch.tensor(list(self.labels.values())))
+        return loss
+
+    def _moved(self, x: Tensor) -> Tensor:
+        """Inputs (T, n, F), each trajectory shifted by one random offset per feature."""
+        return x + self.config.rim_shift * torch.randn(x.shape[1:], generator=self.generator)
 
     def _start(self) -> tuple[Evidence, torch.optim.Optimizer]:
         """A random network and its optimiser."""
-        evidence = Evidence(self.observations, style_features(self.scenario), self.config.num_codes, self.config.hidden)
+        config, features = self.config, style_features(self.scenario)
+        evidence = Evidence(self.observations, features, config.num_codes, config.hidden, config.graded_code)
         return evidence, adam([evidence], self.config.learning_rate)

@@ -30,7 +30,7 @@ class PPO:
 
     def __init__(self, observations: Tensor, num_codes: int, config: Config, generator: torch.Generator) -> None:
         self.config, self.generator = config, generator
-        self.policy = Policy(observations, num_codes, config.hidden, config.initial_log_std)
+        self.policy = Policy(observations, num_codes, config.hidden, config.initial_log_std, config.graded_code)
         self.value = mlp(self.policy.num_inputs, config.hidden, 1)
         # Values are learned in these units, so that the network works near 1.
         self.value_scale = 1.0 / (1.0 - config.gamma)

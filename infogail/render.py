@@ -156,7 +156,7 @@ def film(scenario: Scenario, episodes: Sequence[Episode], beliefs: Sequence[np.n
         episodes: of one scene, usually.
         beliefs: (N + 1, K) per episode, as `belief` makes them, or None for a learner without a posterior.
     """
-    columns = min(VIEWS[scenario.name].columns, len(episodes))
+    columns = min(VIEWS[scenario.road].columns, len(episodes))
     styles = [styles_so_far(scenario, episode) for episode in episodes]
     panels = [_panel(scenario, *each) for each in zip(episodes, beliefs, styles, strict=True)]
     for _ in range(FRAMES_PER_DECISION * _decisions_to_show(episodes, styles) + 1):
@@ -183,7 +183,7 @@ def _decisions_to_show(episodes: Sequence[Episode], styles: Sequence[list[int]])
 
 def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styles: list[int]) -> Iterator[np.ndarray]:
     """Frames (header + H, W, 3) of one episode, replayed by its actions; after its end, the last one for ever."""
-    width, _ = VIEWS[scenario.name].size
+    width, _ = VIEWS[scenario.road].size
     stage = Stage(scenario, episode.scene, colour(episode.code))
     for k in range(FRAMES_PER_DECISION * len(episode.actions) + 1):
         if k:
@@ -202,7 +202,7 @@ class Stage:
     """highway-env with a camera: one scene, driven one physics step at a time."""
 
     def __init__(self, scenario: Scenario, scene: Scene, paint: Colour) -> None:
-        self._paint, self._view = paint, VIEWS[scenario.name]
+        self._paint, self._view = paint, VIEWS[scenario.road]
         width, height = self._view.size
         _, self._scaling = self._view.camera(np.asarray(scenario.initial_states(scene)), scene)
         config = {

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from envs import BadInput
-from envs.demonstrations import Demonstrations, num_training_episodes
+from envs.demonstrations import Demonstrations, Recording, num_training_episodes
 from envs.files import UnreadableFile, write_atomically
 from infogail import checkpoint
 from infogail.config import Config
@@ -80,7 +80,7 @@ def train(
     """
     check_run(run, force)
     Demonstrations.load(demonstrations_file, scenario)
-    manifest = Manifest(scenario, algorithm, config)
+    manifest = Manifest(scenario, algorithm, config.for_scenario(scenario))
     with RunFolder.create(run, manifest, demonstrations_file.read_bytes(), force) as folder:
         return _train(folder, make_learner, on_iteration)
 
@@ -130,9 +130,10 @@ def _train(
         folder.verify(DEMONSTRATIONS)
     except (UnreadableFile, OSError) as error:
         raise InvalidRun(f"{folder.path / DEMONSTRATIONS}: {error}; train the run anew") from error
-    demonstrations = Demonstrations.load(folder.path / DEMONSTRATIONS, manifest.scenario)
-    training = demonstrations.episodes(slice(num_training_episodes(demonstrations.num_episodes)))
-    learner, log = make_learner(training, config), b""
+    recording = Recording.load(folder.path / DEMONSTRATIONS, manifest.scenario)
+    available = num_training_episodes(recording.demonstrations.num_episodes)
+    training = recording.episodes(slice(min(config.demonstrations_limit or available, available)))
+    learner, log = make_learner(training.with_labels(config.labelled), config), b""
     if (saved := checkpoint.load_newest(folder, warn)) is not None:
         learner.iteration, state, log = saved
         try:

@@ -16,7 +16,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from envs import SCENARIO_NAMES, environment_id
+from envs import BASIC_SCENARIOS, environment_id
 from envs.demonstrations import record
 from envs.vector import missing_compiler
 from infogail import checkpoint
@@ -37,7 +37,7 @@ def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -
     Where there is a C++ compiler the twin is measured compiled too. Ratios are medians of each round's own ratio.
     """
     torch.set_num_threads(Config().threads)
-    return {name: _measure_scenario(name, seed, progress) for name in SCENARIO_NAMES}
+    return {name: _measure_scenario(name, seed, progress) for name in BASIC_SCENARIOS}
 
 
 def _measure_scenario(name: str, seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
