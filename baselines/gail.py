@@ -11,8 +11,8 @@ from envs.vector import DrivingVectorEnv
 from infogail.config import Config
 from infogail.discriminator import Discriminator
 from infogail.networks import Policy
-from infogail.ppo import PPO
 from infogail.rollout import collect
+from infogail.trpo import policy_updater
 
 
 class GAIL:
@@ -26,25 +26,25 @@ class GAIL:
         self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs)
         self.env.reset(seed=config.seed)
         self.codes = torch.arange(config.num_envs) % config.num_codes
-        self.ppo = PPO(torch.from_numpy(demonstrations.observations), 1, config, self.generator)
+        self.actor_critic = policy_updater(torch.from_numpy(demonstrations.observations), 1, config, self.generator)
         self.discriminator = Discriminator(demonstrations, config, self.generator)
         self.iteration, self.iterations = 0, config.iterations
 
     @property
     def policy(self) -> Policy:
         """π(a|s)"""
-        return self.ppo.policy
+        return self.actor_critic.policy
 
     def iterate(self) -> dict[str, float]:
         """One iteration; returns what to log."""
-        rollout = collect(self.env, self.ppo.policy, self.codes, self.generator)
+        rollout = collect(self.env, self.actor_critic.policy, self.codes, self.generator)
         log = self.discriminator.update(rollout)
         imitation = self.discriminator.reward(rollout)
-        log |= self.ppo.update(rollout, imitation, self.iteration / self.iterations)
+        log |= self.actor_critic.update(rollout, imitation, self.iteration / self.iterations)
         self.iteration += 1
         return log | {"reward/imitation": imitation.mean().item()} | rollout.summary()
 
     def parts(self) -> dict[str, Any]:
         """All that changes from one iteration to the next; a checkpoint holds it."""
         here = {"env": self.env, "generator": self.generator}
-        return here | self.ppo.parts() | self.discriminator.parts()
+        return here | self.actor_critic.parts() | self.discriminator.parts()

@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import get_args, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 from envs import BadInput
 
@@ -26,17 +26,23 @@ class Config:
     iterations: int = 30
     """Iterations: rollout, discriminator, posterior, PPO."""
     hidden: int = 64
-    """Width of the two hidden layers of every network."""
+    """Width of the two hidden layers of policy, value and posterior."""
     learning_rate: float = 3e-3
     """Adam's learning rate, for every network."""
+    final_learning_rate: float = 0.1
+    """Share of it that the policy and value networks have at the end, falling linearly; 1: no decay."""
     gamma: float = 0.95
     """Discount per decision."""
     gae_lambda: float = 0.95
     """λ of generalised advantage estimation."""
+    policy_update: Literal["ppo", "trpo"] = "ppo"
+    """How the policy improves: PPO, or TRPO, with which GAIL and InfoGAIL were published."""
+    max_kl: float = 0.01
+    """Mean KL divergence [nats] from the old policy to the new that TRPO aims at."""
     clip: float = 0.2
     """PPO's clip range of the probability ratio."""
     ppo_epochs: int = 2
-    """Passes over each rollout."""
+    """Passes over each rollout; with TRPO of the value network only."""
     minibatches: int = 24
     """Minibatches per pass."""
     entropy_coef: float = 1e-3
@@ -48,7 +54,21 @@ class Config:
     discriminator_batch: int = 1024
     """Pairs of each kind per discriminator update."""
     gradient_penalty: float = 0.3
-    """Weight of the zero-centred gradient penalty."""
+    """Weight of the gradient penalty, zero-centred for gan and one-centred for wasserstein."""
+    discriminator_loss: Literal["gan", "wasserstein"] = "gan"
+    """GAIL's cross-entropy, or a Wasserstein critic, whose output is the reward."""
+    weight_clip: float = 0.0
+    """Largest size of a discriminator's weight, as WGAN first had it; 0: none."""
+    discriminator_layers: int = 2
+    """Its hidden layers."""
+    discriminator_hidden: int = 64
+    """Their width."""
+    discriminator_activation: Literal["relu", "tanh"] = "relu"
+    """What follows each of them."""
+    discriminator_optimiser: Literal["adam", "rmsprop"] = "adam"
+    """RMSprop is what WGAN asks for with clipped weights."""
+    discriminator_learning_rate: float = 0.0
+    """Its learning rate; 0: `learning_rate`."""
     info_coef: float = 3.0
     """Weight of the information reward, which adds up to log Q(c|τ) + log K."""
     posterior_steps: int = 4
@@ -97,7 +117,8 @@ class Config:
             BadInput: naming the setting, its value and what it may be.
         """
         may_be_zero = {"seed", "entropy_coef", "gradient_penalty", "info_coef", "posterior_steps", "rim_coef"}
-        may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda"}
+        may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda", "final_learning_rate"}
+        may_be_zero |= {"weight_clip", "discriminator_learning_rate"}
         hints = get_type_hints(Config)
         for setting in fields(self):
             value = getattr(self, setting.name)
@@ -115,8 +136,9 @@ class Config:
                 raise BadInput(f"{option} {value}: give {'0 or more' if zero else 'a number above 0'}")
         if self.gamma >= 1:
             raise BadInput(f"--gamma {self.gamma}: give a discount below 1")
-        if self.gae_lambda > 1:
-            raise BadInput(f"--gae-lambda {self.gae_lambda}: give a number from 0 to 1")
+        for name in ("gae_lambda", "final_learning_rate"):
+            if getattr(self, name) > 1:
+                raise BadInput(f"--{name.replace('_', '-')} {getattr(self, name)}: give a number from 0 to 1")
         if self.seed >= 2**63:
             raise BadInput(f"--seed {self.seed}: give a number below 2^63")
         if self.num_envs < self.num_codes:

@@ -12,8 +12,8 @@ from infogail.config import Config
 from infogail.discriminator import Discriminator
 from infogail.networks import Policy
 from infogail.posterior import Posterior
-from infogail.ppo import PPO
 from infogail.rollout import collect
+from infogail.trpo import policy_updater
 
 
 class InfoGAIL:
@@ -27,7 +27,7 @@ class InfoGAIL:
         self.env.reset(seed=config.seed)
         self.codes = torch.arange(config.num_envs) % config.num_codes
         observations = torch.from_numpy(demonstrations.observations)
-        self.ppo = PPO(observations, config.num_codes, config, self.generator)
+        self.actor_critic = policy_updater(observations, config.num_codes, config, self.generator)
         self.discriminator = Discriminator(demonstrations, config, self.generator)
         self.posterior = Posterior(demonstrations, config, torch.Generator().manual_seed(config.seed))
         self.iteration, self.iterations = 0, config.iterations
@@ -35,17 +35,17 @@ class InfoGAIL:
     @property
     def policy(self) -> Policy:
         """π(a|s,c)"""
-        return self.ppo.policy
+        return self.actor_critic.policy
 
     def iterate(self) -> dict[str, float]:
         """One iteration; returns what to log."""
         if self.iteration == 0:
             self.posterior.divide_demonstrations()
-        rollout = collect(self.env, self.ppo.policy, self.codes, self.generator)
+        rollout = collect(self.env, self.actor_critic.policy, self.codes, self.generator)
         log = self.discriminator.update(rollout) | self.posterior.update(rollout)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
         reward = imitation + self.config.info_coef * information
-        log |= self.ppo.update(rollout, reward, self.iteration / self.iterations)
+        log |= self.actor_critic.update(rollout, reward, self.iteration / self.iterations)
         self.iteration += 1
         log |= {"reward/imitation": imitation.mean().item(), "reward/information": information.sum(0).mean().item()}
         return log | rollout.summary()
@@ -53,4 +53,4 @@ class InfoGAIL:
     def parts(self) -> dict[str, Any]:
         """All that changes from one iteration to the next; a checkpoint holds it."""
         here = {"env": self.env, "generator": self.generator}
-        return here | self.ppo.parts() | self.discriminator.parts() | self.posterior.parts()
+        return here | self.actor_critic.parts() | self.discriminator.parts() | self.posterior.parts()
