@@ -49,6 +49,14 @@ class Config:
     """Weight of the policy's entropy."""
     initial_log_std: float = -1.5
     """Logarithm of the initial standard deviation of actions."""
+    learn_std: bool = True
+    """Whether that deviation is learned; or else it stays."""
+    warm_start_steps: int = 0
+    """Gradient steps by which the policy clones the demonstrations, with random codes, before the first iteration."""
+    failure_penalty: float = 0.0
+    """Taken from the reward where an episode ends by a crash or road exit: reward augmentation, as InfoGAIL has it."""
+    replay_iterations: int = 0
+    """Earlier iterations whose rollouts discriminator and posterior go on to learn from; 0: only from the newest."""
     discriminator_steps: int = 10
     """Discriminator updates per iteration."""
     discriminator_batch: int = 1024
@@ -69,8 +77,20 @@ class Config:
     """RMSprop is what WGAN asks for with clipped weights."""
     discriminator_learning_rate: float = 0.0
     """Its learning rate; 0: `learning_rate`."""
+    absorbing: bool = False
+    """Whether an absorbing state follows a crash or road exit, whose reward the discriminator learns (DAC)."""
     info_coef: float = 3.0
     """Weight of the information reward, which adds up to log Q(c|τ) + log K."""
+    info_reward: Literal["trajectory", "step"] = "trajectory"
+    """What each step adds to log Q(c|τ), or, as published, log Q(c|s) of each step, on the same scale: an episode earns
+    log K at most. The posterior's cross-entropy is that of whole trajectories or of single steps, likewise."""
+    posterior_input: Literal["style", "state", "pair"] = "style"
+    """What the posterior reads: of the state that an action led to the features in which a style can show, or all of
+    them; or, as published, pairs of observation and action."""
+    max_evidence: float = 0.1
+    """Evidence [nats] that one step may add to, or take from, a code; 0: unbounded."""
+    posterior_target: float = 0.0
+    """Share by which each update moves a copy of the posterior towards it, which then gives the reward; 0: no copy."""
     posterior_steps: int = 4
     """Posterior updates per iteration."""
     posterior_batch: int = 64
@@ -118,7 +138,8 @@ class Config:
         """
         may_be_zero = {"seed", "entropy_coef", "gradient_penalty", "info_coef", "posterior_steps", "rim_coef"}
         may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda", "final_learning_rate"}
-        may_be_zero |= {"weight_clip", "discriminator_learning_rate"}
+        may_be_zero |= {"weight_clip", "discriminator_learning_rate", "warm_start_steps", "failure_penalty"}
+        may_be_zero |= {"replay_iterations", "max_evidence", "posterior_target"}
         hints = get_type_hints(Config)
         for setting in fields(self):
             value = getattr(self, setting.name)
@@ -136,7 +157,7 @@ class Config:
                 raise BadInput(f"{option} {value}: give {'0 or more' if zero else 'a number above 0'}")
         if self.gamma >= 1:
             raise BadInput(f"--gamma {self.gamma}: give a discount below 1")
-        for name in ("gae_lambda", "final_learning_rate"):
+        for name in ("gae_lambda", "final_learning_rate", "posterior_target"):
             if getattr(self, name) > 1:
                 raise BadInput(f"--{name.replace('_', '-')} {getattr(self, name)}: give a number from 0 to 1")
         if self.seed >= 2**63:

@@ -69,7 +69,7 @@ class Discriminator(nn.Module):
         self.standardise = Standardise(self.demonstrations)
         self.wasserstein = config.discriminator_loss == "wasserstein"
         self.net = mlp(
-            self.demonstrations.shape[-1],
+            self.demonstrations.shape[-1] + config.absorbing,
             config.discriminator_hidden,
             1,
             layers=config.discriminator_layers,
@@ -80,12 +80,32 @@ class Discriminator(nn.Module):
 
     def forward(self, pairs: Tensor) -> Tensor:
         """Logits (…) of pairs (…, F + 2): observation, then action."""
-        return self.net(self.standardise(pairs)).squeeze(-1)
+        return self.net(self.inputs(pairs)).squeeze(-1)
+
+    def inputs(self, pairs: Tensor, absorbed: Tensor | None = None) -> Tensor:
+        """What the network reads: pairs (…, F + 2), standardised.
+
+        With `Config.absorbing` also an indicator; where `absorbed` (…) is true it is 1 and all else 0, as
+        discriminator-actor-critic has it (Kostrikov et al. 2019, arXiv 1809.02925).
+        """
+        x = self.standardise(pairs)
+        if not self.config.absorbing:
+            return x
+        indicator = torch.zeros_like(x[..., :1]) if absorbed is None else absorbed[..., None].to(x.dtype)
+        return torch.cat((x * (1.0 - indicator), indicator), -1)
 
     def reward(self, rollout: Rollout) -> Tensor:
-        """The imitation reward, (T, B); a critic's is its output."""
-        logits = step_by_step(self, rollout.pairs())
-        return logits if self.wasserstein else imitation_reward(logits)
+        """The imitation reward, (T, B); a critic's is its output.
+
+        With `Config.absorbing`, a crash or road exit is followed by the absorbing state for ever, and earns what that
+        will, discounted: then it is the discriminator that says whether to end early is worse than to go on.
+        """
+        reward = self._reward(step_by_step(self, rollout.pairs()))
+        if self.config.absorbing:
+            nothing = torch.zeros_like(self.demonstrations[:1])
+            logit = step_by_step(self.net, self.inputs(nothing, torch.ones(1)))
+            reward += rollout.terminated * self._reward(logit) * self.config.gamma / (1.0 - self.config.gamma)
+        return reward
 
     def parts(self) -> dict[str, Any]:
         """All that an update changes, for a checkpoint."""
@@ -93,10 +113,11 @@ class Discriminator(nn.Module):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """A few steps on random pairs of both kinds; returns what to log."""
-        size, policy_pairs = self.config.discriminator_batch, rollout.pairs().flatten(0, 1)
+        size, demonstrations = self.config.discriminator_batch, self.inputs(self.demonstrations)
+        # After an episode that ended early its environment begins another; for the absorbing state, that is its time.
+        policy = self.inputs(rollout.pairs(), ~rollout.first_episode()).flatten(0, 1)
         for _ in range(self.config.discriminator_steps):
-            real = self.standardise(self._sample(self.demonstrations, size))
-            fake = self.standardise(self._sample(policy_pairs, size))
+            real, fake = self._sample(demonstrations, size), self._sample(policy, size)
             real_logits, fake_logits = self.net(torch.cat((real, fake))).squeeze(-1).chunk(2)
             loss = (wasserstein_loss if self.wasserstein else discriminator_loss)(real_logits, fake_logits)
             mix, centre = torch.rand((size, 1), generator=self.generator), 1.0 if self.wasserstein else 0.0
@@ -110,6 +131,9 @@ class Discriminator(nn.Module):
             "discriminator/demonstration_logit": real_logits.mean().item(),
             "discriminator/policy_logit": fake_logits.mean().item(),
         }
+
+    def _reward(self, logits: Tensor) -> Tensor:
+        return logits if self.wasserstein else imitation_reward(logits)
 
     def _sample(self, pairs: Tensor, size: int) -> Tensor:
         return pairs[torch.randint(len(pairs), (size,), generator=self.generator)]

@@ -8,10 +8,12 @@ import torch
 
 from envs.demonstrations import Demonstrations
 from envs.vector import DrivingVectorEnv
+from infogail.cloning import warm_start
 from infogail.config import Config
 from infogail.discriminator import Discriminator
 from infogail.networks import Policy
 from infogail.posterior import Posterior
+from infogail.replay import Replay
 from infogail.rollout import collect
 from infogail.trpo import policy_updater
 
@@ -21,10 +23,11 @@ class InfoGAIL:
 
     def __init__(self, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.seed)
-        self.config = config
+        self.config, self.demonstrations = config, demonstrations
         self.generator = torch.Generator().manual_seed(config.seed)
         self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs)
         self.env.reset(seed=config.seed)
+        self.replay = Replay(config.replay_iterations)
         self.codes = torch.arange(config.num_envs) % config.num_codes
         observations = torch.from_numpy(demonstrations.observations)
         self.actor_critic = policy_updater(observations, config.num_codes, config, self.generator)
@@ -41,10 +44,12 @@ class InfoGAIL:
         """One iteration; returns what to log."""
         if self.iteration == 0:
             self.posterior.divide_demonstrations()
+            warm_start(self.policy, self.demonstrations, self.config, self.generator)
         rollout = collect(self.env, self.actor_critic.policy, self.codes, self.generator)
-        log = self.discriminator.update(rollout) | self.posterior.update(rollout)
+        seen = self.replay.add(rollout)
+        log = self.discriminator.update(seen) | self.posterior.update(seen)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
-        reward = imitation + self.config.info_coef * information
+        reward = imitation + self.config.info_coef * information - self.config.failure_penalty * rollout.terminated
         log |= self.actor_critic.update(rollout, reward, self.iteration / self.iterations)
         self.iteration += 1
         log |= {"reward/imitation": imitation.mean().item(), "reward/information": information.sum(0).mean().item()}
@@ -52,5 +57,5 @@ class InfoGAIL:
 
     def parts(self) -> dict[str, Any]:
         """All that changes from one iteration to the next; a checkpoint holds it."""
-        here = {"env": self.env, "generator": self.generator}
+        here = {"env": self.env, "generator": self.generator, "replay": self.replay}
         return here | self.actor_critic.parts() | self.discriminator.parts() | self.posterior.parts()

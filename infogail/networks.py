@@ -74,13 +74,15 @@ class Policy(nn.Module):
     With `num_codes=1` it is code-blind: it takes codes and does not look at them.
     """
 
-    def __init__(self, observations: Tensor, num_codes: int, hidden: int, initial_log_std: float) -> None:
+    def __init__(
+        self, observations: Tensor, num_codes: int, hidden: int, initial_log_std: float, learn_std: bool = True
+    ) -> None:
         super().__init__()
         self.num_codes = num_codes
         self.standardise = Standardise(observations)
         self.num_inputs = observations.shape[-1] + (num_codes if num_codes > 1 else 0)
         self.net = mlp(self.num_inputs, hidden, 2, last_gain=0.01)
-        self.log_std = nn.Parameter(torch.full((2,), initial_log_std))
+        self.log_std = nn.Parameter(torch.full((2,), initial_log_std), requires_grad=learn_std)
 
     def inputs(self, obs: Tensor, codes: Tensor) -> Tensor:
         """What the network reads, (…, num_inputs): obs (…, F) standardised, and codes (…) one-hot."""

@@ -11,6 +11,7 @@ policy; for the same reason the posterior reads states, not actions.
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -23,9 +24,6 @@ from infogail.config import Config
 from infogail.networks import Standardise, adam, descend, mlp, step_by_step
 from infogail.rollout import Rollout
 
-MAX_EVIDENCE = 0.1
-"""[nats] that one step may add to, or take from, a code. No single state decides, and where no demonstration ever was
-the information reward stays as small as the imitation reward; unbounded, it made policies crash to escape it."""
 THINNING = 3
 
 
@@ -52,6 +50,22 @@ def info_reward(beliefs: Tensor, codes: Tensor) -> Tensor:
     return chosen.diff(dim=0, prepend=prior)
 
 
+def step_info_reward(evidence: Tensor, codes: Tensor, max_evidence: float) -> Tensor:
+    """(T, n): log Q(c|s) + log K of each step, for `evidence` (T, n, K) and the true codes (n,); as published.
+
+    So scaled that an episode earns log K at most, as with `info_reward`: divided by T, and by what one step can tell
+    at most, as a share of log K. That is all where evidence is unbounded (`max_evidence` 0), and log K less
+    log(1 + (K - 1) exp(-2 `max_evidence`)) where it is not.
+    """
+    steps, num_codes = len(evidence), evidence.shape[-1]
+    log_k = math.log(num_codes)
+    if num_codes == 1:
+        return torch.zeros(evidence.shape[:-1])
+    most = log_k - math.log1p((num_codes - 1) * math.exp(-2 * max_evidence)) if max_evidence else log_k
+    log_q = evidence.log_softmax(-1).gather(-1, codes.expand(evidence.shape[:-1])[..., None]).squeeze(-1)
+    return (log_q + log_k) * log_k / (most * steps)
+
+
 def entropy(log_probabilities: Tensor) -> Tensor:
     """Entropy (…) [nats] of log-probabilities (…, K)."""
     return -(log_probabilities.exp() * log_probabilities).sum(-1)
@@ -72,31 +86,59 @@ def style_features(scenario: str) -> list[int]:
     return [definition.features.index(name) for name in definition.style_features]
 
 
+def posterior_features(scenario: str, posterior_input: str) -> list[int]:
+    """Which entries of a pair (F + 2,), observation and then action, a posterior reads (`Config.posterior_input`)."""
+    entries = len(get_scenario(scenario).features)
+    if posterior_input == "style":
+        return style_features(scenario)
+    return list(range(entries + 2 if posterior_input == "pair" else entries))
+
+
 class Evidence(nn.Module):
-    """What one state says about the code, from the observation's entries `features` alone.
+    """What one state, or pair, says about the code, from its entries `features` alone.
 
     Evidence is an unnormalised log-probability: its log_softmax is log Q(c|s), that of its sum over time log Q(c|τ).
     """
 
     features: Tensor
 
-    def __init__(self, observations: Tensor, features: list[int], num_codes: int, hidden: int) -> None:
+    def __init__(
+        self,
+        observations: Tensor,
+        features: list[int],
+        num_codes: int,
+        hidden: int,
+        max_evidence: float = Config.max_evidence,
+    ) -> None:
         super().__init__()
+        self.max_evidence = max_evidence
         self.register_buffer("features", torch.tensor(features))
         self.standardise = Standardise(observations[:, features])
         self.net = mlp(len(features), hidden, num_codes, last_gain=0.1)
 
     def inputs(self, obs: Tensor) -> Tensor:
-        """What the network reads of obs (…, F), standardised."""
+        """What the network reads of obs (…, F), or pairs (…, F + 2), standardised."""
         return self.standardise(obs[..., self.features])
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Evidence (…, K) in obs (…, F)."""
+        """Evidence (…, K) in obs (…, F), or in pairs (…, F + 2)."""
         return self.weigh(self.inputs(obs))
 
     def weigh(self, inputs: Tensor) -> Tensor:
-        """Evidence (…, K) [nats] in what `inputs` gives."""
-        return MAX_EVIDENCE * self.net(inputs).tanh()
+        """Evidence (…, K) [nats] in what `inputs` gives.
+
+        Bounded, no single state decides, and where no demonstration ever was the information reward stays as small as
+        the imitation reward; unbounded, it made policies crash to escape it.
+        """
+        evidence = self.net(inputs)
+        return self.max_evidence * evidence.tanh() if self.max_evidence else evidence
+
+
+@torch.no_grad()
+def follow(target: nn.Module, module: nn.Module, share: float) -> None:
+    """θ' ← share · θ + (1 - share) · θ' for the parameters θ' of `target` and θ of `module` (Polyak averaging)."""
+    for slow, fast in zip(target.parameters(), module.parameters(), strict=True):
+        slow.lerp_(fast, share)
 
 
 class Posterior:
@@ -104,15 +146,20 @@ class Posterior:
 
     def __init__(self, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
         self.config, self.generator = config, generator
-        self.demonstrations = torch.from_numpy(demonstrations.padded_observations()).transpose(0, 1)  # (T, E, F)
+        self.reads_pairs = config.posterior_input == "pair"
+        padded = demonstrations.padded_pairs() if self.reads_pairs else demonstrations.padded_observations()
+        self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + 2
         self.scenario = demonstrations.scenario
-        self.observations = torch.from_numpy(demonstrations.observations)
+        self.rows = torch.from_numpy(demonstrations.pairs() if self.reads_pairs else demonstrations.observations)
         self.evidence, self.optimiser = self._start()
+        self.target = deepcopy(self.evidence)
 
     def reward(self, rollout: Rollout) -> Tensor:
         """The information reward, (T, B)."""
-        beliefs = belief(step_by_step(self.evidence, rollout.next_observations), rollout.first_episode())
-        return info_reward(beliefs, rollout.codes)
+        evidence = step_by_step(self.target if self.config.posterior_target else self.evidence, self._read(rollout))
+        if self.config.info_reward == "step":
+            return step_info_reward(evidence, rollout.codes, self.config.max_evidence)
+        return info_reward(belief(evidence, rollout.first_episode()), rollout.codes)
 
     def divide_demonstrations(self) -> None:
         """Before any driving: divide the unlabelled demonstrations among the codes; of a few tries keep the surest.
@@ -128,10 +175,12 @@ class Posterior:
                 loss = float(sum(self.demonstrations_loss() for _ in range(10)))
             tries.append((loss, self.evidence, self.optimiser))
         _, self.evidence, self.optimiser = min(tries, key=lambda some: some[0])
+        self.target.load_state_dict(self.evidence.state_dict())
 
     def parts(self) -> dict[str, Any]:
         """All that an update changes, for a checkpoint."""
-        return {
+        target = {"posterior_target": self.target} if self.config.posterior_target else {}
+        return target | {
             "posterior": self.evidence,
             "posterior_optimiser": self.optimiser,
             "posterior_generator": self.generator,
@@ -139,13 +188,18 @@ class Posterior:
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """A few steps on some trajectories of each kind; returns what to log."""
-        alive = rollout.first_episode()
+        inputs, alive = self._read(rollout), rollout.first_episode()
         for _ in range(self.config.posterior_steps):
             chosen = torch.randint(len(rollout.codes), (self.config.posterior_batch,), generator=self.generator)
-            beliefs = belief(self.evidence(rollout.next_observations[:, chosen]), alive[:, chosen])
-            cross_entropy = nll_loss(beliefs[-1], rollout.codes[chosen])
+            evidence, codes = self.evidence(inputs[:, chosen]), rollout.codes[chosen]
+            if self.config.info_reward == "step":
+                cross_entropy = nll_loss(evidence.log_softmax(-1).flatten(0, 1), codes.repeat(len(evidence)))
+            else:
+                cross_entropy = nll_loss(belief(evidence, alive[:, chosen])[-1], codes)
             rim = self.demonstrations_loss()
             descend(self.optimiser, cross_entropy + self.config.rim_coef * rim)
+            if self.config.posterior_target:
+                follow(self.target, self.evidence, self.config.posterior_target)
         return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
 
     def demonstrations_loss(self) -> Tensor:
@@ -158,7 +212,13 @@ class Posterior:
         beliefs = belief(THINNING * self.evidence.weigh(torch.cat((x, x + offset), 1)))
         return rim_loss(*beliefs[-1].chunk(2))
 
+    def _read(self, rollout: Rollout) -> Tensor:
+        """What the evidence network is given of each step: (T, B, F), or pairs (T, B, F + 2)."""
+        return rollout.pairs() if self.reads_pairs else rollout.next_observations
+
     def _start(self) -> tuple[Evidence, torch.optim.Optimizer]:
         """A random network and its optimiser."""
-        evidence = Evidence(self.observations, style_features(self.scenario), self.config.num_codes, self.config.hidden)
+        config = self.config
+        features = posterior_features(self.scenario, config.posterior_input)
+        evidence = Evidence(self.rows, features, config.num_codes, config.hidden, config.max_evidence)
         return evidence, adam([evidence], self.config.learning_rate)

@@ -97,7 +97,7 @@ class TRPO:
 
     def __init__(self, observations: Tensor, num_codes: int, config: Config, generator: torch.Generator) -> None:
         self.config, self.generator = config, generator
-        self.policy = Policy(observations, num_codes, config.hidden, config.initial_log_std)
+        self.policy = Policy(observations, num_codes, config.hidden, config.initial_log_std, config.learn_std)
         self.value = mlp(self.policy.num_inputs, config.hidden, 1)
         self.optimiser = adam([self.value], config.learning_rate)
 
