@@ -73,7 +73,7 @@ PAPER = Preset(
 )
 """Li, Song & Ermon 2017 (arXiv 1703.08840), github.com/YunzhuLi/InfoGAIL, folder wgail_info_0. Where ours differs:
 
-- Sight. Their policy reads ResNet features of 7 × 13 × 1024, critic and posterior read pictures of 50 × 50, each with ten
+- Sight. Their policy reads ResNet features of 7 × 13 × 1024, critic and posterior pictures of 50 × 50, each with ten
   more numbers (damage, speed, the last two actions); ours the scenario's 7 to 9 numbers, standardised.
 - Networks. Theirs are convolutions and dense layers of 256 and 128 leaky ReLUs; ours two layers of 128 ReLUs.
 - Actions. Theirs are steering, throttle and brake behind tanh and sigmoid, with log-deviations of -2.8, -3.5 and -4
@@ -82,11 +82,11 @@ PAPER = Preset(
   these as well, as though the present policy had driven them. Ours drives 1,024 of 60, and replays six iterations to
   critic and posterior, not to TRPO. Their critic takes the steps in order, ours at random; theirs holds out 30 % of the
   posterior's and the value network's pairs, ours none.
-- Cloning. Theirs takes up to 5,000 passes of squared errors at a falling rate; ours 5,000 steps of the likelihood, which
-  with a deviation that is set is the squared error.
-- Values. Their network knows the time and regresses on a tenth of the new returns and nine tenths of its own prediction;
-  ours on λ-returns. Theirs counts nothing after a full episode and goes on with the last value after a crash; ours the
-  reverse. Theirs divides advantages by their deviation, ours subtracts the mean as well.
+- Cloning. Theirs takes up to 5,000 passes of squared errors at a falling rate; ours 5,000 steps of the likelihood,
+  which with a deviation that is set is the squared error.
+- Values. Their network knows the time, and regresses on a tenth of the new returns and nine tenths of what it said
+  before; ours on λ-returns. Theirs counts nothing after a full episode and goes on with the last value after a crash;
+  ours the reverse. Theirs divides advantages by their deviation, ours subtracts the mean as well.
 - Trust region. Their Fisher product is of the whole batch, ours of a tenth; their line search does not look at the
   divergence, ours does.
 - On turn theirs weighs 1.2 + 0.2 f + log Q, with 20 critic steps in later iterations; ours has the weights of pass.

@@ -175,3 +175,43 @@ def test_a_gradient_penalty_keeps_it_flat():
         log = [discriminator.update(rollout_of(actions)) for _ in range(5)][-1]
         steepness.append(log["discriminator/gradient_penalty"])
     assert steepness[1] < 0.1 * steepness[0]
+
+
+def with_absorbing(**settings):
+    config = Config(absorbing=True, discriminator_batch=256, **settings)
+    shown = demonstrations(np.random.default_rng(0).normal(size=(400, 2)))
+    return Discriminator(shown, config, torch.Generator().manual_seed(0))
+
+
+def test_an_absorbing_state_follows_a_crash_and_no_demonstration():
+    torch.manual_seed(0)
+    discriminator = with_absorbing()
+    rollout = rollout_of(torch.randn(6, 3, 2), ends=[0, 3, 5])
+    inputs = discriminator.inputs(rollout.pairs(), ~rollout.first_episode())
+    assert inputs.shape == (6, 3, 6)
+    assert inputs[..., -1].T.tolist() == [[0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]]
+    assert (inputs[inputs[..., -1] == 1][:, :-1] == 0).all()
+    driven = inputs[inputs[..., -1] == 0][:, :-1]
+    torch.testing.assert_close(driven, discriminator.standardise(rollout.pairs())[inputs[..., -1] == 0])
+    assert (discriminator.inputs(discriminator.demonstrations)[:, -1] == 0).all()
+
+
+def test_a_crash_earns_what_the_absorbing_state_will():
+    # Logit 0 of every pair: log 2. Logit log 3 of the absorbing state: log 4, and γ / (1 - γ) = 4 times for γ = 0.8.
+    discriminator = with_absorbing(gamma=0.8)
+    discriminator.net = nn.Linear(6, 1)
+    discriminator.net.weight.data, discriminator.net.bias.data = math.log(3) * torch.eye(6)[-1:], torch.zeros(1)
+    reward = discriminator.reward(rollout_of(torch.randn(2, 3, 2), ends=[0, 1]))
+    assert reward[0].tolist() == pytest.approx([6.238325, 0.693147, 0.693147])
+    assert reward[1].tolist() == pytest.approx([0.693147, 6.238325, 0.693147])
+
+
+def test_it_learns_that_demonstrations_never_end_early():
+    discriminator = with_absorbing()
+    torch.manual_seed(0)
+    rollout = rollout_of(torch.randn(20, 50, 2), ends=[9] * 50)
+    for _ in range(8):
+        discriminator.update(rollout)
+    rewards = discriminator.reward(rollout)
+    forever = rewards[9] - imitation_reward(discriminator(rollout.pairs()))[9]
+    assert 0.0 < forever.mean() < 0.5 * rewards[:9].mean() * 0.95 / 0.05  # of what going on for ever would earn
