@@ -126,12 +126,16 @@ PRESETS: dict[str, Preset] = {
     "no-info-reward": Preset("the codes are read back, but nobody is paid for it", {"info_coef": 0.0}),
     "gamma-0.99": Preset("a horizon of 20 s instead of 4 s", {"gamma": 0.99}),
     "trpo": Preset("TRPO instead of PPO", {"policy_update": "trpo"}),
+    # A critic's output means the same with any constant added, but an episode that ends early earns it less often: only
+    # with an absorbing state does the constant not matter. Without, policies learned to crash, or not to, by chance.
     "wgan-clip": Preset(
-        "a Wasserstein critic with clipped weights, by RMSprop",
-        _WASSERSTEIN | {"weight_clip": 0.1, "gradient_penalty": 0.0, "discriminator_optimiser": "rmsprop"},
+        "a Wasserstein critic with clipped weights, by RMSprop, and an absorbing state",
+        _WASSERSTEIN
+        | {"absorbing": True, "weight_clip": 0.1, "gradient_penalty": 0.0, "discriminator_optimiser": "rmsprop"},
     ),
     "wgan-gp": Preset(
-        "a Wasserstein critic with the one-centred gradient penalty", _WASSERSTEIN | {"gradient_penalty": 10.0}
+        "a Wasserstein critic with the one-centred gradient penalty, and an absorbing state",
+        _WASSERSTEIN | {"absorbing": True, "gradient_penalty": 10.0},
     ),
     "target-posterior": Preset("the reward reads a slow copy of the posterior", {"posterior_target": 0.05}),
     "replay": Preset("discriminator and posterior also learn from the five rollouts before", {"replay_iterations": 5}),
