@@ -139,7 +139,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "target-posterior": Preset("the reward reads a slow copy of the posterior", {"posterior_target": 0.05}),
     "replay": Preset("discriminator and posterior also learn from the five rollouts before", {"replay_iterations": 5}),
-    "failure-penalty": Preset("a crash or road exit costs as much as five steps earn", {"failure_penalty": 3.0}),
+    "failure-penalty": Preset("a crash or road exit costs 3, about what five steps earn", {"failure_penalty": 3.0}),
     "warm-start": Preset("the policy begins as a clone of the demonstrations", {"warm_start_steps": 1000}),
     "absorbing": Preset("an absorbing state follows a crash or road exit (1809.02925)", {"absorbing": True}),
 }
