@@ -131,7 +131,8 @@ PRESETS: dict[str, Preset] = {
     "wgan-clip": Preset(
         "a Wasserstein critic with clipped weights, by RMSprop, and an absorbing state",
         _WASSERSTEIN
-        | {"absorbing": True, "weight_clip": 0.1, "gradient_penalty": 0.0, "discriminator_optimiser": "rmsprop"},
+        | {"absorbing": True, "weight_clip": 0.1, "gradient_penalty": 0.0}
+        | {"discriminator_optimiser": "rmsprop", "discriminator_learning_rate": 3e-4},
     ),
     "wgan-gp": Preset(
         "a Wasserstein critic with the one-centred gradient penalty, and an absorbing state",
