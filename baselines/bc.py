@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from envs.demonstrations import Demonstrations
+from infogail.cloning import clone_step
 from infogail.config import Config
-from infogail.networks import Policy, adam, descend, log_prob
+from infogail.networks import Policy, adam
 
 
 class BC:
@@ -23,9 +24,8 @@ class BC:
     def __init__(self, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.seed)
         self.config, self.generator = config, torch.Generator().manual_seed(config.seed)
-        observations = torch.from_numpy(demonstrations.observations)
-        self.policy = Policy(observations, 1, config.hidden, config.initial_log_std)
-        self.inputs = self.policy.standardise(observations)
+        self.observations = torch.from_numpy(demonstrations.observations)
+        self.policy = Policy(self.observations, 1, config.hidden, config.initial_log_std)
         self.actions = torch.from_numpy(demonstrations.actions)
         self.optimiser = adam([self.policy], config.learning_rate)
         self.iteration, self.iterations = 0, max(1, config.bc_steps // self.STEPS_PER_ITERATION)
@@ -33,10 +33,8 @@ class BC:
     def iterate(self) -> dict[str, float]:
         """Some gradient steps; returns what to log."""
         for _ in range(self.STEPS_PER_ITERATION):
-            rows = torch.randint(len(self.actions), (self.config.bc_batch,), generator=self.generator)
-            mean, std = self.policy(self.inputs[rows])
-            loss = -log_prob(self.actions[rows], mean, std).mean()
-            descend(self.optimiser, loss)
+            batch = self.config.bc_batch
+            loss = clone_step(self.policy, self.optimiser, self.observations, self.actions, batch, self.generator)
         self.iteration += 1
         return {"bc/negative_log_likelihood": loss.item()}
 

@@ -8,11 +8,13 @@ import torch
 
 from envs.demonstrations import Demonstrations
 from envs.vector import DrivingVectorEnv
+from infogail.cloning import warm_start
 from infogail.config import Config
 from infogail.discriminator import Discriminator
 from infogail.networks import Policy
-from infogail.ppo import PPO
+from infogail.replay import Replay
 from infogail.rollout import collect
+from infogail.trpo import policy_updater
 
 
 class GAIL:
@@ -23,29 +25,34 @@ class GAIL:
     def __init__(self, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.seed)
         config = config.for_scenario(demonstrations.scenario)
+        self.config, self.demonstrations = config, demonstrations
         self.generator = torch.Generator().manual_seed(config.seed)
         self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs)
         self.env.reset(seed=config.seed)
+        self.replay = Replay(config.replay_iterations)
         self.codes = torch.arange(config.num_envs) % config.num_codes
-        self.ppo = PPO(torch.from_numpy(demonstrations.observations), 1, config, self.generator)
+        self.actor_critic = policy_updater(torch.from_numpy(demonstrations.observations), 1, config, self.generator)
         self.discriminator = Discriminator(demonstrations, config, self.generator)
         self.iteration, self.iterations = 0, config.iterations
 
     @property
     def policy(self) -> Policy:
         """π(a|s)"""
-        return self.ppo.policy
+        return self.actor_critic.policy
 
     def iterate(self) -> dict[str, float]:
         """One iteration; returns what to log."""
-        rollout = collect(self.env, self.ppo.policy, self.codes, self.generator)
-        log = self.discriminator.update(rollout)
+        if self.iteration == 0:
+            warm_start(self.policy, self.demonstrations, self.config, self.generator)
+        rollout = collect(self.env, self.actor_critic.policy, self.codes, self.generator)
+        log = self.discriminator.update(self.replay.add(rollout))
         imitation = self.discriminator.reward(rollout)
-        log |= self.ppo.update(rollout, imitation, self.iteration / self.iterations)
+        reward = imitation - self.config.failure_penalty * rollout.terminated
+        log |= self.actor_critic.update(rollout, reward, self.iteration / self.iterations)
         self.iteration += 1
         return log | {"reward/imitation": imitation.mean().item()} | rollout.summary()
 
     def parts(self) -> dict[str, Any]:
         """All that changes from one iteration to the next; a checkpoint holds it."""
-        here = {"env": self.env, "generator": self.generator}
-        return here | self.ppo.parts() | self.discriminator.parts()
+        here = {"env": self.env, "generator": self.generator, "replay": self.replay}
+        return here | self.actor_critic.parts() | self.discriminator.parts()

@@ -61,9 +61,16 @@ class Demonstrations:
 
     def padded_observations(self) -> np.ndarray:
         """(E, T, F): one row per episode, the shorter ones filled up by repeating their last observation."""
+        return self._padded(self.observations)
+
+    def padded_pairs(self) -> np.ndarray:
+        """(E, T, F + 2): the same with `pairs`."""
+        return self._padded(self.pairs())
+
+    def _padded(self, rows: np.ndarray) -> np.ndarray:
         lengths = np.diff(self.episode_bounds)
         steps = np.minimum(np.arange(lengths.max()), lengths[:, None] - 1)
-        return self.observations[self.episode_bounds[:-1, None] + steps]
+        return rows[self.episode_bounds[:-1, None] + steps]
 
     @classmethod
     def load(cls, path: Path, scenario: str | None = None) -> Demonstrations:

@@ -11,8 +11,10 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -20,12 +22,18 @@ import tyro
 
 from envs import BASIC_SCENARIOS, SCENARIO_NAMES, BadInput
 from infogail.config import Config
+from infogail.presets import PRESETS, Preset
 from infogail.signals import Stopped
 
 if TYPE_CHECKING:
     from infogail.runner import Learner
 
 # Torch, highway-env and the rest are imported by the commands that need them, so that --help answers at once.
+
+
+DEFAULT = Preset("the defaults")
+chosen_preset: ContextVar[Preset] = ContextVar("chosen_preset", default=DEFAULT)
+"""Where `train` has its defaults from while it is parsed: so options override a preset, and --help shows its values."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +79,15 @@ class Train:
     """Run folder to go on with, from its newest checkpoint and with its settings."""
     demonstrations: Path | None = None
     """File from `infogail record`; demos/SCENARIO.safetensors by default."""
-    algorithm: Literal["infogail", "gail", "bc"] = "infogail"
+    algorithm: Literal["infogail", "gail", "bc"] = field(default_factory=lambda: chosen_preset.get().algorithm)
     """The learner."""
+    preset: str | None = None
+    """Named settings, from which the options given differ; see `infogail/presets.py`."""
     force: bool = False
     """Replace the run folder if it is there."""
-    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: chosen_preset.get().apply(Config())
+    )
 
     def run(self) -> None:
         if self.resume is not None:
@@ -111,7 +123,7 @@ class Train:
         its = {"scenario": manifest.scenario, "algorithm": manifest.algorithm, "out": run, "force": False}
         for name, value in (given | vars(self.config)).items():
             known = its[name] if name in its else getattr(manifest.config, name)
-            default = getattr(Train if name in its else Config, name)
+            default = DEFAULT.algorithm if name == "algorithm" else getattr(Train if name in its else Config, name)
             if name != "threads" and value not in (default, known):
                 shown = "SCENARIO" if name == "scenario" else option(name)
                 raise BadInput(f"{shown} {value}: the run to resume has {known}; leave it out")
@@ -337,6 +349,7 @@ def parse(arguments: list[str]) -> Command:
         BadInput: an option or a value that tyro does not accept.
     """
     said = io.StringIO()
+    before = chosen_preset.set(preset_in(arguments))
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(Command, args=arguments, prog="infogail", config=(tyro.conf.OmitSubcommandPrefixes,))
@@ -344,6 +357,23 @@ def parse(arguments: list[str]) -> Command:
         if not stop.code:
             raise  # --help
         raise BadInput(complaint(said.getvalue())) from None
+    finally:
+        chosen_preset.reset(before)
+
+
+def preset_in(arguments: Sequence[str]) -> Preset:
+    """The preset that the arguments of `train` name, or else the defaults.
+
+    Raises:
+        BadInput: there is none of that name; suggests the nearest.
+    """
+    names = [after for option, after in pairwise(arguments) if option == "--preset"]
+    names += [argument.removeprefix("--preset=") for argument in arguments if argument.startswith("--preset=")]
+    if not names or arguments[0] != "train":
+        return DEFAULT
+    if names[-1] not in PRESETS:
+        raise BadInput(f"unknown preset '{names[-1]}'; {suggestion(names[-1], list(PRESETS))}")
+    return PRESETS[names[-1]]
 
 
 def complaint(box: str) -> str:

@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import get_args, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 from envs import BadInput, get_scenario
 
@@ -34,31 +34,71 @@ class Config:
     iterations: int = 30
     """Iterations: rollout, discriminator, posterior, PPO."""
     hidden: int = 64
-    """Width of the two hidden layers of every network."""
+    """Width of the two hidden layers of policy, value and posterior."""
     learning_rate: float = 3e-3
     """Adam's learning rate, for every network."""
+    final_learning_rate: float = 0.1
+    """Share of it that the policy and value networks have at the end, falling linearly; 1: no decay."""
     gamma: float = 0.95
     """Discount per decision."""
     gae_lambda: float = 0.95
     """λ of generalised advantage estimation."""
+    policy_update: Literal["ppo", "trpo"] = "ppo"
+    """How the policy improves: PPO, or TRPO, with which GAIL and InfoGAIL were published."""
+    max_kl: float = 0.01
+    """Mean KL divergence [nats] from the old policy to the new that TRPO aims at."""
     clip: float = 0.2
     """PPO's clip range of the probability ratio."""
     ppo_epochs: int = 2
-    """Passes over each rollout."""
+    """Passes over each rollout; with TRPO of the value network only."""
     minibatches: int = 24
     """Minibatches per pass."""
     entropy_coef: float = 1e-3
     """Weight of the policy's entropy."""
     initial_log_std: float = -1.5
     """Logarithm of the initial standard deviation of actions."""
+    learn_std: bool = True
+    """Whether that deviation is learned; or else it stays."""
+    warm_start_steps: int = 0
+    """Gradient steps by which the policy clones the demonstrations, with random codes, before the first iteration."""
+    failure_penalty: float = 0.0
+    """Taken from the reward where an episode ends by a crash or road exit: reward augmentation, as InfoGAIL has it."""
+    replay_iterations: int = 0
+    """Earlier iterations whose rollouts discriminator and posterior go on to learn from; 0: only from the newest."""
     discriminator_steps: int = 10
     """Discriminator updates per iteration."""
     discriminator_batch: int = 1024
     """Pairs of each kind per discriminator update."""
     gradient_penalty: float = 0.3
-    """Weight of the zero-centred gradient penalty."""
+    """Weight of the gradient penalty, zero-centred for gan and one-centred for wasserstein."""
+    discriminator_loss: Literal["gan", "wasserstein"] = "gan"
+    """GAIL's cross-entropy, or a Wasserstein critic, whose output is the reward."""
+    weight_clip: float = 0.0
+    """Largest size of a discriminator's weight, as WGAN first had it; 0: none."""
+    discriminator_layers: int = 2
+    """Its hidden layers."""
+    discriminator_hidden: int = 64
+    """Their width."""
+    discriminator_activation: Literal["relu", "tanh"] = "relu"
+    """What follows each of them."""
+    discriminator_optimiser: Literal["adam", "rmsprop"] = "adam"
+    """RMSprop is what WGAN asks for with clipped weights."""
+    discriminator_learning_rate: float = 0.0
+    """Its learning rate; 0: `learning_rate`."""
+    absorbing: bool = False
+    """Whether an absorbing state follows a crash or road exit, whose reward the discriminator learns (DAC)."""
     info_coef: float = 3.0
     """Weight of the information reward, which adds up to log Q(c|τ) + log K."""
+    info_reward: Literal["trajectory", "step"] = "trajectory"
+    """What each step adds to log Q(c|τ), or, as published, log Q(c|s) of each step, on the same scale: an episode earns
+    log K at most. The posterior's cross-entropy is that of whole trajectories or of single steps, likewise."""
+    posterior_input: Literal["style", "state", "pair"] = "style"
+    """What the posterior reads: of the state that an action led to the features in which a style can show, or all of
+    them; or, as published, pairs of observation and action."""
+    max_evidence: float = 0.1
+    """Evidence [nats] that one step may add to, or take from, a code; 0: unbounded."""
+    posterior_target: float = 0.0
+    """Share by which each update moves a copy of the posterior towards it, which then gives the reward; 0: no copy."""
     posterior_steps: int = 4
     """Posterior updates per iteration."""
     posterior_batch: int = 64
@@ -118,7 +158,9 @@ class Config:
             BadInput: naming the setting, its value and what it may be.
         """
         may_be_zero = {"seed", "entropy_coef", "gradient_penalty", "info_coef", "posterior_steps", "rim_coef"}
-        may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda", "num_codes", "demonstrations_limit", "labelled"}
+        may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda", "final_learning_rate", "num_codes"}
+        may_be_zero |= {"weight_clip", "discriminator_learning_rate", "warm_start_steps", "failure_penalty"}
+        may_be_zero |= {"replay_iterations", "max_evidence", "posterior_target", "demonstrations_limit", "labelled"}
         hints = get_type_hints(Config)
         for setting in fields(self):
             value = getattr(self, setting.name)
@@ -136,8 +178,9 @@ class Config:
                 raise BadInput(f"{option} {value}: give {'0 or more' if zero else 'a number above 0'}")
         if self.gamma >= 1:
             raise BadInput(f"--gamma {self.gamma}: give a discount below 1")
-        if self.gae_lambda > 1:
-            raise BadInput(f"--gae-lambda {self.gae_lambda}: give a number from 0 to 1")
+        for name in ("gae_lambda", "final_learning_rate", "posterior_target"):
+            if getattr(self, name) > 1:
+                raise BadInput(f"--{name.replace('_', '-')} {getattr(self, name)}: give a number from 0 to 1")
         if self.seed >= 2**63:
             raise BadInput(f"--seed {self.seed}: give a number below 2^63")
         if self.labelled > 1:

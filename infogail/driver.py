@@ -10,7 +10,7 @@ import torch
 from envs import get_scenario
 from envs.files import UnreadableFile, seal, unseal
 from infogail.networks import Policy, levels
-from infogail.posterior import Evidence, style_features
+from infogail.posterior import Evidence, posterior_features
 from infogail.run_folder import InvalidRun, Manifest, verify
 
 FILE, SCHEMA = "policy.safetensors", "infogail-driver-3"
@@ -54,13 +54,14 @@ class Driver:
 
     @torch.inference_mode()
     def log_posterior(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
-        """log Q(c|s) of each step, (N, K) for observations (N, F); None without a posterior.
+        """log Q(c|s) of each step, (N, K) for observations (N, F) and actions (N, 2); None without a posterior.
 
-        Summed over a trajectory's steps it is log Q(c|τ) up to a constant. Actions (N, 2) are not looked at.
+        Summed over a trajectory's steps it is log Q(c|τ) up to a constant. Only a posterior of pairs looks at actions.
         """
         if self.evidence is None:
             return None
-        return self.evidence(torch.as_tensor(observations, dtype=torch.float32)).log_softmax(-1).numpy()
+        pairs = torch.cat([torch.as_tensor(x, dtype=torch.float32) for x in (observations, actions)], -1)
+        return self.evidence(pairs).log_softmax(-1).numpy()
 
     def encode(self) -> bytes:
         """The driver as a safetensors file, for `load`."""
@@ -89,15 +90,15 @@ def load(run: str | Path) -> Driver:
         for key, tensor in tensors.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"'{key}' holds NaN or Inf")
-        blank = torch.zeros(2, len(get_scenario(manifest.scenario).features))
+        blank = torch.zeros(2, len(get_scenario(manifest.scenario).features) + 2)  # of pairs
         evidence_tensors = _part(tensors, "evidence.")
         # Only a learner with a posterior has a policy that listens to codes.
         num_codes, graded = (config.num_codes, config.graded_code) if evidence_tensors else (1, False)
-        policy = Policy(blank, num_codes, config.hidden, 0.0, graded)
+        policy = Policy(blank[:, :-2], num_codes, config.hidden, 0.0, graded)
         _fill(policy, _part(tensors, "policy."))
         evidence = None
         if evidence_tensors:
-            evidence = Evidence(blank, style_features(manifest.scenario), num_codes, config.hidden, graded)
+            evidence = Evidence(blank, posterior_features(manifest.scenario, config.posterior_input), config)
             _fill(evidence, evidence_tensors)
     except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

@@ -8,12 +8,14 @@ import torch
 
 from envs.demonstrations import Demonstrations
 from envs.vector import DrivingVectorEnv
+from infogail.cloning import warm_start
 from infogail.config import Config
 from infogail.discriminator import Discriminator
 from infogail.networks import Policy
 from infogail.posterior import Posterior
-from infogail.ppo import PPO
+from infogail.replay import Replay
 from infogail.rollout import collect
+from infogail.trpo import policy_updater
 
 
 class InfoGAIL:
@@ -22,11 +24,12 @@ class InfoGAIL:
     def __init__(self, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.seed)
         self.config = config = config.for_scenario(demonstrations.scenario)
+        self.demonstrations, self.replay = demonstrations, Replay(config.replay_iterations)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs)
         self.env.reset(seed=config.seed)
         observations = torch.from_numpy(demonstrations.observations)
-        self.ppo = PPO(observations, config.num_codes, config, self.generator)
+        self.actor_critic = policy_updater(observations, config.num_codes, config, self.generator)
         self.discriminator = Discriminator(demonstrations, config, self.generator)
         self.posterior = Posterior(demonstrations, config, torch.Generator().manual_seed(config.seed))
         self.iteration, self.iterations = 0, config.iterations
@@ -34,23 +37,25 @@ class InfoGAIL:
     @property
     def policy(self) -> Policy:
         """π(a|s,c)"""
-        return self.ppo.policy
+        return self.actor_critic.policy
 
     def iterate(self) -> dict[str, float]:
         """One iteration; returns what to log."""
         if self.iteration == 0:
             self.posterior.divide_demonstrations()
+            warm_start(self.policy, self.demonstrations, self.config, self.generator)
         codes = self.posterior.codes(self.config.num_envs)
-        rollout = collect(self.env, self.ppo.policy, codes, self.generator)
-        log = self.discriminator.update(rollout) | self.posterior.update(rollout)
+        rollout = collect(self.env, self.policy, codes, self.generator)
+        seen = self.replay.add(rollout)
+        log = self.discriminator.update(seen) | self.posterior.update(seen)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
-        reward = imitation + self.config.info_coef * information
-        log |= self.ppo.update(rollout, reward, self.iteration / self.iterations)
+        reward = imitation + self.config.info_coef * information - self.config.failure_penalty * rollout.terminated
+        log |= self.actor_critic.update(rollout, reward, self.iteration / self.iterations)
         self.iteration += 1
         log |= {"reward/imitation": imitation.mean().item(), "reward/information": information.sum(0).mean().item()}
         return log | rollout.summary()
 
     def parts(self) -> dict[str, Any]:
         """All that changes from one iteration to the next; a checkpoint holds it."""
-        here = {"env": self.env, "generator": self.generator}
-        return here | self.ppo.parts() | self.discriminator.parts() | self.posterior.parts()
+        here = {"env": self.env, "generator": self.generator, "replay": self.replay}
+        return here | self.actor_critic.parts() | self.discriminator.parts() | self.posterior.parts()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +25,24 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.scale
 
 
-def mlp(inputs: int, hidden: int, outputs: int, last_gain: float = 1.0) -> nn.Sequential:
-    """Two hidden layers; orthogonal weights with gain √2, `last_gain` for the last, biases 0 (as PPO's baselines).
+def mlp(
+    inputs: int,
+    hidden: int,
+    outputs: int,
+    last_gain: float = 1.0,
+    layers: int = 2,
+    activation: type[nn.Module] = nn.ReLU,
+) -> nn.Sequential:
+    """Hidden layers; orthogonal weights with gain √2, `last_gain` for the last, biases 0 (as PPO's baselines).
 
     ReLU, since on a CPU a tanh costs as much as the matrix product before it.
     """
-    layers = [nn.Linear(inputs, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, outputs)]
-    for layer, gain in zip(layers, (math.sqrt(2), math.sqrt(2), last_gain), strict=True):
+    widths = (inputs, *layers * (hidden,), outputs)
+    linear = [nn.Linear(before, after) for before, after in pairwise(widths)]
+    for layer, gain in zip(linear, (*layers * (math.sqrt(2),), last_gain), strict=True):
         nn.init.orthogonal_(layer.weight, gain)
         nn.init.zeros_(layer.bias)
-    return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+    return nn.Sequential(*chain.from_iterable((layer, activation()) for layer in linear[:-1]), linear[-1])
 
 
 def step_by_step(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -45,6 +54,11 @@ def step_by_step(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def adam(modules: list[nn.Module], learning_rate: float) -> torch.optim.Adam:
     """Adam (Kingma & Ba 2014) on all parameters of `modules`."""
     return torch.optim.Adam(nn.ModuleList(modules).parameters(), lr=learning_rate, fused=True)
+
+
+def rmsprop(modules: list[nn.Module], learning_rate: float) -> torch.optim.RMSprop:
+    """RMSprop (Tieleman & Hinton 2012) on all parameters of `modules`."""
+    return torch.optim.RMSprop(nn.ModuleList(modules).parameters(), lr=learning_rate, alpha=0.9)
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -67,7 +81,13 @@ class Policy(nn.Module):
     """
 
     def __init__(
-        self, observations: Tensor, num_codes: int, hidden: int, initial_log_std: float, graded: bool = False
+        self,
+        observations: Tensor,
+        num_codes: int,
+        hidden: int,
+        initial_log_std: float,
+        graded: bool = False,
+        learn_std: bool = True,
     ) -> None:
         super().__init__()
         self.num_codes, self.graded = num_codes, graded
@@ -75,7 +95,7 @@ class Policy(nn.Module):
         code_inputs = 0 if num_codes == 1 else 1 if graded else num_codes
         self.num_inputs = observations.shape[-1] + code_inputs
         self.net = mlp(self.num_inputs, hidden, 2, last_gain=0.01)
-        self.log_std = nn.Parameter(torch.full((2,), initial_log_std))
+        self.log_std = nn.Parameter(torch.full((2,), initial_log_std), requires_grad=learn_std)
 
     def inputs(self, obs: Tensor, codes: Tensor) -> Tensor:
         """What the network reads, (…, num_inputs): obs (…, F) standardised, and codes (…) one-hot, or as a number."""

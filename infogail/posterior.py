@@ -13,6 +13,8 @@ the ends: each state adds to a slope and to a precision. All else is the same.
 
 from __future__ import annotations
 
+import math
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -25,11 +27,8 @@ from infogail.config import Config
 from infogail.networks import Standardise, adam, descend, levels, mlp, step_by_step
 from infogail.rollout import Rollout
 
-MAX_EVIDENCE = 0.1
-"""[nats] that one step may add to, or take from, a code. No single state decides, and where no demonstration ever was
-the information reward stays as small as the imitation reward; unbounded, it made policies crash to escape it."""
 MAX_PRECISION = 0.5
-"""The same of a graded code: what one step may add to the precision, and to the slope at 0."""
+"""Of a graded code: what one step may add to the precision, and to the slope at 0. Bounded as other evidence is."""
 THINNING = 3
 DIVIDING_THINNING, EXEMPLAR_STEPS, EXEMPLAR_COPIES = 6, 20, 8
 MIN_SHARE = 0.1  # of what a code would have if all were equally common: a rarer one could not be learned
@@ -73,6 +72,22 @@ def spread_out(points: Tensor, count: int, generator: torch.Generator) -> Tensor
     return torch.tensor(chosen)
 
 
+def step_info_reward(evidence: Tensor, codes: Tensor, max_evidence: float) -> Tensor:
+    """(T, n): log Q(c|s) + log K of each step, for `evidence` (T, n, K) and the true codes (n,); as published.
+
+    So scaled that an episode earns log K at most, as with `info_reward`: divided by T, and by what one step can tell
+    at most, as a share of log K. That is all where evidence is unbounded (`max_evidence` 0), and log K less
+    log(1 + (K - 1) exp(-2 `max_evidence`)) where it is not.
+    """
+    steps, num_codes = len(evidence), evidence.shape[-1]
+    log_k = math.log(num_codes)
+    if num_codes == 1:
+        return torch.zeros(evidence.shape[:-1])
+    most = log_k - math.log1p((num_codes - 1) * math.exp(-2 * max_evidence)) if max_evidence else log_k
+    log_q = evidence.log_softmax(-1).gather(-1, codes.expand(evidence.shape[:-1])[..., None]).squeeze(-1)
+    return (log_q + log_k) * log_k / (most * steps)
+
+
 def entropy(log_probabilities: Tensor) -> Tensor:
     """Entropy (…) [nats] of log-probabilities (…, K)."""
     return -(log_probabilities.exp() * log_probabilities).sum(-1)
@@ -93,8 +108,16 @@ def style_features(scenario: str) -> list[int]:
     return [definition.features.index(name) for name in definition.style_features]
 
 
+def posterior_features(scenario: str, posterior_input: str) -> list[int]:
+    """Which entries of a pair (F + 2,), observation and then action, a posterior reads (`Config.posterior_input`)."""
+    entries = len(get_scenario(scenario).features)
+    if posterior_input == "style":
+        return style_features(scenario)
+    return list(range(entries + 2 if posterior_input == "pair" else entries))
+
+
 class Evidence(nn.Module):
-    """What one state says about the code, from the observation's entries `features` alone.
+    """What one state, or pair, says about the code, from its entries `features` alone.
 
     Evidence is an unnormalised log-probability: its log_softmax is log Q(c|s), that of its sum over time log Q(c|τ).
     """
@@ -103,31 +126,43 @@ class Evidence(nn.Module):
     prior: Tensor
     """(K,): how common each code is."""
 
-    def __init__(
-        self, observations: Tensor, features: list[int], num_codes: int, hidden: int, graded: bool = False
-    ) -> None:
+    def __init__(self, observations: Tensor, features: list[int], config: Config) -> None:
         super().__init__()
+        num_codes = config.num_codes
+        self.max_evidence = config.max_evidence
+        self.levels = levels(num_codes) if config.graded_code else None
         self.register_buffer("features", torch.tensor(features))
         self.register_buffer("prior", torch.full((num_codes,), 1 / num_codes))
-        self.levels = levels(num_codes) if graded else None
         self.standardise = Standardise(observations[:, features])
-        self.net = mlp(len(features), hidden, 2 if graded else num_codes, last_gain=0.1)
+        self.net = mlp(len(features), config.hidden, num_codes if self.levels is None else 2, last_gain=0.1)
 
     def inputs(self, obs: Tensor) -> Tensor:
-        """What the network reads of obs (…, F), standardised."""
+        """What the network reads of obs (…, F), or pairs (…, F + 2), standardised."""
         return self.standardise(obs[..., self.features])
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Evidence (…, K) in obs (…, F)."""
+        """Evidence (…, K) in obs (…, F), or in pairs (…, F + 2)."""
         return self.weigh(self.inputs(obs))
 
     def weigh(self, inputs: Tensor) -> Tensor:
-        """Evidence (…, K) [nats] in what `inputs` gives."""
-        if self.levels is None:
-            return MAX_EVIDENCE * self.net(inputs).tanh()
-        slope, precision = self.net(inputs).split(1, -1)
-        slope, precision = MAX_PRECISION * slope.tanh(), MAX_PRECISION * precision.sigmoid()
-        return slope * self.levels - 0.5 * precision * self.levels.square()
+        """Evidence (…, K) [nats] in what `inputs` gives.
+
+        Bounded, no single state decides, and where no demonstration ever was the information reward stays as small as
+        the imitation reward; unbounded, it made policies crash to escape it.
+        """
+        if self.levels is not None:
+            slope, precision = self.net(inputs).split(1, -1)
+            slope, precision = MAX_PRECISION * slope.tanh(), MAX_PRECISION * precision.sigmoid()
+            return slope * self.levels - 0.5 * precision * self.levels.square()
+        evidence = self.net(inputs)
+        return self.max_evidence * evidence.tanh() if self.max_evidence else evidence
+
+
+@torch.no_grad()
+def follow(target: nn.Module, module: nn.Module, share: float) -> None:
+    """θ' ← share · θ + (1 - share) · θ' for the parameters θ' of `target` and θ of `module` (Polyak averaging)."""
+    for slow, fast in zip(target.parameters(), module.parameters(), strict=True):
+        slow.lerp_(fast, share)
 
 
 class Posterior:
@@ -135,16 +170,21 @@ class Posterior:
 
     def __init__(self, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
         self.config, self.generator = config, generator
-        self.demonstrations = torch.from_numpy(demonstrations.padded_observations()).transpose(0, 1)  # (T, E, F)
+        self.reads_pairs = config.posterior_input == "pair"
+        padded = demonstrations.padded_pairs() if self.reads_pairs else demonstrations.padded_observations()
+        self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + 2
         self.scenario = demonstrations.scenario
-        self.observations = torch.from_numpy(demonstrations.observations)
+        self.rows = torch.from_numpy(demonstrations.pairs() if self.reads_pairs else demonstrations.observations)
         self.labels = demonstrations.labels
         self.evidence, self.optimiser = self._start()
+        self.target = deepcopy(self.evidence)
 
     def reward(self, rollout: Rollout) -> Tensor:
         """The information reward, (T, B)."""
-        evidence = step_by_step(self.evidence, rollout.next_observations)
-        prior = self.evidence.prior
+        reader = self.target if self.config.posterior_target else self.evidence
+        evidence, prior = step_by_step(reader, self._read(rollout)), self.evidence.prior
+        if self.config.info_reward == "step":
+            return step_info_reward(evidence, rollout.codes, self.config.max_evidence)
         return info_reward(belief(evidence, rollout.first_episode(), prior), rollout.codes, prior)
 
     def divide_demonstrations(self) -> None:
@@ -154,6 +194,8 @@ class Posterior:
         networks rarely find a rare style. Some get stuck all the same, but their own loss tells: no label is needed to
         choose. How common each code is among the demonstrations is its prior from then on.
         """
+        if not self.config.rim_steps:
+            return
         tries = []
         for _ in range(self.config.rim_tries):
             self.evidence, self.optimiser = self._start()
@@ -168,6 +210,7 @@ class Posterior:
             shares = belief(step_by_step(self.evidence, self.demonstrations))[-1].exp().mean(0)
             shares.clamp_(min=MIN_SHARE / len(shares))
             self.evidence.prior.copy_(shares / shares.sum())
+        self.target.load_state_dict(self.evidence.state_dict())
 
     def codes(self, size: int) -> Tensor:
         """Codes (size,) to drive, as common as the prior says."""
@@ -190,7 +233,8 @@ class Posterior:
 
     def parts(self) -> dict[str, Any]:
         """All that an update changes, for a checkpoint."""
-        return {
+        target = {"posterior_target": self.target} if self.config.posterior_target else {}
+        return target | {
             "posterior": self.evidence,
             "posterior_optimiser": self.optimiser,
             "posterior_generator": self.generator,
@@ -198,14 +242,18 @@ class Posterior:
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """A few steps on some trajectories of each kind; returns what to log."""
-        alive = rollout.first_episode()
+        inputs, alive = self._read(rollout), rollout.first_episode()
         for _ in range(self.config.posterior_steps):
             chosen = torch.randint(len(rollout.codes), (self.config.posterior_batch,), generator=self.generator)
-            evidence = self.evidence(rollout.next_observations[:, chosen])
-            beliefs = belief(evidence, alive[:, chosen], self.evidence.prior)
-            cross_entropy = nll_loss(beliefs[-1], rollout.codes[chosen])
+            evidence, codes = self.evidence(inputs[:, chosen]), rollout.codes[chosen]
+            if self.config.info_reward == "step":
+                cross_entropy = nll_loss(evidence.log_softmax(-1).flatten(0, 1), codes.repeat(len(evidence)))
+            else:
+                cross_entropy = nll_loss(belief(evidence, alive[:, chosen], self.evidence.prior)[-1], codes)
             rim = self.demonstrations_loss()
             descend(self.optimiser, cross_entropy + self.config.rim_coef * rim)
+            if self.config.posterior_target:
+                follow(self.target, self.evidence, self.config.posterior_target)
         return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
 
     def demonstrations_loss(self, thinning: int = THINNING) -> Tensor:
@@ -228,8 +276,12 @@ class Posterior:
         """Inputs (T, n, F), each trajectory shifted by one random offset per feature."""
         return x + self.config.rim_shift * torch.randn(x.shape[1:], generator=self.generator)
 
+    def _read(self, rollout: Rollout) -> Tensor:
+        """What the evidence network is given of each step: (T, B, F), or pairs (T, B, F + 2)."""
+        return rollout.pairs() if self.reads_pairs else rollout.next_observations
+
     def _start(self) -> tuple[Evidence, torch.optim.Optimizer]:
         """A random network and its optimiser."""
-        config, features = self.config, style_features(self.scenario)
-        evidence = Evidence(self.observations, features, config.num_codes, config.hidden, config.graded_code)
+        features = posterior_features(self.scenario, self.config.posterior_input)
+        evidence = Evidence(self.rows, features, self.config)
         return evidence, adam([evidence], self.config.learning_rate)

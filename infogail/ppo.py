@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infogail.config import Config
 from infogail.gae import gae
@@ -25,15 +25,45 @@ def gaussian_entropy(std: Tensor) -> Tensor:
     return (0.5 + 0.5 * math.log(2 * math.pi) + std.log()).sum()
 
 
+@torch.no_grad()
+def standardised_advantages(
+    policy: Policy, value: nn.Module, rollout: Rollout, rewards: Tensor, config: Config
+) -> tuple[Tensor, Tensor]:
+    """Advantages, standardised, and returns of a rollout with its rewards, (T, B) each.
+
+    Args:
+        value: V(s,c) / `value_scale`.
+    """
+    values, next_values = (
+        value_scale(config) * step_by_step(value, policy.inputs(obs, rollout.step_codes())).squeeze(-1)
+        for obs in (rollout.observations, rollout.next_observations)
+    )
+    advantages = gae(rewards, values, next_values, rollout.terminated, rollout.done, config.gamma, config.gae_lambda)
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-8), advantages + values
+
+
+def value_scale(config: Config) -> float:
+    """Values are learned in units of 1 / (1 - γ), so that the network works near 1."""
+    return 1.0 / (1.0 - config.gamma)
+
+
+def learning_rate(config: Config, progress: float) -> float:
+    """Of policy and value when a share `progress` of training is done: it falls linearly.
+
+    Large steps find the styles, small ones drive them precisely.
+    """
+    return (1.0 - (1.0 - config.final_learning_rate) * progress) * config.learning_rate
+
+
 class PPO:
     """The policy, a value network V(s,c), and the optimiser of both."""
 
     def __init__(self, observations: Tensor, num_codes: int, config: Config, generator: torch.Generator) -> None:
         self.config, self.generator = config, generator
-        self.policy = Policy(observations, num_codes, config.hidden, config.initial_log_std, config.graded_code)
+        self.policy = Policy(
+            observations, num_codes, config.hidden, config.initial_log_std, config.graded_code, config.learn_std
+        )
         self.value = mlp(self.policy.num_inputs, config.hidden, 1)
-        # Values are learned in these units, so that the network works near 1.
-        self.value_scale = 1.0 / (1.0 - config.gamma)
         self.optimiser = adam([self.policy, self.value], config.learning_rate)
 
     def parts(self) -> dict[str, Any]:
@@ -46,10 +76,9 @@ class PPO:
         Args:
             progress: the share of training that is done, in [0, 1].
         """
-        # Falls linearly, to a tenth: large steps find the styles, small ones drive them precisely.
-        self.optimiser.param_groups[0]["lr"] = (1.0 - 0.9 * progress) * self.config.learning_rate
+        self.optimiser.param_groups[0]["lr"] = learning_rate(self.config, progress)
         config, inputs = self.config, self.policy.inputs(rollout.observations, rollout.step_codes())
-        advantages, returns = self._advantages(rollout, inputs, rewards)
+        advantages, returns = standardised_advantages(self.policy, self.value, rollout, rewards, config)
         per_step = (rollout.log_probs, advantages, returns)
         columns = (inputs, rollout.actions, *(column.unsqueeze(-1) for column in per_step))
         # Side by side, so that a minibatch is gathered at once.
@@ -62,7 +91,7 @@ class PPO:
                 mean, std = self.policy(x)
                 log_probs = log_prob(actions, mean, std)
                 policy_loss = clipped_surrogate_loss(log_probs, old_log_probs, advantage, config.clip)
-                value_loss = (self.value(x).squeeze(-1) - target / self.value_scale).square().mean()
+                value_loss = (self.value(x).squeeze(-1) - target / value_scale(config)).square().mean()
                 entropy = gaussian_entropy(std)
                 descend(self.optimiser, policy_loss + 0.5 * value_loss - config.entropy_coef * entropy)
         return {
@@ -72,21 +101,3 @@ class PPO:
             "ppo/std_acceleration": std[0].item(),
             "ppo/std_steering": std[1].item(),
         }
-
-    @torch.no_grad()
-    def _advantages(self, rollout: Rollout, inputs: Tensor, rewards: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised advantages and returns, (T, B) each."""
-        last_inputs = self.policy.inputs(rollout.next_observations, rollout.step_codes())
-        values, next_values = (
-            self.value_scale * step_by_step(self.value, x).squeeze(-1) for x in (inputs, last_inputs)
-        )
-        advantages = gae(
-            rewards,
-            values,
-            next_values,
-            rollout.terminated,
-            rollout.done,
-            self.config.gamma,
-            self.config.gae_lambda,
-        )
-        return (advantages - advantages.mean()) / (advantages.std() + 1e-8), advantages + values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,15 @@ class Rollout:
         ended_before = self.done.cumsum(0) - self.done.int()
         return ended_before == 0
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Every field, by name."""
+        return {name: torch.as_tensor(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Rollout:
+        """What `tensors` gave."""
+        return cls(**{**tensors, "styles": tensors["styles"].numpy()})  # type: ignore[arg-type] # all others are tensors
+
     def step_codes(self) -> Tensor:
         """(T, B): the code in force at each step."""
         return self.codes.expand(self.done.shape)
@@ -61,6 +71,15 @@ class Rollout:
             "rollout/success_rate": float((self.styles != NO_STYLE).mean()),
             "rollout/terminated_rate": self.terminated.any(0).float().mean().item(),
         }
+
+
+def join(rollouts: Sequence[Rollout]) -> Rollout:
+    """Rollouts (T, B, …) of the same length T side by side, (T, n B, …)."""
+    if len(rollouts) == 1:
+        return rollouts[0]
+    each = [rollout.tensors() for rollout in rollouts]
+    batch = {name: min(1, tensor.dim() - 1) for name, tensor in each[0].items()}  # (T, B, …), or (B,)
+    return Rollout.from_tensors({name: torch.cat([some[name] for some in each], axis) for name, axis in batch.items()})
 
 
 @torch.no_grad()

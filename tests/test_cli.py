@@ -13,7 +13,7 @@ import pytest
 import infogail
 from envs import BadInput
 from envs.files import seal, unseal
-from infogail.cli import main
+from infogail.cli import main, parse
 from infogail.config import Config
 from infogail.render import film
 
@@ -107,6 +107,14 @@ BAD_INPUT = {
     "train pass --out a --entropy-coef -1": "--entropy-coef -1.0: give 0 or more",
     "train pass --out a --gamma 1": "--gamma 1.0: give a discount below 1",
     "train pass --out a --gae-lambda 1.5": "--gae-lambda 1.5: give a number from 0 to 1",
+    "train pass --out a --posterior-target 1.5": "--posterior-target 1.5: give a number from 0 to 1",
+    "train pass --out a --final-learning-rate 2": "--final-learning-rate 2.0: give a number from 0 to 1",
+    "train pass --out a --weight-clip -1": "--weight-clip -1.0: give 0 or more",
+    "train pass --out a --max-kl 0": "--max-kl 0.0: give a number above 0",
+    "train pass --out a --policy-update trop": "--policy-update trop: did you mean 'trpo'?",
+    "train pass --out a --preset no-rmi": "unknown preset 'no-rmi'; did you mean 'no-rim'?",
+    "train pass --preset=papers --out a": "unknown preset 'papers'; did you mean 'paper'?",
+    "train pass --preset": "Missing value for argument '--preset'. Expected 1 values; see 'infogail train --help'",
     "train pass --out a --num-envs 2 --num-codes 3": "--num-envs 2: give at least one for each of the 3 codes",
     # demonstrations
     "train turn --out a": "demos/turn.safetensors: no such file; make it with 'infogail record turn --out "
@@ -129,6 +137,8 @@ BAD_INPUT = {
     "changed; 'infogail train --resume broken' writes it from the last checkpoint",
     "train turn --resume made/bc": "SCENARIO turn: the run to resume has pass; leave it out",
     "train --resume made/bc --algorithm gail": "--algorithm gail: the run to resume has bc; leave it out",
+    "train --resume made/infogail --preset no-rim": "--rim-coef 0.0: the run to resume has 10.0; leave it out",
+    "train --resume made/infogail --preset gail-trpo": "--algorithm gail: the run to resume has infogail; leave it out",
     "train --resume made/bc --num-envs 64": "--num-envs 64: the run to resume has 16; leave it out",
     "train --resume made/bc --force": "--force True: the run to resume has False; leave it out",
     "train --resume made/bc --out b": "--out b: the run to resume has made/bc; leave it out",
@@ -185,6 +195,7 @@ def test_settings_are_checked_from_python_too(setting, problem):
 
 
 def test_settings_may_be_zero_where_that_means_something():
+    Config(weight_clip=0.0, replay_iterations=0, failure_penalty=0.0, warm_start_steps=0, max_evidence=0.0)
     Config(seed=0, info_coef=0.0, gradient_penalty=0, rim_steps=0, gae_lambda=0.0, initial_log_std=-3, gamma=0.99)
 
 
@@ -300,6 +311,25 @@ def test_training_that_diverges_says_so(made, tmp_path, capsys):
         f"infogail: {tmp_path}/run: training diverged in iteration 1: discriminator/loss is not finite; "
         "it has no checkpoint yet; train anew with a lower --learning-rate\n"
     )
+
+
+def test_a_preset_is_the_default_that_options_override():
+    def parsed(options):
+        return parse(f"train pass {options}".split())
+
+    command = parsed("--out a --preset no-rim --rim-tries 2 --seed 3")
+    assert command.algorithm == "infogail"
+    assert command.config == Config(rim_coef=0.0, rim_steps=0, rim_tries=2, seed=3)
+    assert parsed("--preset no-rim --preset=trpo").config == Config(policy_update="trpo")
+    assert parsed("--preset gail-trpo").algorithm == "gail"
+    assert parsed("--preset gail-trpo --algorithm infogail").algorithm == "infogail"
+    assert parsed("--out a").config == Config()  # nothing of it stays
+
+
+def test_a_presets_values_are_shown(capsys):
+    assert run("train --preset gail-trpo --help") == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "λ of generalised advantage estimation. (default: 0.97)" in shown and "(default: gail)" in shown
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -7,7 +7,14 @@ from torch import nn
 
 from envs.demonstrations import Demonstrations
 from infogail.config import Config
-from infogail.discriminator import Discriminator, discriminator_loss, gradient_penalty, imitation_reward
+from infogail.discriminator import (
+    Discriminator,
+    clip_weights,
+    discriminator_loss,
+    gradient_penalty,
+    imitation_reward,
+    wasserstein_loss,
+)
 from infogail.rollout import Rollout
 
 
@@ -35,17 +42,45 @@ def test_gradient_penalty_of_a_linear_net_is_its_weights_squared_norm():
     torch.testing.assert_close(net.weight.grad, torch.tensor([[6.0, 8.0]]))  # d|w|²/dw = 2w: the net can learn from it
 
 
-@pytest.mark.parametrize(("mix", "expected"), [(0.0, 25.0), (0.25, 14.125), (1.0, 1.0)])
-def test_gradient_penalty_is_taken_on_the_way(mix, expected):
+@pytest.mark.parametrize(("mix", "expected", "centred"), [(0.0, 25, 16), (0.25, 14.125, 7.614324), (1.0, 1, 0)])
+def test_gradient_penalty_is_taken_on_the_way(mix, expected, centred):
     # f(x) = |x|²/2 has gradient x. From (3, 4) to (1, 0): |x|² is 25 at first, 15.25 at (2.5, 3), 1 at last.
     # From (3, 4) to (-1, 0): 25, 13 at (2, 3), 1. The means of the two: 25, 14.125, 1.
+    # One-centred, (|x| - 1)²: 16; (√15.25 - 1)² = 8.439751 and (√13 - 1)² = 6.788897; 0.
     a, b = torch.tensor([[3.0, 4.0], [3.0, 4.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
 
     def half_square(x):
         return x.square().sum(-1) / 2
 
-    penalty = gradient_penalty(half_square, a, b, torch.full((2, 1), mix)).item()
-    assert penalty == pytest.approx(expected)
+    for centre, value in ((0.0, expected), (1.0, centred)):
+        penalty = gradient_penalty(half_square, a, b, torch.full((2, 1), mix), centre).item()
+        assert penalty == pytest.approx(value, abs=1e-5)
+
+
+def test_a_one_centred_penalty_has_a_gradient_where_the_critic_is_flat():
+    net = nn.Linear(2, 1)
+    nn.init.zeros_(net.weight)
+    penalty = gradient_penalty(net, torch.randn(5, 2), torch.randn(5, 2), torch.rand(5, 1), centre=1.0)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(1.0, abs=1e-5) and net.weight.grad.isfinite().all()
+
+
+def test_wasserstein_loss():
+    # mean(0, -1, 4) - mean(1, 3)
+    demonstrations, policy = torch.tensor([1.0, 3.0]).requires_grad_(), torch.tensor([0.0, -1.0, 4.0]).requires_grad_()
+    loss = wasserstein_loss(demonstrations, policy)
+    loss.backward()
+    assert loss.item() == pytest.approx(-1.0)
+    assert demonstrations.grad.tolist() == [-0.5, -0.5]  # up, where policy goes down
+    assert policy.grad.tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_clip_weights():
+    net = nn.Linear(2, 2)
+    net.weight.data, net.bias.data = torch.tensor([[0.005, -0.5], [2.0, -0.01]]), torch.tensor([-3.0, 0.0])
+    clip_weights(net, 0.01)
+    torch.testing.assert_close(net.weight.data, torch.tensor([[0.005, -0.01], [0.01, -0.01]]))
+    torch.testing.assert_close(net.bias.data, torch.tensor([-0.01, 0.0]))
 
 
 def test_imitation_reward():
@@ -83,6 +118,38 @@ def test_a_discriminator_that_cannot_tell_pays_for_surviving():
     torch.testing.assert_close(earned, math.log(2) * torch.tensor([1.0, 4.0, 6.0]))
 
 
+CRITICS = {
+    "clipped": {"weight_clip": 0.1, "gradient_penalty": 0.0, "discriminator_optimiser": "rmsprop"},
+    "penalised": {"gradient_penalty": 10.0},
+}
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_a_critic_learns_to_tell_and_its_output_is_the_reward(name):
+    torch.manual_seed(0)
+    actions = torch.tensor([0.5, 0.0]) + 0.1 * torch.randn(20, 50, 2)
+    shown = demonstrations((actions * torch.tensor([-1.0, 1.0])).flatten(0, 1).numpy())
+    config = Config(discriminator_batch=256, discriminator_loss="wasserstein", **CRITICS[name])
+    discriminator = Discriminator(shown, config, torch.Generator().manual_seed(0))
+    rollout = rollout_of(actions)
+    for _ in range(8):
+        log = discriminator.update(rollout)
+    reward = discriminator.reward(rollout)
+    torch.testing.assert_close(reward, discriminator(rollout.pairs()).detach())
+    assert discriminator(discriminator.demonstrations).min() > reward.max()
+    largest = max(parameter.abs().max().item() for parameter in discriminator.net.parameters())
+    assert (largest < 0.1 + 1e-6) == (name == "clipped")
+    if name == "penalised":
+        assert log["discriminator/gradient_penalty"] < 0.5  # slopes near 1
+
+
+def test_its_shape_can_be_chosen():
+    config = Config(discriminator_layers=3, discriminator_hidden=20, discriminator_activation="tanh")
+    net = Discriminator(demonstrations(np.zeros((8, 2))), config, torch.Generator()).net
+    assert [layer.out_features for layer in net if isinstance(layer, nn.Linear)] == [20, 20, 20, 1]
+    assert [type(layer) for layer in net[1::2]] == [nn.Tanh] * 3
+
+
 def test_it_learns_to_tell_and_pays_for_being_like_the_demonstrations():
     torch.manual_seed(0)
     actions = torch.cat((torch.full((20, 50, 1), 0.3), 0.2 * torch.randn(20, 50, 1)), -1)
@@ -108,3 +175,43 @@ def test_a_gradient_penalty_keeps_it_flat():
         log = [discriminator.update(rollout_of(actions)) for _ in range(5)][-1]
         steepness.append(log["discriminator/gradient_penalty"])
     assert steepness[1] < 0.1 * steepness[0]
+
+
+def with_absorbing(**settings):
+    config = Config(absorbing=True, discriminator_batch=256, **settings)
+    shown = demonstrations(np.random.default_rng(0).normal(size=(400, 2)))
+    return Discriminator(shown, config, torch.Generator().manual_seed(0))
+
+
+def test_an_absorbing_state_follows_a_crash_and_no_demonstration():
+    torch.manual_seed(0)
+    discriminator = with_absorbing()
+    rollout = rollout_of(torch.randn(6, 3, 2), ends=[0, 3, 5])
+    inputs = discriminator.inputs(rollout.pairs(), ~rollout.first_episode())
+    assert inputs.shape == (6, 3, 6)
+    assert inputs[..., -1].T.tolist() == [[0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]]
+    assert (inputs[inputs[..., -1] == 1][:, :-1] == 0).all()
+    driven = inputs[inputs[..., -1] == 0][:, :-1]
+    torch.testing.assert_close(driven, discriminator.standardise(rollout.pairs())[inputs[..., -1] == 0])
+    assert (discriminator.inputs(discriminator.demonstrations)[:, -1] == 0).all()
+
+
+def test_a_crash_earns_what_the_absorbing_state_will():
+    # Logit 0 of every pair: log 2. Logit log 3 of the absorbing state: log 4, and γ / (1 - γ) = 4 times for γ = 0.8.
+    discriminator = with_absorbing(gamma=0.8)
+    discriminator.net = nn.Linear(6, 1)
+    discriminator.net.weight.data, discriminator.net.bias.data = math.log(3) * torch.eye(6)[-1:], torch.zeros(1)
+    reward = discriminator.reward(rollout_of(torch.randn(2, 3, 2), ends=[0, 1]))
+    assert reward[0].tolist() == pytest.approx([6.238325, 0.693147, 0.693147])
+    assert reward[1].tolist() == pytest.approx([0.693147, 6.238325, 0.693147])
+
+
+def test_it_learns_that_demonstrations_never_end_early():
+    discriminator = with_absorbing()
+    torch.manual_seed(0)
+    rollout = rollout_of(torch.randn(20, 50, 2), ends=[9] * 50)
+    for _ in range(8):
+        discriminator.update(rollout)
+    rewards = discriminator.reward(rollout)
+    forever = rewards[9] - imitation_reward(discriminator(rollout.pairs()))[9]
+    assert 0.0 < forever.mean() < 0.5 * rewards[:9].mean() * 0.95 / 0.05  # of what going on for ever would earn

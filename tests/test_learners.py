@@ -25,7 +25,7 @@ def run(kind, demonstrations, config, iterations):
 
 def state(learner, *parts):
     """Everything learned, by name; `parts` say of what."""
-    modules = {"policy": learner.policy, "value": learner.ppo.value, "discriminator": learner.discriminator}
+    modules = {"policy": learner.policy, "value": learner.actor_critic.value, "discriminator": learner.discriminator}
     if learner.posterior is not None:
         modules["evidence"] = learner.posterior.evidence
     return {

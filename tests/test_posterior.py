@@ -4,11 +4,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from envs import get_scenario
 from envs.demonstrations import Demonstrations
 from infogail.config import Config
-from infogail.posterior import Evidence, Posterior, belief, entropy, info_reward, rim_loss, style_features
+from infogail.posterior import (
+    Evidence,
+    Posterior,
+    belief,
+    entropy,
+    follow,
+    info_reward,
+    rim_loss,
+    step_info_reward,
+    style_features,
+)
 from infogail.rollout import Rollout
 
 LOG2 = math.log(2)
@@ -50,6 +61,35 @@ def test_info_reward_adds_up_to_the_bound():
 def test_uninformative_evidence_earns_nothing():
     evidence = torch.randn(6, 4, 1).expand(6, 4, 3)  # however much, the same for each code
     assert info_reward(belief(evidence), torch.tensor([0, 1, 2, 0])).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    # log(3/4 · 2) / 2 and log(2/3 · 2) / 2; log(1/4 · 2) / 2 and log(1/3 · 2) / 2: each step by itself, of two.
+    [(0, [0.202733, 0.143841]), (1, [-0.346574, -0.202733])],
+)
+def test_step_info_reward(code, expected):
+    reward = step_info_reward(EVIDENCE, torch.tensor([code]), max_evidence=0.0)
+    assert reward.squeeze(1).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_step_info_reward_of_an_episode_is_log_k_at_most():
+    # Evidence of ±0.1 makes Q = 1 / (1 + e^-0.2) = 0.549834 and log 2Q = 0.095008, which is scaled to log 2. The other
+    # code's log 2Q = -0.104992 then is -0.104992 · 0.693147 / 0.095008.
+    evidence = torch.tensor([0.1, -0.1]).expand(60, 2, 2)
+    total = step_info_reward(evidence, torch.tensor([0, 1]), max_evidence=0.1).sum(0)
+    assert total.tolist() == pytest.approx([LOG2, -0.765987], abs=1e-5)
+    sure = 50 * torch.eye(3)[None].expand(7, 3, 3)
+    total = step_info_reward(sure, torch.arange(3), max_evidence=0.0).sum(0)
+    assert total.tolist() == pytest.approx([math.log(3)] * 3)
+    assert step_info_reward(torch.randn(4, 2, 1), torch.tensor([0, 0]), 0.1).tolist() == [[0.0, 0.0]] * 4
+
+
+def test_follow():
+    target, module = nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False)
+    target.weight.data, module.weight.data = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -2.0]])
+    follow(target, module, 0.25)
+    assert target.weight.tolist() == [[1.5, 1.0]] and module.weight.tolist() == [[3.0, -2.0]]
 
 
 def test_entropy():
@@ -135,6 +175,26 @@ def test_each_step_says_little():
     assert (evidence(obs).max(-1).values - evidence(obs).min(-1).values).max() <= 1.0  # a factor of e at most
 
 
+def test_unbounded_evidence_says_what_the_network_says():
+    evidence = Evidence(torch.randn(50, 2), [0, 1], 3, 8, max_evidence=0.0)
+    obs = torch.randn(200, 2)
+    torch.testing.assert_close(evidence(1e3 * obs), evidence.net(evidence.standardise(1e3 * obs)))
+    assert evidence(1e3 * obs).abs().max() > 1.0
+
+
+@pytest.mark.parametrize("posterior_input", ["state", "pair"])
+def test_it_may_read_all_of_the_state_or_the_action_too(recorded, posterior_input):
+    demonstrations = recorded("pass")[0].demonstrations
+    evidence = divide(demonstrations, 0, rim_steps=3, posterior_input=posterior_input).evidence
+    pairs = torch.from_numpy(demonstrations.pairs()[::50])
+    read = []
+    for k in range(pairs.shape[-1]):
+        moved = pairs.clone()
+        moved[:, k] += 1.0
+        read.append(not torch.equal(evidence(moved), evidence(pairs)))
+    assert read == [True] * 7 + [posterior_input == "pair"] * 2
+
+
 def told_apart_by(feature):
     """A rollout of two codes in `pass` where observation `feature` is 1 under code 0 and -1 under code 1, + noise."""
     codes = torch.arange(64) % 2
@@ -158,3 +218,40 @@ def test_it_learns_to_read_the_policys_code():
         posterior.update(rollout)
     assert posterior.reward(rollout).sum(0).mean() > 0.8 * LOG2
     assert posterior.reward(replace(rollout, codes=1 - rollout.codes)).sum(0).max() < -1.0
+
+
+def test_as_published_it_learns_each_steps_code():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    observations = rng.normal(size=(40, 7)).astype(np.float32)
+    demonstrations = Demonstrations("pass", observations, np.zeros((40, 2), np.float32), np.array([0, 20, 40]))
+    config = Config(rim_coef=0.0, info_reward="step", max_evidence=0.0, posterior_input="pair")
+    posterior = Posterior(demonstrations, config, torch.Generator().manual_seed(0))
+    rollout = told_apart_by(feature=2)
+    rollout = replace(rollout, observations=rollout.next_observations)  # pairs begin with what was seen before
+    for _ in range(15):
+        log = posterior.update(rollout)
+    # Means of ±1 with a deviation of 1/2: log odds of 8x, an optimal cross-entropy of 0.055 a step.
+    assert log["posterior/cross_entropy"] < 0.15
+    assert posterior.reward(rollout).sum(0).mean() > 0.8 * LOG2
+    evidence = posterior.evidence(rollout.pairs())
+    expected = (evidence.softmax(-1)[:, torch.arange(64), rollout.codes] * 2).log() / 20
+    torch.testing.assert_close(posterior.reward(rollout), expected.detach(), atol=1e-5, rtol=0)
+
+
+def test_the_reward_is_the_targets_which_follows_slowly():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    observations = rng.normal(size=(40, 7)).astype(np.float32)
+    demonstrations = Demonstrations("pass", observations, np.zeros((40, 2), np.float32), np.array([0, 20, 40]))
+    rollout, earned = told_apart_by(feature=2), {}
+    for share in (0.0, 0.01, 1.0):
+        torch.manual_seed(1)
+        config = Config(rim_coef=0.0, posterior_target=share)
+        posterior = Posterior(demonstrations, config, torch.Generator().manual_seed(0))
+        for _ in range(5):
+            posterior.update(rollout)
+        earned[share] = posterior.reward(rollout).sum(0)
+        assert ("posterior_target" in posterior.parts()) == (share > 0.0)
+    torch.testing.assert_close(earned[1.0], earned[0.0])
+    assert earned[0.01].mean() < 0.5 * earned[0.0].mean()

@@ -7,8 +7,9 @@ from scipy import stats
 
 from infogail.config import Config
 from infogail.networks import Policy, log_prob
-from infogail.ppo import PPO, clipped_surrogate_loss, gaussian_entropy
+from infogail.ppo import PPO, clipped_surrogate_loss, gaussian_entropy, learning_rate, value_scale
 from infogail.rollout import Rollout
+from infogail.trpo import TRPO
 
 # ρ, A, min(ρA, clip(ρ, 0.8, 1.2) A) by hand, and whether the gradient passes: not where the clipped side is the lower.
 SURROGATE = [
@@ -64,11 +65,12 @@ def rollout_of(ppo, obs, next_obs, codes, terminated):
     return Rollout(obs, actions, log_prob(actions, mean, std), next_obs, terminated, done, codes, styles)
 
 
-def test_the_policy_moves_to_what_is_rewarded_for_each_code():
+@pytest.mark.parametrize("kind", [PPO, TRPO])
+def test_the_policy_moves_to_what_is_rewarded_for_each_code(kind):
     torch.manual_seed(0)
     obs, codes = torch.randn(4, 256, 3), torch.arange(256) % 2
     ends = torch.ones(4, 256, dtype=torch.bool)
-    ppo = PPO(obs.flatten(0, 1), 2, Config(minibatches=4), torch.Generator().manual_seed(0))
+    ppo = kind(obs.flatten(0, 1), 2, Config(minibatches=4, max_kl=0.15), torch.Generator().manual_seed(0))
     wanted = torch.tensor([[-0.5, 0.3], [0.5, -0.3]])  # by code
     for _ in range(15):
         rollout = rollout_of(ppo, obs, obs, codes, ends)
@@ -79,8 +81,9 @@ def test_the_policy_moves_to_what_is_rewarded_for_each_code():
     assert (std < math.exp(Config().initial_log_std)).all()  # and grows surer of it
 
 
+@pytest.mark.parametrize("kind", [PPO, TRPO])
 @pytest.mark.parametrize(("terminated", "worth"), [(True, [1.0, 0.0]), (False, [4 / 3, 2 / 3])])
-def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminated, worth):
+def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminated, worth, kind):
     # Two states lead to each other; the first pays 1, the second nothing; γ = 1/2. Every step ends its episode. If by
     # termination, that is all. If by a time limit, V0 = 1 + V1 / 2 and V1 = V0 / 2.
     torch.manual_seed(0)
@@ -88,9 +91,17 @@ def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminate
     obs, next_obs = torch.randn(2, 4, 64, 3)
     obs[..., 0], next_obs[..., 0] = second, 1 - second
     config = Config(gamma=0.5, minibatches=1)
-    ppo = PPO(obs.flatten(0, 1), 1, config, torch.Generator().manual_seed(0))
+    ppo = kind(obs.flatten(0, 1), 1, config, torch.Generator().manual_seed(0))
     for _ in range(60):
         ends = torch.full((4, 64), terminated)
         ppo.update(rollout_of(ppo, obs, next_obs, codes, ends), (1.0 - second).expand(4, 64))
-    values = ppo.value_scale * ppo.value(ppo.policy.inputs(obs, codes)).squeeze(-1)
+    values = value_scale(config) * ppo.value(ppo.policy.inputs(obs, codes)).squeeze(-1)
     assert [values[:, second == s].mean().item() for s in (0, 1)] == pytest.approx(worth, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("final", "expected"), [(0.1, [2.0, 1.1, 0.2]), (1.0, [2.0, 2.0, 2.0]), (0.0, [2.0, 1.0, 0.0])]
+)
+def test_the_learning_rate_falls_linearly_to_its_final_share(final, expected):
+    config = Config(learning_rate=2.0, final_learning_rate=final)
+    assert [learning_rate(config, progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx(expected)
