@@ -20,6 +20,7 @@ import tyro
 
 from envs import SCENARIO_NAMES, BadInput
 from infogail.config import Config
+from infogail.launch import launched, leads
 from infogail.signals import Stopped
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ class Train:
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
     def run(self) -> None:
+        from infogail.distributed import join
+
+        join()
         if self.resume is not None:
             self.go_on(self.resume)
             return
@@ -100,7 +104,7 @@ class Train:
                 self.force,
                 lambda done, total, log: advance(1 / total),
             )
-        print(f"trained: {self.out}; judge it with 'infogail evaluate {self.out}'")
+        say_trained(self.out)
 
     def go_on(self, run: Path) -> None:
         """With a run that was stopped. Its settings are its own, except for the threads."""
@@ -127,7 +131,7 @@ class Train:
 
         with progress_bar(f"resuming {run}", 1.0) as advance:
             resume(learner_classes(), run, threads, lambda done, total, log: advance(1 / total), warn)
-        print(f"trained: {run}; judge it with 'infogail evaluate {run}'")
+        say_trained(run)
 
 
 @dataclass(frozen=True)
@@ -305,7 +309,10 @@ def main(arguments: list[str] | None = None) -> None:
     # Idle threads sleep: where cores are shared, threads that spin slow each other down a hundredfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        parse(sys.argv[1:] if arguments is None else arguments).run()
+        command = parse(sys.argv[1:] if arguments is None else arguments)
+        if launched() and not isinstance(command, Train):
+            raise BadInput(f"{type(command).__name__.lower()}: torchrun is for training; run this without it")
+        command.run()
     except Stopped as stop:
         fail(stop.message, stop.status)
     except KeyboardInterrupt:
@@ -317,6 +324,11 @@ def main(arguments: list[str] | None = None) -> None:
             fail(str(error), 2)
         name = re.sub(r"\.([^/]*)\.\d+\.partial$", r"\1", str(error.filename))  # what it was to become
         fail(f"{name}: {error.strerror}; give a place that can be written to", 2)
+    finally:
+        if launched():
+            from infogail.distributed import leave
+
+            leave()
 
 
 def option(name: str) -> str:
@@ -326,8 +338,19 @@ def option(name: str) -> str:
 
 def fail(problem: str, status: int) -> NoReturn:
     """Leave with one line on standard error."""
-    print(f"infogail: {problem}", file=sys.stderr)
+    if launched():
+        from infogail.distributed import tell
+
+        tell(f"infogail: {problem}")
+    else:
+        print(f"infogail: {problem}", file=sys.stderr)
     sys.exit(status)
+
+
+def say_trained(run: Path) -> None:
+    """What came of training, told once by all processes."""
+    if leads():
+        print(f"trained: {run}; judge it with 'infogail evaluate {run}'")
 
 
 def parse(arguments: list[str]) -> Command:

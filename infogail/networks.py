@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from infogail.distributed import average_gradients, begin_alike
+
 
 class Standardise(nn.Module):
     """(…, F) → (…, F): subtract the demonstrations' mean, divide by their standard deviation."""
@@ -43,14 +45,17 @@ def step_by_step(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def adam(modules: list[nn.Module], learning_rate: float) -> torch.optim.Adam:
-    """Adam (Kingma & Ba 2014) on all parameters of `modules`."""
-    return torch.optim.Adam(nn.ModuleList(modules).parameters(), lr=learning_rate, fused=True)
+    """Adam (Kingma & Ba 2014) on all parameters of `modules`, which begin alike in all processes."""
+    parameters = list(nn.ModuleList(modules).parameters())
+    begin_alike(parameters)
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step of `optimiser` down the gradient of `loss`."""
+    """One step of `optimiser` down the gradient of `loss`, or of its mean over the processes if there are several."""
     optimiser.zero_grad()
     loss.backward()
+    average_gradients(optimiser)
     optimiser.step()
 
 

@@ -20,6 +20,7 @@ from torch.nn.functional import nll_loss
 from envs import get_scenario
 from envs.demonstrations import Demonstrations
 from infogail.config import Config
+from infogail.distributed import mean
 from infogail.networks import Standardise, adam, descend, mlp, step_by_step
 from infogail.rollout import Rollout
 
@@ -63,7 +64,7 @@ def rim_loss(log_q: Tensor, log_q_moved: Tensor) -> Tensor:
     The first term asks for confidence and for a boundary where there are few trajectories, the second for balance.
     """
     cross_entropy = -(log_q.exp() * log_q_moved).sum(-1).mean()
-    return cross_entropy - entropy(log_q.exp().mean(0).clamp(min=1e-12).log())
+    return cross_entropy - entropy(mean(log_q.exp().mean(0)).clamp(min=1e-12).log())
 
 
 def style_features(scenario: str) -> list[int]:
@@ -125,7 +126,7 @@ class Posterior:
             for _ in range(self.config.rim_steps):
                 descend(self.optimiser, self.demonstrations_loss())
             with torch.no_grad():
-                loss = float(sum(self.demonstrations_loss() for _ in range(10)))
+                loss = float(mean(torch.as_tensor(sum(self.demonstrations_loss() for _ in range(10)))))
             tries.append((loss, self.evidence, self.optimiser))
         _, self.evidence, self.optimiser = min(tries, key=lambda some: some[0])
 

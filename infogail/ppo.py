@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from infogail.config import Config
+from infogail.distributed import gather
 from infogail.gae import gae
 from infogail.networks import Policy, adam, descend, log_prob, mlp, step_by_step
 from infogail.rollout import Rollout
@@ -89,4 +90,5 @@ class PPO:
             self.config.gamma,
             self.config.gae_lambda,
         )
-        return (advantages - advantages.mean()) / (advantages.std() + 1e-8), advantages + values
+        total = gather(advantages)
+        return (advantages - total.mean()) / (total.std() + 1e-8), advantages + values
