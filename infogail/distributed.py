@@ -33,6 +33,7 @@ TOLD = "told"
 
 T = TypeVar("T")
 _store: dist.Store | None = None  # what the processes share besides tensors
+_apart = False
 
 
 def join() -> None:
@@ -66,12 +67,24 @@ def backend() -> str:
 
 def num_processes() -> int:
     """How many train together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_initialized() and not _apart else 1
 
 
 def number() -> int:
     """Of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
+
+
+@contextmanager
+def apart(tasks: int) -> Iterator[range]:
+    """Give this process its part of `tasks` that each can do alone, to do meanwhile as if there were no others."""
+    global _apart
+    mine = range(number(), tasks, num_processes())
+    _apart = True
+    try:
+        yield mine
+    finally:
+        _apart = False
 
 
 def share(config: Config) -> Config:
@@ -158,13 +171,19 @@ def to_leader(value: T) -> list[T]:
     return values
 
 
-def anyone(value: T) -> T:
-    """In all processes the same: the first `value` of any of them that says something, else the first."""
+def everyones(value: T) -> list[T]:
+    """The `value` of each process, in all of them."""
     if num_processes() == 1:
-        return value
+        return [value]
     values = [value] * num_processes()
     with _together():
         dist.all_gather_object(values, value)
+    return values
+
+
+def anyone(value: T) -> T:
+    """In all processes the same: the first `value` of any of them that says something, else the first."""
+    values = everyones(value)
     return next((some for some in values if some), values[0])
 
 

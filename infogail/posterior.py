@@ -20,7 +20,7 @@ from torch.nn.functional import nll_loss
 from envs import get_scenario
 from envs.demonstrations import Demonstrations
 from infogail.config import Config
-from infogail.distributed import mean
+from infogail.distributed import apart, everyones, mean, num_processes
 from infogail.networks import Standardise, adam, descend, mlp, step_by_step
 from infogail.rollout import Rollout
 
@@ -119,16 +119,19 @@ class Posterior:
         """Before any driving: divide the unlabelled demonstrations among the codes; of a few tries keep the surest.
 
         Some random networks get stuck with a poor division. Their own loss tells, so no label is needed to choose.
+        Several processes share the tries, and not each step, for hundreds of tiny ones would wait for their messages.
         """
-        tries = []
-        for _ in range(self.config.rim_tries):
-            self.evidence, self.optimiser = self._start()
-            for _ in range(self.config.rim_steps):
-                descend(self.optimiser, self.demonstrations_loss())
-            with torch.no_grad():
-                loss = float(mean(torch.as_tensor(sum(self.demonstrations_loss() for _ in range(10)))))
-            tries.append((loss, self.evidence, self.optimiser))
-        _, self.evidence, self.optimiser = min(tries, key=lambda some: some[0])
+        tries, batch = [], self.config.posterior_batch * num_processes()
+        with apart(self.config.rim_tries) as own_tries:
+            for _ in own_tries:
+                self.evidence, self.optimiser = self._start()
+                for _ in range(self.config.rim_steps):
+                    descend(self.optimiser, self.demonstrations_loss(batch))
+                with torch.no_grad():
+                    loss = float(sum(self.demonstrations_loss(batch) for _ in range(10)))
+                tries.append((loss, self.evidence, self.optimiser))
+        all_tries = (some for theirs in everyones(tries) for some in theirs)
+        _, self.evidence, self.optimiser = min(all_tries, key=lambda some: some[0])
 
     def parts(self) -> dict[str, Any]:
         """All that an update changes, for a checkpoint."""
@@ -145,14 +148,14 @@ class Posterior:
             chosen = torch.randint(len(rollout.codes), (self.config.posterior_batch,), generator=self.generator)
             beliefs = belief(self.evidence(rollout.next_observations[:, chosen]), alive[:, chosen])
             cross_entropy = nll_loss(beliefs[-1], rollout.codes[chosen])
-            rim = self.demonstrations_loss()
+            rim = self.demonstrations_loss(self.config.posterior_batch)
             descend(self.optimiser, cross_entropy + self.config.rim_coef * rim)
         return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
 
-    def demonstrations_loss(self) -> Tensor:
-        """`rim_loss` of some demonstrations, moved by one random offset per trajectory and feature."""
+    def demonstrations_loss(self, batch: int) -> Tensor:
+        """`rim_loss` of `batch` demonstrations, moved by one random offset per trajectory and feature."""
         episodes = self.demonstrations.shape[1]
-        rows = torch.randint(episodes, (self.config.posterior_batch,), generator=self.generator)
+        rows = torch.randint(episodes, (batch,), generator=self.generator)
         # Neighbouring states say nearly the same: every third speaks, and counts for three.
         x = self.evidence.inputs(self.demonstrations[::THINNING, rows])
         offset = self.config.rim_shift * torch.randn(x.shape[1:], generator=self.generator)

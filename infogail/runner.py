@@ -123,7 +123,7 @@ def resume(
         manifest = folder.manifest
         if manifest.processes != num_processes():
             raise InvalidRun(
-                f"{run}: trained by {manifest.processes} processes, not {num_processes()}; {_go_on(folder)}"
+                f"{run}: began with {manifest.processes} processes, not {num_processes()}; {_go_on(folder)}"
             )
         now = Manifest(manifest.scenario, manifest.algorithm, manifest.config)
         if manifest.algorithm not in learners:
