@@ -79,9 +79,6 @@ class Train:
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
     def run(self) -> None:
-        from infogail.distributed import join
-
-        join()
         if self.resume is not None:
             self.go_on(self.resume)
             return

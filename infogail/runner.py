@@ -16,7 +16,7 @@ from envs.demonstrations import Demonstrations, num_training_episodes
 from envs.files import UnreadableFile, write_atomically
 from infogail import checkpoint
 from infogail.config import Config
-from infogail.distributed import anyone, from_leader, mean_log, num_processes, number, share, to_leader
+from infogail.distributed import anyone, from_leader, join, mean_log, num_processes, number, share, to_leader
 from infogail.driver import FILE, Driver
 from infogail.launch import leads
 from infogail.networks import Policy
@@ -66,8 +66,7 @@ def train(
 ) -> Driver:
     """Train on the first four fifths of the demonstrations, into a new run folder.
 
-    Where torchrun started several processes that have met (`infogail.distributed.join`), all call this, and share the
-    work. The first alone reads and writes files.
+    Where torchrun started several processes, all call this, and share the work. The first alone reads and writes files.
 
     Args:
         make_learner: the learner's class.
@@ -84,6 +83,7 @@ def train(
         BadInput: training diverged, or the processes cannot share its batches evenly.
         Stopped: SIGINT or SIGTERM came.
     """
+    join()
     share(config)  # if that is possible
 
     def begin() -> RunFolder:
@@ -117,14 +117,14 @@ def resume(
             trains there.
         BadInput, Stopped: see `train`.
     """
+    join()
 
     def begin() -> RunFolder:
         folder = stack.enter_context(RunFolder.open(run))
         manifest = folder.manifest
         if manifest.processes != num_processes():
-            raise InvalidRun(
-                f"{run}: began with {manifest.processes} processes, not {num_processes()}; {_go_on(folder)}"
-            )
+            ours, its = num_processes(), manifest.processes
+            raise InvalidRun(f"{run}: its number of processes is {its}, not {ours}; {_go_on(folder)}")
         now = Manifest(manifest.scenario, manifest.algorithm, manifest.config)
         if manifest.algorithm not in learners:
             raise InvalidRun(f"{run}: algorithm is '{manifest.algorithm}', none of {', '.join(learners)}")

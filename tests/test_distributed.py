@@ -224,7 +224,7 @@ def test_two_processes_stop_together_and_go_on_to_the_same_bits(file, tmp_path):
     command = f"torchrun --nproc-per-node 2 -m infogail train --resume {tmp_path / 'bc'}"
     with pytest.raises(InvalidRun) as raised:
         resume(LEARNERS, tmp_path / "bc")
-    assert str(raised.value) == f"{tmp_path / 'bc'}: began with 2 processes, not 1; go on with '{command}'"
+    assert str(raised.value) == f"{tmp_path / 'bc'}: its number of processes is 2, not 1; go on with '{command}'"
 
 
 def test_torchrun_trains_one_run(file, tmp_path):
