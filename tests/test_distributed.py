@@ -49,7 +49,7 @@ def in_two(work, *arguments):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(100)
+        process.join(300)
         process.kill()
     assert [process.exitcode for process in processes] == [0, 0]
     return [result.get() for result in results]
@@ -65,7 +65,7 @@ def one_of_two(rank, port, result, work, *arguments):
 
 def torchrun(arguments, **options):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "infogail"]
-    here = {"cwd": Path(__file__).parents[1], "capture_output": True, "text": True, "timeout": 100}
+    here = {"cwd": Path(__file__).parents[1], "capture_output": True, "text": True, "timeout": 300}
     return subprocess.run(command + arguments.split(), **here | options)
 
 
