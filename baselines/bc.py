@@ -25,7 +25,7 @@ class BC:
         torch.manual_seed(config.seed)
         self.config, self.generator = config, torch.Generator().manual_seed(config.seed)
         self.observations = torch.from_numpy(demonstrations.observations)
-        self.policy = Policy(self.observations, 1, config.hidden, config.initial_log_std)
+        self.policy = Policy(self.observations, 1, config)
         self.actions = torch.from_numpy(demonstrations.actions)
         self.optimiser = adam([self.policy], config.learning_rate)
         self.iteration, self.iterations = 0, max(1, config.bc_steps // self.STEPS_PER_ITERATION)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,24 @@ def state_of(parts: Mapping[str, Any]) -> dict[str, Tensor]:
     random state, by name."""
     named = {f"{name}/{key}": value for name, part in parts.items() for key, value in _tensors(part).items()}
     return named | {"torch/random": torch.get_rng_state()}
+
+
+def merge(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """One state of several processes': the first one's, and what is different in number k's, as `processk/…`."""
+    first, *others = states
+    own = {
+        f"process{k}/{name}": tensor
+        for k, state in enumerate(others, 1)
+        for name, tensor in state.items()
+        if name not in first or not torch.equal(tensor, first[name])
+    }
+    return {**first, **own}
+
+
+def part_of(state: Mapping[str, Tensor], process: int) -> dict[str, Tensor]:
+    """Of what `merge` made, the state of one process."""
+    names = [name for name in state if not name.startswith("process")]
+    return {name: state.get(f"process{process}/{name}", state[name]) for name in names}
 
 
 def restore(parts: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:

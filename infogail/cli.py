@@ -22,6 +22,7 @@ import tyro
 
 from envs import BASIC_SCENARIOS, SCENARIO_NAMES, BadInput
 from infogail.config import Config
+from infogail.launch import launched, leads
 from infogail.presets import PRESETS, Preset
 from infogail.signals import Stopped
 
@@ -112,7 +113,7 @@ class Train:
                 self.force,
                 lambda done, total, log: advance(1 / total),
             )
-        print(f"trained: {self.out}; judge it with 'infogail evaluate {self.out}'")
+        say_trained(self.out)
 
     def go_on(self, run: Path) -> None:
         """With a run that was stopped. Its settings are its own, except for the threads."""
@@ -139,7 +140,7 @@ class Train:
 
         with progress_bar(f"resuming {run}", 1.0) as advance:
             resume(learner_classes(), run, threads, lambda done, total, log: advance(1 / total), warn)
-        print(f"trained: {run}; judge it with 'infogail evaluate {run}'")
+        say_trained(run)
 
 
 @dataclass(frozen=True)
@@ -317,7 +318,10 @@ def main(arguments: list[str] | None = None) -> None:
     # Idle threads sleep: where cores are shared, threads that spin slow each other down a hundredfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        parse(sys.argv[1:] if arguments is None else arguments).run()
+        command = parse(sys.argv[1:] if arguments is None else arguments)
+        if launched() and not isinstance(command, Train):
+            raise BadInput(f"{type(command).__name__.lower()}: torchrun is for training; run this without it")
+        command.run()
     except Stopped as stop:
         fail(stop.message, stop.status)
     except KeyboardInterrupt:
@@ -329,6 +333,11 @@ def main(arguments: list[str] | None = None) -> None:
             fail(str(error), 2)
         name = re.sub(r"\.([^/]*)\.\d+\.partial$", r"\1", str(error.filename))  # what it was to become
         fail(f"{name}: {error.strerror}; give a place that can be written to", 2)
+    finally:
+        if launched():
+            from infogail.distributed import leave
+
+            leave()
 
 
 def option(name: str) -> str:
@@ -338,8 +347,19 @@ def option(name: str) -> str:
 
 def fail(problem: str, status: int) -> NoReturn:
     """Leave with one line on standard error."""
-    print(f"infogail: {problem}", file=sys.stderr)
+    if launched():
+        from infogail.distributed import tell
+
+        tell(f"infogail: {problem}")
+    else:
+        print(f"infogail: {problem}", file=sys.stderr)
     sys.exit(status)
+
+
+def say_trained(run: Path) -> None:
+    """What came of training, told once by all processes."""
+    if leads():
+        print(f"trained: {run}; judge it with 'infogail evaluate {run}'")
 
 
 def parse(arguments: list[str]) -> Command:

@@ -93,8 +93,7 @@ def load(run: str | Path) -> Driver:
         blank = torch.zeros(2, len(get_scenario(manifest.scenario).features) + 2)  # of pairs
         evidence_tensors = _part(tensors, "evidence.")
         # Only a learner with a posterior has a policy that listens to codes.
-        num_codes, graded = (config.num_codes, config.graded_code) if evidence_tensors else (1, False)
-        policy = Policy(blank[:, :-2], num_codes, config.hidden, 0.0, graded)
+        policy = Policy(blank[:, :-2], config.num_codes if evidence_tensors else 1, config)
         _fill(policy, _part(tensors, "policy."))
         evidence = None
         if evidence_tensors:

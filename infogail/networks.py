@@ -9,6 +9,9 @@ from itertools import chain, pairwise
 import torch
 from torch import Tensor, nn
 
+from infogail.config import Config
+from infogail.distributed import average_gradients, begin_alike
+
 
 class Standardise(nn.Module):
     """(…, F) → (…, F): subtract the demonstrations' mean, divide by their standard deviation."""
@@ -52,8 +55,10 @@ def step_by_step(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def adam(modules: list[nn.Module], learning_rate: float) -> torch.optim.Adam:
-    """Adam (Kingma & Ba 2014) on all parameters of `modules`."""
-    return torch.optim.Adam(nn.ModuleList(modules).parameters(), lr=learning_rate, fused=True)
+    """Adam (Kingma & Ba 2014) on all parameters of `modules`, which begin alike in all processes."""
+    parameters = list(nn.ModuleList(modules).parameters())
+    begin_alike(parameters)
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
 def rmsprop(modules: list[nn.Module], learning_rate: float) -> torch.optim.RMSprop:
@@ -62,9 +67,10 @@ def rmsprop(modules: list[nn.Module], learning_rate: float) -> torch.optim.RMSpr
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step of `optimiser` down the gradient of `loss`."""
+    """One step of `optimiser` down the gradient of `loss`, or of its mean over the processes if there are several."""
     optimiser.zero_grad()
     loss.backward()
+    average_gradients(optimiser)
     optimiser.step()
 
 
@@ -76,26 +82,18 @@ def levels(count: int) -> Tensor:
 class Policy(nn.Module):
     """π(a|s,c): a Gaussian whose mean is a network's, with one standard deviation per action.
 
-    With `num_codes=1` it is code-blind: it takes codes and does not look at them. A `graded` code is a level from 0 to
+    With `num_codes=1` it is code-blind: it takes codes and does not look at them. A graded code is a level from 0 to
     num_codes - 1, read as one number from -1 to 1; levels between the whole ones may be driven too.
     """
 
-    def __init__(
-        self,
-        observations: Tensor,
-        num_codes: int,
-        hidden: int,
-        initial_log_std: float,
-        graded: bool = False,
-        learn_std: bool = True,
-    ) -> None:
+    def __init__(self, observations: Tensor, num_codes: int, config: Config) -> None:
         super().__init__()
-        self.num_codes, self.graded = num_codes, graded
+        self.num_codes, self.graded = num_codes, config.graded_code
         self.standardise = Standardise(observations)
-        code_inputs = 0 if num_codes == 1 else 1 if graded else num_codes
+        code_inputs = 0 if num_codes == 1 else 1 if self.graded else num_codes
         self.num_inputs = observations.shape[-1] + code_inputs
-        self.net = mlp(self.num_inputs, hidden, 2, last_gain=0.01)
-        self.log_std = nn.Parameter(torch.full((2,), initial_log_std), requires_grad=learn_std)
+        self.net = mlp(self.num_inputs, config.hidden, 2, last_gain=0.01)
+        self.log_std = nn.Parameter(torch.full((2,), config.initial_log_std), requires_grad=config.learn_std)
 
     def inputs(self, obs: Tensor, codes: Tensor) -> Tensor:
         """What the network reads, (…, num_inputs): obs (…, F) standardised, and codes (…) one-hot, or as a number."""

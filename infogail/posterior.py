@@ -24,6 +24,7 @@ from torch.nn.functional import nll_loss
 from envs import get_scenario
 from envs.demonstrations import Demonstrations
 from infogail.config import Config
+from infogail.distributed import apart, everyones, mean, num_processes
 from infogail.networks import Standardise, adam, descend, levels, mlp, step_by_step
 from infogail.rollout import Rollout
 
@@ -99,7 +100,7 @@ def rim_loss(log_q: Tensor, log_q_moved: Tensor) -> Tensor:
     The first term asks for confidence and for a boundary where there are few trajectories, the second for balance.
     """
     cross_entropy = -(log_q.exp() * log_q_moved).sum(-1).mean()
-    return cross_entropy - entropy(log_q.exp().mean(0).clamp(min=1e-12).log())
+    return cross_entropy - entropy(mean(log_q.exp().mean(0)).clamp(min=1e-12).log())
 
 
 def style_features(scenario: str) -> list[int]:
@@ -169,7 +170,7 @@ class Posterior:
     """The evidence network, and its training."""
 
     def __init__(self, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
-        self.config, self.generator = config, generator
+        self.config, self.generator = config.for_scenario(demonstrations.scenario), generator
         self.reads_pairs = config.posterior_input == "pair"
         padded = demonstrations.padded_pairs() if self.reads_pairs else demonstrations.padded_observations()
         self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + 2
@@ -193,19 +194,23 @@ class Posterior:
         A try begins with telling a few demonstrations apart that lie far from each other, one for each code; random
         networks rarely find a rare style. Some get stuck all the same, but their own loss tells: no label is needed to
         choose. How common each code is among the demonstrations is its prior from then on.
+
+        Several processes share the tries, and not each step, for hundreds of tiny ones would wait for their messages.
         """
         if not self.config.rim_steps:
             return
-        tries = []
-        for _ in range(self.config.rim_tries):
-            self.evidence, self.optimiser = self._start()
-            self._tell_apart(*self._exemplars())
-            for _ in range(self.config.rim_steps):
-                descend(self.optimiser, self.demonstrations_loss(DIVIDING_THINNING))
-            with torch.no_grad():
-                loss = float(sum(self.demonstrations_loss(DIVIDING_THINNING) for _ in range(10)))
-            tries.append((loss, self.evidence, self.optimiser))
-        _, self.evidence, self.optimiser = min(tries, key=lambda some: some[0])
+        tries, batch = [], self.config.posterior_batch * num_processes()
+        with apart(self.config.rim_tries) as own_tries:
+            for _ in own_tries:
+                self.evidence, self.optimiser = self._start()
+                self._tell_apart(*self._exemplars())
+                for _ in range(self.config.rim_steps):
+                    descend(self.optimiser, self.demonstrations_loss(batch, DIVIDING_THINNING))
+                with torch.no_grad():
+                    loss = float(sum(self.demonstrations_loss(batch, DIVIDING_THINNING) for _ in range(10)))
+                tries.append((loss, self.evidence, self.optimiser))
+        all_tries = (some for theirs in everyones(tries) for some in theirs)
+        _, self.evidence, self.optimiser = min(all_tries, key=lambda some: some[0])
         if not self.config.graded_code:
             shares = belief(step_by_step(self.evidence, self.demonstrations))[-1].exp().mean(0)
             shares.clamp_(min=MIN_SHARE / len(shares))
@@ -250,20 +255,20 @@ class Posterior:
                 cross_entropy = nll_loss(evidence.log_softmax(-1).flatten(0, 1), codes.repeat(len(evidence)))
             else:
                 cross_entropy = nll_loss(belief(evidence, alive[:, chosen], self.evidence.prior)[-1], codes)
-            rim = self.demonstrations_loss()
+            rim = self.demonstrations_loss(self.config.posterior_batch)
             descend(self.optimiser, cross_entropy + self.config.rim_coef * rim)
             if self.config.posterior_target:
                 follow(self.target, self.evidence, self.config.posterior_target)
         return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
 
-    def demonstrations_loss(self, thinning: int = THINNING) -> Tensor:
-        """`rim_loss` of some demonstrations, moved by one random offset per trajectory and feature.
+    def demonstrations_loss(self, batch: int, thinning: int = THINNING) -> Tensor:
+        """`rim_loss` of `batch` demonstrations, moved by one random offset per trajectory and feature.
 
         Those that are labelled add their cross-entropy. Neighbouring states say nearly the same: only every so many
         speak (`thinning`), and count for as many.
         """
         episodes = self.demonstrations.shape[1]
-        rows = torch.randint(episodes, (self.config.posterior_batch,), generator=self.generator)
+        rows = torch.randint(episodes, (batch,), generator=self.generator)
         x = self.evidence.inputs(self.demonstrations[::thinning, rows])
         beliefs = belief(thinning * self.evidence.weigh(torch.cat((x, self._moved(x)), 1)))
         loss = rim_loss(*beliefs[-1].chunk(2))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from infogail.config import Config
+from infogail.distributed import gather
 from infogail.gae import gae
 from infogail.networks import Policy, adam, descend, log_prob, mlp, step_by_step
 from infogail.rollout import Rollout
@@ -39,7 +40,8 @@ def standardised_advantages(
         for obs in (rollout.observations, rollout.next_observations)
     )
     advantages = gae(rewards, values, next_values, rollout.terminated, rollout.done, config.gamma, config.gae_lambda)
-    return (advantages - advantages.mean()) / (advantages.std() + 1e-8), advantages + values
+    total = gather(advantages)
+    return (advantages - total.mean()) / (total.std() + 1e-8), advantages + values
 
 
 def value_scale(config: Config) -> float:
@@ -60,9 +62,7 @@ class PPO:
 
     def __init__(self, observations: Tensor, num_codes: int, config: Config, generator: torch.Generator) -> None:
         self.config, self.generator = config, generator
-        self.policy = Policy(
-            observations, num_codes, config.hidden, config.initial_log_std, config.graded_code, config.learn_std
-        )
+        self.policy = Policy(observations, num_codes, config)
         self.value = mlp(self.policy.num_inputs, config.hidden, 1)
         self.optimiser = adam([self.policy, self.value], config.learning_rate)
 

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-console = Console(stderr=True)
+from infogail.launch import leads
+
+console = Console(stderr=True, quiet=not leads())
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from envs.scenario import EPISODE_STEPS, NO_STYLE
 from envs.vector import DrivingVectorEnv
+from infogail.distributed import gather
 from infogail.metrics import style_nmi
 from infogail.networks import Policy, log_prob
 
@@ -64,12 +65,14 @@ class Rollout:
         return self.codes.expand(self.done.shape)
 
     def summary(self) -> dict[str, float]:
-        """How the episodes went, for the log; learners do not look at it."""
+        """How the episodes of all processes went, for the log; learners do not look at it."""
+        terminated = gather(self.terminated.any(0).float())
+        codes, styles = gather(self.codes).numpy(), gather(torch.from_numpy(self.styles)).numpy()
         return {
-            "rollout/env_steps": self.size,
-            "rollout/style_nmi": style_nmi(self.codes.numpy(), self.styles),
-            "rollout/success_rate": float((self.styles != NO_STYLE).mean()),
-            "rollout/terminated_rate": self.terminated.any(0).float().mean().item(),
+            "rollout/env_steps": len(codes) * len(self.done),
+            "rollout/style_nmi": style_nmi(codes, styles),
+            "rollout/success_rate": float((styles != NO_STYLE).mean()),
+            "rollout/terminated_rate": terminated.mean().item(),
         }
 
 

@@ -41,6 +41,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=lambda: {name: version(name) for name in VERSIONED})
     instruction_set: str = field(default_factory=torch.backends.cpu.get_cpu_capability)
     files: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1
 
     def encode(self) -> bytes:
         """As JSON."""
@@ -87,6 +88,8 @@ class Manifest:
         for name in ("algorithm", "instruction_set"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not a word")
+        if type(self.processes) is not int or self.processes < 1:
+            raise ValueError(f"processes is {self.processes!r}, not a number of processes")
         for name in ("versions", "files"):
             some = getattr(self, name)
             if not isinstance(some, dict) or not all(isinstance(value, str) for value in some.values()):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infogail.config import Config
+from infogail.distributed import begin_alike, mean
 from infogail.networks import Policy, adam, descend, log_prob, mlp
 from infogail.ppo import PPO, gaussian_entropy, learning_rate, standardised_advantages, value_scale
 from infogail.rollout import Rollout
@@ -97,7 +98,8 @@ class TRPO:
 
     def __init__(self, observations: Tensor, num_codes: int, config: Config, generator: torch.Generator) -> None:
         self.config, self.generator = config, generator
-        self.policy = Policy(observations, num_codes, config.hidden, config.initial_log_std, config.learn_std)
+        self.policy = Policy(observations, num_codes, config)
+        begin_alike(self.policy.parameters())
         self.value = mlp(self.policy.num_inputs, config.hidden, 1)
         self.optimiser = adam([self.value], config.learning_rate)
 
@@ -125,17 +127,17 @@ class TRPO:
             old_log_probs = log_prob(actions, old_mean, old_std)
 
         def objective() -> tuple[Tensor, Tensor]:
-            mean, std = self.policy(inputs)
-            surrogate = surrogate_loss(log_prob(actions, mean, std), old_log_probs, advantages)
-            kl = gaussian_kl(old_mean, old_std, mean, std).mean()
+            means, std = self.policy(inputs)
+            surrogate = surrogate_loss(log_prob(actions, means, std), old_log_probs, advantages)
+            kl = gaussian_kl(old_mean, old_std, means, std).mean()
             return surrogate - self.config.entropy_coef * gaussian_entropy(std), kl
 
         @torch.no_grad()
         def evaluate() -> tuple[float, float]:
-            loss, kl = objective()
-            return loss.item(), kl.item()
+            loss, kl = mean(torch.stack(objective())).tolist()
+            return loss, kl
 
-        gradient = flat_gradient(objective()[0], parameters)
+        gradient = mean(flat_gradient(objective()[0], parameters))
         # At random, since a fixed stride through (T, B) might meet environments of one code only.
         some = torch.randint(len(inputs), (max(1, int(FISHER_SHARE * len(inputs))),), generator=self.generator)
         product = fisher_vector_product(self.policy, inputs[some], parameters)
@@ -174,13 +176,13 @@ def fisher_vector_product(policy: Policy, inputs: Tensor, parameters: Sequence[T
 
     F is the Hessian of the mean KL divergence from the policy as it is, where both are the same (appendix C).
     """
-    mean, std = policy(inputs)
-    kl = gaussian_kl(mean.detach(), std.detach(), mean, std).mean()
+    means, std = policy(inputs)
+    kl = gaussian_kl(means.detach(), std.detach(), means, std).mean()
     gradient = flat_gradient(kl, parameters, create_graph=True)
 
     def product(vector: Tensor) -> Tensor:
         twice = torch.autograd.grad(gradient.dot(vector), parameters, retain_graph=True)
-        return torch.cat([part.flatten() for part in twice]) + DAMPING * vector
+        return mean(torch.cat([part.flatten() for part in twice])) + DAMPING * vector
 
     return product
 

@@ -66,7 +66,8 @@ def test_what_is_saved_is_what_is_loaded(recording, tmp_path):
 def test_a_learner_gets_neither_styles_nor_states_nor_scenes(recording, tmp_path):
     recording.save(tmp_path / "a.safetensors")
     demonstrations = Demonstrations.load(tmp_path / "a.safetensors")
-    assert set(vars(demonstrations)) == {"scenario", "observations", "actions", "episode_bounds"}
+    assert set(vars(demonstrations)) == {"scenario", "observations", "actions", "episode_bounds", "labels"}
+    assert not demonstrations.labels
     other = replace(recording, styles=1 - recording.styles)
     other.save(tmp_path / "b.safetensors")
     assert_same(Demonstrations.load(tmp_path / "b.safetensors"), demonstrations)

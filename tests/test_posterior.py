@@ -17,12 +17,15 @@ from infogail.posterior import (
     follow,
     info_reward,
     rim_loss,
+    share_out,
+    spread_out,
     step_info_reward,
     style_features,
 )
 from infogail.rollout import Rollout
 
 LOG2 = math.log(2)
+EVEN = torch.full((2,), 0.5)
 # Two steps, the first three times as likely under code 0, the second twice as likely: from 1/2 the belief in code 0
 # goes to 3/4 (odds 3 : 1) and to 6/7 (odds 6 : 1). One trajectory, (T, n, K) = (2, 1, 2).
 EVIDENCE = torch.tensor([[[math.log(3), 0.0]], [[math.log(2), 0.0]]])
@@ -35,14 +38,48 @@ def test_belief():
 @pytest.mark.parametrize(("code", "expected"), [(0, [3 / 2, 8 / 7]), (1, [1 / 2, 4 / 7])])
 def test_info_reward(code, expected):
     # What each step multiplies the code's probability by: 3/4 : 1/2, 6/7 : 3/4; 1/4 : 1/2, 1/7 : 1/4.
-    reward = info_reward(belief(EVIDENCE), torch.tensor([code]))
+    reward = info_reward(belief(EVIDENCE), torch.tensor([code]), EVEN)
     assert reward.exp().squeeze(1).tolist() == pytest.approx(expected)
+
+
+def test_a_rare_code_starts_from_its_prior():
+    # Odds of 1 : 4 at first, 3 : 4 and 6 : 4 then; a code that was rare earns more by being recognised.
+    prior = torch.tensor([0.2, 0.8])
+    beliefs = belief(EVIDENCE, prior=prior)
+    assert beliefs.exp().squeeze(1).tolist() == [pytest.approx([3 / 7, 4 / 7]), pytest.approx([0.6, 0.4])]
+    reward = info_reward(beliefs, torch.tensor([0]), prior)
+    assert reward.exp().squeeze(1).tolist() == pytest.approx([15 / 7, 7 / 5])  # 3/7 : 1/5, 3/5 : 3/7
+
+
+def test_codes_are_shared_out_as_the_prior_says():
+    assert share_out(torch.tensor([0.2, 0.5, 0.3]), 10).tolist() == [0] * 2 + [1] * 5 + [2] * 3
+    assert share_out(torch.full((3,), 1 / 3), 4).bincount().min() >= 1
+
+
+def test_exemplars_are_spread_out():
+    # Ninety points here, ten far away: by chance alone both ends were met in 18 % of pairs.
+    points = torch.cat((torch.randn(90, 3), 100 + torch.randn(10, 3)))
+    rng = torch.Generator().manual_seed(0)
+    pairs = [spread_out(points, 2, rng) for _ in range(50)]
+    assert sum(int((pair < 90).sum() == 1) for pair in pairs) >= 45
+
+
+def test_graded_evidence_adds_up_to_a_gaussian():
+    # A slope of 0.5 tanh(1) and a precision of 0.5 / 2, three times: mean 4 tanh(1) / 2, cut off at ±1.
+    evidence = Evidence(torch.randn(9, 1), [0], Config(num_codes=5, hidden=4, graded_code=True))
+    for parameter in evidence.net.parameters():
+        parameter.data.zero_()
+    evidence.net[-1].bias.data[0] = 1.0
+    logits = belief(evidence(torch.zeros(3, 1, 1)))[-1, 0]
+    levels = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0])
+    expected = 3 * (0.380797 * levels - 0.125 * levels**2)
+    torch.testing.assert_close(logits - logits[2], expected, atol=1e-5, rtol=0)
 
 
 def test_steps_after_the_first_episode_say_and_earn_nothing():
     alive = torch.tensor([[True], [False]])
     assert belief(EVIDENCE, alive)[1].exp().tolist() == [pytest.approx([3 / 4, 1 / 4])]
-    reward = info_reward(belief(EVIDENCE, alive), torch.tensor([0]))
+    reward = info_reward(belief(EVIDENCE, alive), torch.tensor([0]), EVEN)
     assert reward.squeeze(1).tolist() == pytest.approx([math.log(3 / 2), 0.0])
 
 
@@ -51,7 +88,7 @@ def test_info_reward_adds_up_to_the_bound():
     evidence, codes = torch.randn(9, 7, 3, generator=rng), torch.randint(3, (7,), generator=rng)
     alive = torch.arange(9)[:, None] < torch.tensor([1, 9, 4, 9, 2, 7, 9])
     for mask in (None, alive):
-        total = info_reward(belief(evidence, mask), codes).sum(0)
+        total = info_reward(belief(evidence, mask), codes, torch.full((3,), 1 / 3)).sum(0)
         # log Q(c|τ) + log K: the product over the steps seen, normalised in plain probabilities
         odds = (evidence if mask is None else evidence * mask[..., None]).double().exp().prod(0)
         expected = (odds[range(7), codes] / odds.sum(-1) * 3).log()
@@ -60,7 +97,7 @@ def test_info_reward_adds_up_to_the_bound():
 
 def test_uninformative_evidence_earns_nothing():
     evidence = torch.randn(6, 4, 1).expand(6, 4, 3)  # however much, the same for each code
-    assert info_reward(belief(evidence), torch.tensor([0, 1, 2, 0])).abs().max() < 1e-5
+    assert info_reward(belief(evidence), torch.tensor([0, 1, 2, 0]), torch.full((3,), 1 / 3)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -170,13 +207,13 @@ def test_style_features_are_found_by_name():
 
 
 def test_each_step_says_little():
-    evidence = Evidence(torch.randn(50, 2), [0, 1], 3, 8)
+    evidence = Evidence(torch.randn(50, 2), [0, 1], Config(num_codes=3, hidden=8))
     obs = 1e3 * torch.randn(200, 2)
     assert (evidence(obs).max(-1).values - evidence(obs).min(-1).values).max() <= 1.0  # a factor of e at most
 
 
 def test_unbounded_evidence_says_what_the_network_says():
-    evidence = Evidence(torch.randn(50, 2), [0, 1], 3, 8, max_evidence=0.0)
+    evidence = Evidence(torch.randn(50, 2), [0, 1], Config(num_codes=3, hidden=8, max_evidence=0.0))
     obs = torch.randn(200, 2)
     torch.testing.assert_close(evidence(1e3 * obs), evidence.net(evidence.standardise(1e3 * obs)))
     assert evidence(1e3 * obs).abs().max() > 1.0

@@ -50,7 +50,7 @@ def test_gaussian_entropy_and_density_are_scipys():
 def test_a_code_blind_policy_does_not_look_at_codes_and_another_does():
     obs, codes = torch.randn(50, 3), torch.arange(50) % 2
     for num_codes, moved in ((1, False), (2, True)):
-        policy = Policy(obs, num_codes, 8, -1.0)
+        policy = Policy(obs, num_codes, Config(hidden=8, initial_log_std=-1.0))
         means = [policy(policy.inputs(obs, some))[0] for some in (codes, 1 - codes)]
         assert policy.inputs(obs, codes).shape[-1] == 3 + 2 * moved
         assert (means[0] != means[1]).any() == moved

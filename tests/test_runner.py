@@ -40,7 +40,7 @@ class Scripted:
 
     def __call__(self, demonstrations, config):
         self.demonstrations = demonstrations
-        self.policy = Policy(torch.from_numpy(demonstrations.observations), 1, config.hidden, -1.0)
+        self.policy = Policy(torch.from_numpy(demonstrations.observations), 1, config)
         return self
 
     def iterate(self):
@@ -317,6 +317,7 @@ MANIFESTS = {
     "scenario is 'merge', none of pass, turn": {"scenario": "merge"},
     "algorithm is 3, not a word": {"algorithm": 3},
     "files is \\[\\], not an object of words": {"files": []},
+    "processes is 0, not a number of processes": {"processes": 0},
     "'../policy' leaves the folder": {"files": {"../policy": ""}},
     "unexpected keyword argument 'wheels'": {"wheels": 4},
 }

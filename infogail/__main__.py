@@ -1,0 +1,6 @@
+"""`python -m infogail`, and so `torchrun --nproc-per-node N -m infogail train …`."""
+
+from infogail.cli import main
+
+if __name__ == "__main__":
+    main()
