@@ -23,6 +23,7 @@ from rich.table import Table
 from envs import BadInput
 from envs.demonstrations import Demonstrations, record
 from envs.files import check_folder
+from infogail.cluster import check_address, cluster
 from infogail.config import Config
 from infogail.driver import FILE, InvalidRun
 from infogail.evaluate import evaluate
@@ -79,6 +80,7 @@ def benchmark(
     episodes: int = 200,
     config: Config = Config(),  # noqa: B008 (frozen)
     force: bool = False,
+    ray: str | None = None,
 ) -> Results:
     """Train and judge every cell that `out` does not hold yet, one per core at a time, and tell of all.
 
@@ -88,10 +90,13 @@ def benchmark(
         episodes: to record in each scenario, and to judge each run by.
         config: of every cell, but for the seed.
         force: make all cells anew.
+        ray: address of the Ray cluster whose cores to use; those of this machine by default.
 
     Raises:
-        BadInput: `out` holds cells of other settings or other demonstrations.
+        BadInput: `out` holds cells of other settings or other demonstrations; or there is no such cluster.
     """
+    if ray is not None:
+        check_address(ray)
     cells = [
         Cell(scenario, algorithm, replace(config, seed=seed))
         for scenario in scenarios
@@ -113,16 +118,20 @@ def benchmark(
     if not force:
         for cell in cells:
             _check_demonstrations(out / cell.name, files[cell.scenario])
+    judged = {} if force else {cell: result for cell in cells if (result := _judged(out / cell.name)) is not None}
+    missing = [cell for cell in cells if cell not in judged]
     jobs = [
         (learners[cell.algorithm], cell, out / cell.name, files[cell.scenario], episodes, seeds[0], force)
-        for cell in cells
+        for cell in missing
     ]
-    title = f"training and judging {len(jobs)} drivers"
-    with progress_bar(title, len(jobs)) as advance, workers(os.cpu_count() or 1, advance) as mapped:
-        outcomes = dict(zip(cells, mapped(_run_cell, *zip(*jobs, strict=True)), strict=True))
+    side_by_side = partial(workers, os.cpu_count() or 1) if ray is None else partial(cluster, ray)
+    title = f"training and judging {len(cells)} drivers"
+    with progress_bar(title, len(cells)) as advance, side_by_side(advance) as mapped:
+        advance(len(judged))
+        outcomes = judged | dict(zip(missing, mapped(_run_cell, *zip(*jobs, strict=True)), strict=True))
     return Results(
-        {cell: outcome for cell, outcome in outcomes.items() if not isinstance(outcome, str)},
-        {cell: outcome for cell, outcome in outcomes.items() if isinstance(outcome, str)},
+        {cell: outcome for cell in cells if not isinstance(outcome := outcomes[cell], str)},
+        {cell: outcome for cell in cells if isinstance(outcome := outcomes[cell], str)},
     )
 
 
@@ -148,7 +157,7 @@ def _check_demonstrations(run: Path, file: Path) -> None:
 def _judged(run: Path) -> dict[str, Any] | None:
     path = run / "metrics.json"
     try:
-        return json.loads(path.read_text()) if path.exists() else None
+        return json.loads(path.read_text()) if (run / MANIFEST).exists() and path.exists() else None
     except ValueError as error:
         raise InvalidRun(f"{path}: is no JSON ({error}); remove it to judge the run anew") from error
 
@@ -170,8 +179,6 @@ def _run_cell(
     try:
         if force or not (run / MANIFEST).exists():
             train(make_learner, cell.algorithm, file, cell.scenario, cell.config, run, force, on_iteration)
-        elif (result := _judged(run)) is not None:
-            return result
         elif not (run / FILE).exists():
             resume({cell.algorithm: make_learner}, run, on_iteration=on_iteration)
         return evaluate(run, episodes, seed, 1, lambda count: tell(told + (1 - TRAINING) * count / episodes))

@@ -253,6 +253,8 @@ class Benchmark:
     """Episodes to record, and to judge each run by."""
     force: bool = False
     """Make anew what is there."""
+    ray: str | None = None
+    """Ray cluster to work on, auto or HOST:PORT; needs the extra 'dist'. This machine's cores by default."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
     def run(self) -> None:
@@ -264,7 +266,7 @@ class Benchmark:
         chosen: tuple[str, ...] = self.algorithms
         learners = {name: learner for name, learner in learner_classes().items() if name in chosen}
         seeds = range(self.config.seed, self.config.seed + self.seeds)
-        results = benchmark(learners, scenarios, seeds, self.out, self.episodes, self.config, self.force)
+        results = benchmark(learners, scenarios, seeds, self.out, self.episodes, self.config, self.force, self.ray)
         print_table(results)
         if results.metrics:
             from infogail.progress import console
