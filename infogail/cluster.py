@@ -16,9 +16,10 @@ from typing import Any
 
 from envs import BadInput
 from infogail.run_folder import put_run
+from infogail.signals import Stopped
 
 ANSWER = 5.0  # [s] for the cluster to answer
-GRACE = 5.0  # [s] to clean up, for tasks that are told to stop
+GRACE = 20.0  # [s] to clean up, for tasks that are told to stop: they end the iteration that they are in
 RETRIES = 5  # of a task whose worker or node was killed: one that exhausts the memory does so every time
 
 Files = dict[str, bytes]
@@ -41,7 +42,8 @@ def check_address(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
     except (OSError, OverflowError) as error:
-        raise BadInput(f"--ray {address}: cannot be reached ({error}); start it with 'ray start --head'") from error
+        problem = getattr(error, "strerror", None) or error
+        raise BadInput(f"--ray {address}: cannot be reached ({problem}); start it with 'ray start --head'") from error
 
 
 @contextmanager
@@ -125,7 +127,12 @@ def _work(function: Callable, args: tuple, paths: list[Path], *contents: bytes |
             for part, data in ({"": content} if isinstance(content, bytes) else content).items():
                 (here[path] / part).parent.mkdir(parents=True, exist_ok=True)
                 (here[path] / part).write_bytes(data)
-        result = function(*(here.get(arg, arg) if isinstance(arg, Path) else arg for arg in args))
+        try:
+            result = function(*(here.get(arg, arg) if isinstance(arg, Path) else arg for arg in args))
+        except Stopped as stop:
+            if stop.status == 128 + signal.SIGINT:  # Ray's way to cancel a task; no crash to complain of
+                raise KeyboardInterrupt from stop
+            raise
         if isinstance(result, str):  # what went wrong is told with the names of there
             for path in paths:
                 result = result.replace(str(here[path]), str(path))

@@ -25,7 +25,7 @@ from infogail.learner import InfoGAIL  # noqa: E402
 from infogail.runner import train  # noqa: E402
 from infogail.signals import Stopped  # noqa: E402
 
-TINY = Config(num_envs=16, iterations=3, checkpoint_interval=1)
+TINY = Config(num_envs=16, iterations=3, rim_tries=1, rim_steps=10, checkpoint_interval=1)
 TIMES = ("train_seconds", "seconds_to_styles")
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
@@ -45,14 +45,16 @@ def two_nodes(tmp_path_factory):
     """A cluster, and the home of all its processes."""
     home = tmp_path_factory.mktemp("home")
     short = mkdtemp(prefix="ray")  # the names of sockets may not be long
+    Path(short, "ray").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
+        patch.setenv("TMPDIR", short)  # a killed worker leaves its copies there
         # Matplotlib keeps its list of fonts in the home, on any machine.
         patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[1]))))
         patch.setenv("OMP_NUM_THREADS", "2")  # which no cell is to see
-        both = Cluster(initialize_head=True, head_node_args=NODE | {"temp_dir": short})
+        both = Cluster(initialize_head=True, head_node_args=NODE | {"temp_dir": f"{short}/ray"})
         both.add_node(**NODE)
         yield both, home
         both.shutdown()
@@ -145,8 +147,6 @@ class Troubled(InfoGAIL):
     markers: Path
 
     def iterate(self):
-        if self.config.seed == 2:
-            raise RuntimeError("out of luck")
         if self.iteration == 1:
             elsewhere = ray.get_runtime_context().get_node_id() != self.head
             if elsewhere and self.first("node"):
@@ -154,6 +154,8 @@ class Troubled(InfoGAIL):
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.config.seed == 0 and self.first("worker"):
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.config.seed == 1:
+                raise RuntimeError("out of luck")
         return super().iterate()
 
     def first(self, marker):
@@ -169,19 +171,19 @@ def test_the_cells_of_a_killed_worker_and_of_a_killed_node_run_again(two_nodes, 
     both, _ = two_nodes
     markers = tmp_path_factory.mktemp("markers")
     learner = type("Troubled", (Troubled,), {"head": both.head_node.node_id, "markers": markers})
-    results = benchmark({"infogail": learner}, ["pass"], range(3), out, 20, TINY, ray=both.address)
+    results = benchmark({"infogail": learner}, ["pass"], range(2), out, 20, TINY, ray=both.address)
     assert {path.name for path in markers.iterdir()} == {"node", "worker"}
     assert {cell.name: problem for cell, problem in results.failures.items()} == {
-        "pass-infogail-2": "RuntimeError: out of luck"
+        "pass-infogail-1": "RuntimeError: out of luck"
     }
-    assert all(same(out / name, local / name) for name in ("pass-infogail-0", "pass-infogail-1"))
-    assert (out / "pass-infogail-2/manifest.json").exists()  # to go on with, once that is mended
+    assert same(out / "pass-infogail-0", local / "pass-infogail-0")
+    assert (out / "pass-infogail-1/manifest.json").exists()  # to go on with, once that is mended
 
 
 @pytest.mark.parametrize(
     ("address", "problem"),
     [
-        ("127.0.0.1:1", r"--ray 127\.0\.0\.1:1: cannot be reached \(.*refused\); start it with 'ray start --head'"),
+        ("127.0.0.1:1", r"--ray 127.0.0.1:1: cannot be reached \(Connection refused\); start it with 'ray"),
         ("no.such.invalid:6379", "--ray no.such.invalid:6379: cannot be reached"),
         ("local", "--ray local: give auto or HOST:PORT"),
         ("ray://127.0.0.1:10001", "--ray ray://127.0.0.1:10001: give auto or HOST:PORT"),
