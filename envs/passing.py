@@ -23,6 +23,7 @@ class Pass(Scenario):
     """Road along x, the middle lane's centre at y = 0; `lane_offset` is y, positive to the right."""
 
     road = "pass"
+    graded = False
     num_vehicles = 2
     # At 25 m/s, highway-env's default of ±π/4 would turn the car across the road within one decision.
     steering_range = (-0.1, 0.1)

@@ -74,6 +74,8 @@ class Scenario(Protocol):
     styles: tuple[str, ...]
     style_mix: tuple[float, ...] | None
     """Chance of each style among recorded drivers; None if all have the same."""
+    graded: bool
+    """Styles differ by degrees: `style_value` says more than `style`."""
     features: tuple[str, ...]
     """Names of the observation's entries."""
     style_features: tuple[str, ...]

@@ -44,7 +44,7 @@ class Turn(Scenario):
     }
 
     def __init__(self, name: str = "turn", graded: bool = False) -> None:
-        self.name = name
+        self.name, self.graded = name, graded
         self.lines = (0.0, 2.4) if graded else (1.4, 2.4)  # [m] from the centre line, that drivers take in the bend
         # Which way the road bends is the road's choice, not the driver's: a code must not be able to hide in it. With
         # graded lines the style is the line; drivers also differ gradually in speed, which is not what is asked about.

@@ -1,6 +1,6 @@
 """`infogail benchmark`: every learner on every scenario over many seeds, trained, judged, and told with intervals.
 
-A cell is a run folder, `DIR/SCENARIO-ALGORITHM-SEED`, and its result file the `metrics.json` there. What is there
+A cell is a run folder, `DIR/SCENARIO-ALGORITHM[-PRESET]-SEED`, and its result file the `metrics.json` there. What is there
 stays: a restart goes on with runs that were stopped and makes only what is missing.
 """
 
@@ -23,9 +23,11 @@ from rich.table import Table
 from envs import BadInput
 from envs.demonstrations import Demonstrations, record
 from envs.files import check_folder
+from infogail.cluster import check_address, cluster
 from infogail.config import Config
 from infogail.driver import FILE, InvalidRun
 from infogail.evaluate import evaluate
+from infogail.presets import DEFAULT, PRESETS
 from infogail.progress import progress_bar
 from infogail.run_folder import DEMONSTRATIONS, MANIFEST, Manifest
 from infogail.runner import STYLES_FOUND, MakeLearner, resume, train
@@ -34,16 +36,21 @@ from infogail.workers import report, workers
 
 MEASURES = {
     "style_nmi": "style NMI",
+    "style_accuracy_merged": "style accuracy, codes merged",
+    "style_accuracy_named": "style accuracy, codes named by labels",
+    "style_rank_correlation": "rank correlation of code and line",
     "success_rate": "success",
     "collision_rate": "collisions",
     "off_road_rate": "off road",
     "posterior_accuracy": "posterior accuracy",
     "occupancy_mmd": "occupancy MMD × 1000",
     "occupancy_mmd_floor": "its floor × 1000",
+    "occupancy_mmd_worst_code": "worst code's MMD ÷ floor",
     "seconds_to_styles": "s to styles",
     "train_seconds": "s to train",
 }
-"""Of metrics.json, for the table."""
+"""Of metrics.json, for the table, where they are defined."""
+MOST_COLUMNS = 6  # of the table; more variants become its rows
 TRAINING = 0.75  # of a cell's progress
 
 
@@ -54,11 +61,17 @@ class Cell:
     scenario: str
     algorithm: str
     config: Config
+    preset: str = DEFAULT
+
+    @property
+    def variant(self) -> str:
+        """What is compared: the learner, and its preset unless that is the default."""
+        return self.algorithm if self.preset == DEFAULT else f"{self.algorithm}-{self.preset}"
 
     @property
     def name(self) -> str:
         """Of its run folder."""
-        return f"{self.scenario}-{self.algorithm}-{self.config.seed}"
+        return f"{self.scenario}-{self.variant}-{self.config.seed}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,9 @@ def benchmark(
     out: Path,
     episodes: int = 200,
     config: Config = Config(),  # noqa: B008 (frozen)
+    presets: Sequence[str] = (DEFAULT,),
     force: bool = False,
+    ray: str | None = None,
 ) -> Results:
     """Train and judge every cell that `out` does not hold yet, one per core at a time, and tell of all.
 
@@ -86,16 +101,22 @@ def benchmark(
         learners: classes by the name of their algorithm.
         seeds: of training; recording and judging have the first one's.
         episodes: to record in each scenario, and to judge each run by.
-        config: of every cell, but for the seed.
+        config: of every cell, but for the seed and for what its preset changes.
+        presets: names; each but the default is for one of the learners only.
         force: make all cells anew.
+        ray: address of the Ray cluster whose cores to use; those of this machine by default.
 
     Raises:
-        BadInput: `out` holds cells of other settings or other demonstrations.
+        BadInput: `out` holds cells of other settings or other demonstrations; or there is no such cluster.
     """
+    if ray is not None:
+        check_address(ray)
     cells = [
-        Cell(scenario, algorithm, replace(config, seed=seed))
+        Cell(scenario, algorithm, PRESETS[preset].apply(replace(config, seed=seed)).for_scenario(scenario), preset)
         for scenario in scenarios
+        for preset in presets
         for algorithm in learners
+        if preset == DEFAULT or PRESETS[preset].algorithm == algorithm
         for seed in seeds
     ]
     check_folder(out)
@@ -113,16 +134,20 @@ def benchmark(
     if not force:
         for cell in cells:
             _check_demonstrations(out / cell.name, files[cell.scenario])
+    judged = {} if force else {cell: result for cell in cells if (result := _judged(out / cell.name)) is not None}
+    missing = [cell for cell in cells if cell not in judged]
     jobs = [
         (learners[cell.algorithm], cell, out / cell.name, files[cell.scenario], episodes, seeds[0], force)
-        for cell in cells
+        for cell in missing
     ]
-    title = f"training and judging {len(jobs)} drivers"
-    with progress_bar(title, len(jobs)) as advance, workers(os.cpu_count() or 1, advance) as mapped:
-        outcomes = dict(zip(cells, mapped(_run_cell, *zip(*jobs, strict=True)), strict=True))
+    side_by_side = partial(workers, os.cpu_count() or 1) if ray is None else partial(cluster, ray)
+    title = f"training and judging {len(cells)} drivers"
+    with progress_bar(title, len(cells)) as advance, side_by_side(advance) as mapped:
+        advance(len(judged))
+        outcomes = judged | dict(zip(missing, mapped(_run_cell, *zip(*jobs, strict=True)), strict=True))
     return Results(
-        {cell: outcome for cell, outcome in outcomes.items() if not isinstance(outcome, str)},
-        {cell: outcome for cell, outcome in outcomes.items() if isinstance(outcome, str)},
+        {cell: outcome for cell in cells if not isinstance(outcome := outcomes[cell], str)},
+        {cell: outcome for cell in cells if isinstance(outcome := outcomes[cell], str)},
     )
 
 
@@ -148,7 +173,7 @@ def _check_demonstrations(run: Path, file: Path) -> None:
 def _judged(run: Path) -> dict[str, Any] | None:
     path = run / "metrics.json"
     try:
-        return json.loads(path.read_text()) if path.exists() else None
+        return json.loads(path.read_text()) if (run / MANIFEST).exists() and path.exists() else None
     except ValueError as error:
         raise InvalidRun(f"{path}: is no JSON ({error}); remove it to judge the run anew") from error
 
@@ -170,8 +195,6 @@ def _run_cell(
     try:
         if force or not (run / MANIFEST).exists():
             train(make_learner, cell.algorithm, file, cell.scenario, cell.config, run, force, on_iteration)
-        elif (result := _judged(run)) is not None:
-            return result
         elif not (run / FILE).exists():
             resume({cell.algorithm: make_learner}, run, on_iteration=on_iteration)
         return evaluate(run, episodes, seed, 1, lambda count: tell(told + (1 - TRAINING) * count / episodes))
@@ -183,14 +206,20 @@ def _run_cell(
 
 def summarise(results: Results) -> tuple[list[str], list[list[str]]]:
     """Interquartile means over seeds with 95 % intervals: headings, and rows of a heading and its cells."""
-    columns = _columns(results)
+    columns = variants(results)
     rows = [["seeds", *(str(len(some)) for some in columns.values())]]
     found = (sum(metrics["style_nmi"] >= STYLES_FOUND for metrics in some) for some in columns.values())
     rows.append([f"with NMI ≥ {STYLES_FOUND}", *map(str, found)])
     for key, heading in MEASURES.items():
         scale = 1000 if "× 1000" in heading else 1
-        rows.append([heading, *(_cell([metrics[key] for metrics in some], scale) for some in columns.values())])
-    return [f"{scenario}\n{algorithm}" for scenario, algorithm in columns], rows
+        cells = [_cell([metrics[key] for metrics in some], scale) for some in columns.values()]
+        if set(cells) != {"–"}:
+            rows.append([heading, *cells])
+    headings = [f"{scenario}\n{variant}" for scenario, variant in columns]
+    if len(headings) <= MOST_COLUMNS:
+        return headings, rows
+    names, *turned = zip(*rows, strict=True)
+    return list(names), [[heading.replace("\n", " "), *cells] for heading, cells in zip(headings, turned, strict=True)]
 
 
 def print_table(results: Results) -> None:
@@ -212,10 +241,11 @@ def failures(results: Results) -> list[str]:
     return [f"failed: {cell.name}: {problem}" for cell, problem in results.failures.items()]
 
 
-def _columns(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def variants(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The metrics of all seeds by scenario and variant."""
     columns: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell, metrics in results.metrics.items():
-        columns.setdefault((cell.scenario, cell.algorithm), []).append(metrics)
+        columns.setdefault((cell.scenario, cell.variant), []).append(metrics)
     return columns
 
 
@@ -230,15 +260,15 @@ def _cell(values: Sequence[float | None], scale: float) -> str:
 
 
 def improvements(results: Results) -> list[str]:
-    """How probably a seed of InfoGAIL has a higher style NMI than one of each other learner, over all scenarios."""
-    columns = _columns(results)
+    """How probably a seed of InfoGAIL has a higher style NMI than one of each other variant, over all scenarios."""
+    columns = variants(results)
     scenarios = list(dict.fromkeys(scenario for scenario, _ in columns))
-    algorithms = list(dict.fromkeys(algorithm for _, algorithm in columns))
+    names = list(dict.fromkeys(variant for _, variant in columns))
 
-    def strata(algorithm: str) -> list[np.ndarray]:
-        return [np.array([metrics["style_nmi"] for metrics in columns[s, algorithm]]) for s in scenarios]
+    def strata(variant: str) -> list[np.ndarray]:
+        return [np.array([metrics["style_nmi"] for metrics in columns[s, variant]]) for s in scenarios]
 
-    complete = [a for a in algorithms if all(len(columns.get((s, a), ())) > 1 for s in scenarios)]
+    complete = [name for name in names if all(len(columns.get((s, name), ())) > 1 for s in scenarios)]
     lines = []
     for other in complete:
         if "infogail" in complete and other != "infogail":

@@ -23,7 +23,7 @@ import tyro
 from envs import BASIC_SCENARIOS, SCENARIO_NAMES, BadInput
 from infogail.config import Config
 from infogail.launch import launched, leads
-from infogail.presets import PRESETS, Preset
+from infogail.presets import DEFAULT, PRESETS, Preset
 from infogail.signals import Stopped
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 # Torch, highway-env and the rest are imported by the commands that need them, so that --help answers at once.
 
 
-DEFAULT = Preset("the defaults")
-chosen_preset: ContextVar[Preset] = ContextVar("chosen_preset", default=DEFAULT)
+chosen_preset: ContextVar[Preset] = ContextVar("chosen_preset", default=PRESETS[DEFAULT])
 """Where `train` has its defaults from while it is parsed: so options override a preset, and --help shows its values."""
 
 
@@ -42,7 +41,7 @@ class Record:
     """Record scripted experts of all styles in highway-env."""
 
     scenario: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENARIO")]
-    """pass or turn"""
+    """pass, turn, pass-pace, pass-follow, pass-unbalanced or turn-line"""
     out: Path | None = None
     """File to write; demos/SCENARIO.safetensors by default."""
     episodes: int = 200
@@ -73,7 +72,7 @@ class Train:
     """Train one learner on recorded demonstrations, without their style labels, in the batched twin."""
 
     scenario: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="SCENARIO")] = None
-    """pass or turn"""
+    """pass, turn, pass-pace, pass-follow, pass-unbalanced or turn-line"""
     out: Path | None = None
     """Run folder to make."""
     resume: Path | None = None
@@ -124,7 +123,9 @@ class Train:
         its = {"scenario": manifest.scenario, "algorithm": manifest.algorithm, "out": run, "force": False}
         for name, value in (given | vars(self.config)).items():
             known = its[name] if name in its else getattr(manifest.config, name)
-            default = DEFAULT.algorithm if name == "algorithm" else getattr(Train if name in its else Config, name)
+            default = (
+                PRESETS[DEFAULT].algorithm if name == "algorithm" else getattr(Train if name in its else Config, name)
+            )
             if name != "threads" and value not in (default, known):
                 shown = "SCENARIO" if name == "scenario" else option(name)
                 raise BadInput(f"{shown} {value}: the run to resume has {known}; leave it out")
@@ -203,26 +204,27 @@ class Render:
 class Recognise:
     """Who finds the styles in held-out demonstrations: the posterior, its unsupervised peers, supervised ceilings."""
 
-    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN …")]
+    """Run folders of one scenario; of several, the table has interquartile means and intervals."""
     seed: int = 0
-    """Seed of the peers."""
+    """Seed of the peers, one higher from run to run."""
     json: bool = False
     """Print JSON instead of a table."""
 
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
         from infogail.progress import console
-        from infogail.recognise import recognise
+        from infogail.recognise import print_table, recognise
 
-        with console.status("fitting the peers"):
-            results = recognise(self.path, self.seed)
+        results = []
+        with console.status("fitting the peers") as status:
+            for k, path in enumerate(self.paths):
+                status.update(f"{path}: fitting the peers")
+                results.append(recognise(path, self.seed + k))
         if self.json:
-            print(json.dumps(results, indent=2))
-            return
-        print(f"{'accuracy on held-out demonstrations':36} {'(s, a) pair':>12} {'trajectory':>12}")
-        for name, accuracy in results.items():
-            print(f"{name:36}", *(f"{'–' if value is None else f'{value:.3f}':>12}" for value in accuracy.values()))
+            print(json.dumps(dict(zip(map(str, self.paths), results, strict=True)), indent=2))
+        else:
+            print_table(results)
 
 
 @dataclass(frozen=True)
@@ -257,27 +259,34 @@ class Benchmark:
     out: Path
     """Folder of the runs; each one's metrics.json is its result."""
     scenarios: tuple[str, ...] = BASIC_SCENARIOS
-    """Any of pass and turn."""
+    """Any of pass, turn, pass-pace, pass-follow, pass-unbalanced and turn-line."""
     algorithms: tuple[Literal["infogail", "gail", "bc"], ...] = ("bc", "gail", "infogail")
     """The learners."""
+    presets: tuple[str, ...] = (DEFAULT,)
+    """Named settings, each a variant of the learner that it is for; see `infogail/presets.py`."""
     seeds: int = 10
     """How many training seeds, from the first one on."""
     episodes: int = 200
     """Episodes to record, and to judge each run by."""
     force: bool = False
     """Make anew what is there."""
+    ray: str | None = None
+    """Ray cluster to work on, auto or HOST:PORT; needs the extra 'dist'. This machine's cores by default."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
     def run(self) -> None:
         at_least("--seeds", self.seeds, 1)
         at_least("--episodes", self.episodes, 20)
         scenarios = [check_scenario(name) for name in dict.fromkeys(self.scenarios)]
+        presets = [check_preset(name) for name in dict.fromkeys(self.presets)]
         from infogail.benchmark import benchmark, print_table
 
         chosen: tuple[str, ...] = self.algorithms
         learners = {name: learner for name, learner in learner_classes().items() if name in chosen}
         seeds = range(self.config.seed, self.config.seed + self.seeds)
-        results = benchmark(learners, scenarios, seeds, self.out, self.episodes, self.config, self.force)
+        results = benchmark(
+            learners, scenarios, seeds, self.out, self.episodes, self.config, presets, self.force, self.ray
+        )
         print_table(results)
         if results.metrics:
             from infogail.progress import console
@@ -390,10 +399,19 @@ def preset_in(arguments: Sequence[str]) -> Preset:
     names = [after for option, after in pairwise(arguments) if option == "--preset"]
     names += [argument.removeprefix("--preset=") for argument in arguments if argument.startswith("--preset=")]
     if not names or arguments[0] != "train":
-        return DEFAULT
-    if names[-1] not in PRESETS:
-        raise BadInput(f"unknown preset '{names[-1]}'; {suggestion(names[-1], list(PRESETS))}")
-    return PRESETS[names[-1]]
+        return PRESETS[DEFAULT]
+    return PRESETS[check_preset(names[-1])]
+
+
+def check_preset(name: str) -> str:
+    """`name`, if there is such a preset.
+
+    Raises:
+        BadInput: there is none; suggests the nearest.
+    """
+    if name not in PRESETS:
+        raise BadInput(f"unknown preset '{name}'; {suggestion(name, list(PRESETS))}")
+    return name
 
 
 def complaint(box: str) -> str:

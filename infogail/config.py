@@ -10,7 +10,7 @@ from typing import Literal, get_args, get_type_hints
 
 from envs import BadInput, get_scenario
 
-LEVELS = 16  # of a graded code, by default
+LEVELS = 7  # of a graded code, by default
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Config:
     """Settings of all learners; each reads what concerns it."""
 
     num_codes: int = 0
-    """Latent codes K, 0: as many as the scenario has styles, or 16 levels of a graded code. GAIL and BC ignore it."""
+    """Latent codes K, 0: as many as the scenario has styles, or 7 levels of a graded one. GAIL and BC ignore it."""
     graded_code: bool = False
-    """One code from -1 to 1 instead of K separate ones, for styles that differ by degrees."""
+    """One code from -1 to 1 instead of K separate ones: where styles differ by degrees, as in turn-line."""
     demonstrations_limit: int = 0
     """Learn from so many of the demonstrations, 0: from all that are for training."""
     labelled: float = 0.0
@@ -120,11 +120,13 @@ class Config:
     """Iterations from one checkpoint to the next."""
 
     def for_scenario(self, scenario: str) -> Config:
-        """These settings with the number of codes that `scenario` asks for, if none is set.
+        """These settings with the kind of code that `scenario` asks for, and their number if none is set.
 
         Raises:
             BadInput: fewer codes than styles that labels are told of.
         """
+        if get_scenario(scenario).graded and not self.graded_code:
+            return replace(self, graded_code=True).for_scenario(scenario)
         styles = len(get_scenario(scenario).styles)
         if self.labelled and 0 < self.num_codes < styles:
             raise BadInput(

@@ -88,7 +88,7 @@ def merged_accuracy(codes: np.ndarray, styles: np.ndarray) -> float | None:
 
 
 def rank_correlation(codes: np.ndarray, values: np.ndarray, styles: np.ndarray) -> float | None:
-    """Spearman's rank correlation of graded codes (E,) with what they are to change, `values` (E,); SciPy's.
+    """Size of Spearman's rank correlation of graded codes (E,) with what they change, `values` (E,); SciPy's.
 
     An episode without a style (E,) counts as if it had done the very opposite of what its code says.
     """
@@ -100,7 +100,7 @@ def rank_correlation(codes: np.ndarray, values: np.ndarray, styles: np.ndarray) 
     sign = np.sign(spearmanr(codes[done], values[done]).statistic)
     ranks = np.searchsorted(np.sort(values), values).astype(float)
     ranks[~done] = np.where(sign * (codes[~done] - codes.mean()) > 0, -1.0, len(values))
-    return float(spearmanr(codes, ranks).statistic)
+    return abs(float(spearmanr(codes, ranks).statistic))
 
 
 def every_other(labels: np.ndarray) -> np.ndarray:

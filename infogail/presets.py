@@ -92,7 +92,9 @@ PAPER = Preset(
 - On turn theirs weighs 1.2 + 0.2 f + log Q, with 20 critic steps in later iterations; ours has the weights of pass.
 """
 
+DEFAULT = "default"
 PRESETS: dict[str, Preset] = {
+    DEFAULT: Preset("all settings as they come"),
     "paper": PAPER,
     "gail-trpo": Preset(
         "GAIL (1606.03476): TRPO, and a tanh discriminator of three layers of 20 without a gradient penalty",
@@ -142,6 +144,9 @@ PRESETS: dict[str, Preset] = {
     "replay": Preset("discriminator and posterior also learn from the five rollouts before", {"replay_iterations": 5}),
     "failure-penalty": Preset("a crash or road exit costs 3, about what five steps earn", {"failure_penalty": 3.0}),
     "warm-start": Preset("the policy begins as a clone of the demonstrations", {"warm_start_steps": 1000}),
+    "surplus-codes": Preset("four codes, whatever the number of styles", {"num_codes": 4}),
+    "few-demonstrations": Preset("only 20 demonstrations", {"demonstrations_limit": 20}),
+    "labelled": Preset("the style of 1 % of the demonstrations is told", {"labelled": 0.01}),
     "absorbing": Preset("an absorbing state follows a crash or road exit (1809.02925)", {"absorbing": True}),
 }
 """By name, for `infogail train --preset`. The published ones, the ablations of the default, the additions to it."""

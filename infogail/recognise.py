@@ -8,7 +8,7 @@ on the training part. The supervised ones are the ceiling.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from infogail.driver import load
 from infogail.metrics import matched_accuracy
 from infogail.networks import adam, mlp
 from infogail.run_folder import DEMONSTRATIONS
+from infogail.statistics import interquartile_mean, interval
 
 COMPONENTS = 2  # of PCA, and of the VAE's latent space
 VAE_STEPS, VAE_BATCH, VAE_BETA = 2000, 128, 0.1
@@ -73,6 +74,21 @@ def recognise(run: Path, seed: int = 0) -> dict[str, dict[str, float | None]]:
         for name, fit in (("SVM (supervised)", _svm), ("MLP (supervised)", _mlp))
     }
     return results
+
+
+def print_table(results: Sequence[dict[str, dict[str, float | None]]]) -> None:
+    """Interquartile means of what `recognise` gave for some runs, with 95 % intervals if there are several."""
+    print(f"{'accuracy on held-out demonstrations':36} {'(s, a) pair':>22} {'trajectory':>22}")
+    for name in results[0]:
+        print(f"{name:36}", *(f"{_over_runs([r[name][kind] for r in results]):>22}" for kind in results[0][name]))
+
+
+def _over_runs(accuracies: Sequence[float | None]) -> str:
+    known = np.array([value for value in accuracies if value is not None])
+    if len(known) < 2:
+        return f"{known[0]:.3f}" if len(known) else "–"
+    low, high = interval([known])
+    return f"{interquartile_mean(known):.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _chance(styles: np.ndarray, fitted: int, num_styles: int) -> float:

@@ -19,15 +19,17 @@ from envs import get_scenario
 from envs.demonstrations import Recording
 from envs.files import write_atomically
 from envs.scenario import NO_STYLE, Scenario
-from infogail.benchmark import MEASURES, Cell, Results, failures, improvements, summarise
+from infogail.benchmark import MEASURES, Cell, Results, failures, improvements, summarise, variants
 from infogail.driver import load
 from infogail.evaluate import Episode, drive
 from infogail.plots import PALETTE, plot, road_lines
+from infogail.presets import DEFAULT
 from infogail.render import render
 from infogail.run_folder import Manifest
 
 SHOWN = ("style_nmi", "success_rate", "occupancy_mmd", "train_seconds")  # every seed's point
 EPISODES = 60  # whose trajectories are drawn
+PICTURED = 8  # variants, at most, whose driving is shown
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def write_report(
 
     The pictures of driving are those of the first seed, of the very episodes that it was judged by.
     """
-    first = {(cell.scenario, cell.algorithm): cell for cell in reversed(results.metrics)}
+    first = {(cell.scenario, cell.variant): cell for cell in reversed(results.metrics)}
+    pictured = sorted(first.values(), key=lambda cell: cell.preset != DEFAULT)[:PICTURED]
     some = next(iter(results.metrics.values()))
     progress("learning curves")
     seeds = Section("seeds", "Every seed", "One point for each training run.", [_seeds(results)])
@@ -72,7 +75,7 @@ def write_report(
     maps = Section("occupancy", "Where on the road", "Share of time, demonstrations beside each code.")
     lines = Section("trajectories", "Trajectories", "Demonstrations in grey, codes in colour, × where one failed.")
     video = Section("video", "One scene, every code", "All panels begin in the same scene; only the code differs.")
-    for cell in sorted(first.values(), key=lambda cell: cell.name):
+    for cell in sorted(pictured, key=lambda cell: cell.name):
         progress(f"driving {cell.name}")
         driver, scenario = load(out / cell.name), get_scenario(cell.scenario)
         recording = Recording.load(out / f"{cell.scenario}.safetensors", cell.scenario)
@@ -114,10 +117,10 @@ def _environment(out: Path, first: dict[tuple[str, str], Cell]) -> dict[str, Any
 
 def _seeds(results: Results) -> Medium:
     figure = Figure(figsize=(9.0, 3.2), layout="constrained")
-    groups = list(dict.fromkeys((cell.scenario, cell.algorithm) for cell in results.metrics))
+    groups = list(variants(results))
     for axes, key in zip(figure.subplots(1, len(SHOWN)), SHOWN, strict=True):
         for k, group in enumerate(groups):
-            values = [m[key] for cell, m in results.metrics.items() if (cell.scenario, cell.algorithm) == group]
+            values = [m[key] for cell, m in results.metrics.items() if (cell.scenario, cell.variant) == group]
             spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else [0.0]
             axes.plot(k + np.asarray(spread), values, "o", ms=3.5, alpha=0.7, color=PALETTE[k % len(PALETTE)])
         axes.set_xticks(range(len(groups)), [f"{scenario} {algorithm}" for scenario, algorithm in groups], rotation=90)
@@ -128,19 +131,19 @@ def _seeds(results: Results) -> Medium:
 def _curves(out: Path, results: Results, scenario: str) -> Medium:
     figure = Figure(figsize=(9.0, 3.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    algorithms = list(dict.fromkeys(cell.algorithm for cell in results.metrics))
+    shades = list(dict.fromkeys(cell.variant for cell in results.metrics))
     for cell in results.metrics:
         lines = (out / cell.name / "metrics.jsonl").read_text().splitlines()
         rows = [row for row in map(json.loads, lines) if "rollout/style_nmi" in row]
-        paint = PALETTE[algorithms.index(cell.algorithm) % len(PALETTE)]
+        paint = PALETTE[shades.index(cell.variant) % len(PALETTE)]
         if cell.scenario == scenario and rows:
             for axes, key in zip(panels, ("seconds", "env_steps"), strict=True):
                 x, y = zip(*((row[key], row["rollout/style_nmi"]) for row in rows), strict=True)
-                axes.plot(x, y, color=paint, lw=1, alpha=0.7, label=cell.algorithm)
+                axes.plot(x, y, color=paint, lw=1, alpha=0.7, label=cell.variant)
     for axes, label in zip(panels, ("seconds of training", "environment steps"), strict=True):
         axes.set(xlabel=label, ylim=(-0.03, 1.03))
     panels[0].set_ylabel("style NMI")
-    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))  # one for each algorithm
+    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))  # one for each variant
     panels[0].legend(handles.values(), handles.keys(), frameon=False)
     return _picture(figure, f"{scenario}: style NMI against seconds and against environment steps")
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -117,24 +117,13 @@ class RunFolder:
         path = path.resolve()
         _tidy(path)
         check_run(path, force)
-        partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{suffix}") for suffix in ("partial", "old"))
-        with ExitStack() as stack:
-            try:
-                if (path / MANIFEST).exists():
-                    stack.enter_context(_locked(path))
-                partial.mkdir(parents=True)
-                stack.enter_context(_locked(partial))
-                folder = cls(partial, manifest)
-                folder.write(DEMONSTRATIONS, demonstrations)
-                if path.exists():
-                    path.rename(old)
-                partial.rename(path)
-            finally:
-                if old.exists() and not path.exists():
-                    old.rename(path)
-                shutil.rmtree(old, ignore_errors=True)
-                shutil.rmtree(partial, ignore_errors=True)
-            sync_folder(path.parent)
+        folder = cls(path, manifest)
+
+        def begin(partial: Path) -> None:
+            folder.path = partial
+            folder.write(DEMONSTRATIONS, demonstrations)
+
+        with _appearing(path, begin):
             folder.path = path
             yield folder
 
@@ -165,6 +154,28 @@ class RunFolder:
     def verify(self, name: str) -> None:
         """See `verify`."""
         verify(self.path, self.manifest, name)
+
+
+def put_run(path: Path, files: Mapping[str, bytes]) -> None:
+    """Let the run that was made elsewhere appear at `path` all at once, in place of the run that is there.
+
+    Args:
+        files: content of each, by its name within the run folder.
+
+    Raises:
+        NonEmptyFolder: something other than a run is there.
+        InvalidRun: another process trains there.
+    """
+    path = path.resolve()
+    _tidy(path)
+    check_run(path, force=True)
+
+    def write(partial: Path) -> None:
+        for name, data in files.items():
+            write_atomically(partial / name, data)
+
+    with _appearing(path, write):
+        pass
 
 
 def verify(run: Path, manifest: Manifest, name: str) -> None:
@@ -198,6 +209,29 @@ def check_run(path: Path, force: bool) -> None:
             raise NonEmptyFolder(
                 f"{path}: is there already; go on with --resume {path}, replace it with --force, or write elsewhere"
             )
+
+
+@contextmanager
+def _appearing(path: Path, fill: Callable[[Path], None]) -> Iterator[None]:
+    """Let the folder that `fill` fills take the place of the run at `path`, or leave all as it is; hold its lock."""
+    partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{suffix}") for suffix in ("partial", "old"))
+    with ExitStack() as stack:
+        try:
+            if (path / MANIFEST).exists():
+                stack.enter_context(_locked(path))
+            partial.mkdir(parents=True)
+            stack.enter_context(_locked(partial))
+            fill(partial)
+            if path.exists():
+                path.rename(old)
+            partial.rename(path)
+        finally:
+            if old.exists() and not path.exists():
+                old.rename(path)
+            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
+        sync_folder(path.parent)
+        yield
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from baselines.bc import BC
 from baselines.gail import GAIL
 from envs import BadInput
 from envs.demonstrations import Demonstrations
-from infogail import checkpoint, distributed
+from infogail import checkpoint, distributed, ppo
 from infogail.cli import main
 from infogail.config import Config
 from infogail.learner import InfoGAIL
@@ -159,8 +159,8 @@ def test_what_carries_the_tensors(monkeypatch):
 def learn(demonstrations, config, iterations):
     """What is logged, what all is in the end, and of the first advantages the own mean, all mean, all deviation."""
     learner = InfoGAIL(demonstrations, distributed.share(config))
-    advantages, given = [], learner.ppo._advantages
-    learner.ppo._advantages = lambda *inputs: advantages.append(given(*inputs)) or advantages[-1]
+    advantages, given = [], ppo.standardised_advantages
+    ppo.standardised_advantages = lambda *inputs: advantages.append(given(*inputs)) or advantages[-1]
     logs = [distributed.mean_log(learner.iterate()) for _ in range(iterations)]
     own = advantages[0][0]
     total = distributed.gather(own)
