@@ -1,7 +1,7 @@
 """`infogail benchmark`: every learner on every scenario over many seeds, trained, judged, and told with intervals.
 
-A cell is a run folder, `DIR/SCENARIO-ALGORITHM[-PRESET]-SEED`, and its result file the `metrics.json` there. What is there
-stays: a restart goes on with runs that were stopped and makes only what is missing.
+A cell is a run folder, `DIR/SCENARIO-ALGORITHM[-PRESET]-SEED`, and its result file the `metrics.json` there. What is
+there stays: a restart goes on with runs that were stopped and makes only what is missing.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ MEASURES = {
 }
 """Of metrics.json, for the table, where they are defined."""
 MOST_COLUMNS = 6  # of the table; more variants become its rows
+SHORT = ("style_nmi", "style_accuracy_merged", "success_rate", "occupancy_mmd_worst_code", "seconds_to_styles")
+"""Those for which a terminal has room then."""
 TRAINING = 0.75  # of a cell's progress
 
 
@@ -204,8 +206,12 @@ def _run_cell(
         tell(1.0)
 
 
-def summarise(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Interquartile means over seeds with 95 % intervals: headings, and rows of a heading and its cells."""
+def summarise(results: Results, short: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Interquartile means over seeds with 95 % intervals: headings, and rows of a heading and its cells.
+
+    Args:
+        short: leave out some measures if there are many variants.
+    """
     columns = variants(results)
     rows = [["seeds", *(str(len(some)) for some in columns.values())]]
     found = (sum(metrics["style_nmi"] >= STYLES_FOUND for metrics in some) for some in columns.values())
@@ -218,13 +224,15 @@ def summarise(results: Results) -> tuple[list[str], list[list[str]]]:
     headings = [f"{scenario}\n{variant}" for scenario, variant in columns]
     if len(headings) <= MOST_COLUMNS:
         return headings, rows
+    if short:
+        rows = [row for row in rows if row[0] in ("seeds", rows[1][0], *(MEASURES[key] for key in SHORT))]
     names, *turned = zip(*rows, strict=True)
     return list(names), [[heading.replace("\n", " "), *cells] for heading, cells in zip(headings, turned, strict=True)]
 
 
 def print_table(results: Results) -> None:
     """`summarise` on the terminal, and what failed."""
-    headings, rows = summarise(results)
+    headings, rows = summarise(results, short=True)
     table = Table("", title="judged in highway-env: interquartile means, 95 % intervals", box=SIMPLE)
     for heading in headings:
         table.add_column(heading, justify="right")
