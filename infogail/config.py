@@ -65,7 +65,7 @@ class Config:
     """Taken from the reward where an episode ends by a crash or road exit: reward augmentation, as InfoGAIL has it."""
     replay_iterations: int = 0
     """Earlier iterations whose rollouts discriminator and posterior go on to learn from; 0: only from the newest."""
-    discriminator_steps: int = 10
+    discriminator_steps: int = 30
     """Discriminator updates per iteration."""
     discriminator_batch: int = 1024
     """Pairs of each kind per discriminator update."""
