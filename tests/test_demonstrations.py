@@ -63,6 +63,15 @@ def test_what_is_saved_is_what_is_loaded(recording, tmp_path):
     assert_same(Demonstrations.load(path), recording.demonstrations)
 
 
+def test_labels_are_told_of_the_first_of_each_style(recording):
+    assert recording.styles.tolist()[:4] == [0, 1, 0, 1] or len(set(recording.styles)) == 2
+    assert not recording.with_labels(0.0).labels
+    first = {int(np.flatnonzero(recording.styles == style)[0]): style for style in (0, 1)}
+    assert recording.with_labels(0.01).labels == first
+    everything = recording.with_labels(1.0).labels
+    assert all(recording.styles[episode] == style for episode, style in everything.items())
+
+
 def test_a_learner_gets_neither_styles_nor_states_nor_scenes(recording, tmp_path):
     recording.save(tmp_path / "a.safetensors")
     demonstrations = Demonstrations.load(tmp_path / "a.safetensors")

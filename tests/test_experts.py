@@ -10,7 +10,8 @@ from envs.demonstrations import record
 from envs.experts import Expert
 
 SCENARIOS = {name: get_scenario(name) for name in ("pass", "turn")}
-STYLES = [(name, style) for name, scenario in SCENARIOS.items() for style in range(len(scenario.styles))]
+HARDER = {name: get_scenario(name) for name in ("pass-pace", "pass-follow")}
+STYLES = [(n, style) for n, scenario in (SCENARIOS | HARDER).items() for style in range(len(scenario.styles))]
 RECORDED = 96
 
 
@@ -51,6 +52,35 @@ def test_one_start_can_be_driven_in_every_style(name):
     trajectories = [drive(env, style, seed=7)[1] for style in range(len(env.scenario.styles))]
     np.testing.assert_array_equal(trajectories[0][0], trajectories[1][0])
     assert [env.scenario.style(states, env.scene) for states in trajectories] == [0, 1]
+
+
+def test_the_pace_and_staying_behind_are_read_from_the_trajectory():
+    scenario, T = get_scenario("pass-pace"), 61
+    x = np.linspace(0.0, 300.0, T)
+    ego = np.stack((x, np.where(abs(x - 150) < 60, 4.0, 0.0), 0 * x, 0 * x + 24.9), -1)  # right of a lead at 150 m
+    lead = np.broadcast_to([150.0, 0.0, 0.0, 15.0], (T, 4))
+    states = np.stack((ego, lead), 1)
+    assert scenario.styles[int(scenario.style(states, {}))] == "right calm"
+    states[30:, 0, 3] = 25.1  # of the second half alone
+    assert scenario.styles[int(scenario.style(states, {}))] == "right brisk"
+
+    follow = get_scenario("pass-follow")
+    states[:, 0] = np.stack((x / 3, 0 * x, 0 * x, 0 * x + 15.5), -1)
+    for gap, speed, style in ((20.0, 15.0, 2), (31.0, 15.0, -1), (20.0, 13.0, -1)):
+        states[-1, 1] = [100 + gap, 0.0, 0.0, speed]
+        assert follow.style(states, {}) == style
+    states[-1, 0, 1], states[-1, 1] = 2.0, [120.0, 0.0, 0.0, 15.0]  # between two lanes
+    assert follow.style(states, {}) == -1
+
+
+def test_styles_are_as_common_as_the_scenario_says():
+    styles = record("pass-unbalanced", 100, seed=0)[0].styles
+    assert 0.7 < (styles == 0).mean() < 0.9
+    recording = record("turn-line", 60, seed=0)[0]
+    scenario = get_scenario("turn-line")
+    values = [float(scenario.style_value(recording.trajectory(k), recording.scene(k))) for k in range(60)]
+    assert np.std(values) > 0.8 and np.sort(np.abs(values))[10] < 0.6  # all lines, those near the middle too
+    assert [int(v < 0) for v in values] == recording.styles.tolist()
 
 
 def test_the_same_generator_drives_alike_and_another_does_not():

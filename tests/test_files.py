@@ -20,6 +20,7 @@ from envs.demonstrations import Recording, record
 from envs.files import MAX_FILE, UnreadableFile, seal, unseal, write_atomically
 from infogail import checkpoint
 from infogail.config import Config
+from infogail.driver import SCHEMA
 from infogail.run_folder import Manifest, RunFolder
 from infogail.runner import train
 
@@ -165,7 +166,7 @@ def driver(run: Path) -> dict[str, np.ndarray]:
 
 def sealed_driver(run: Path) -> dict[str, np.ndarray]:
     """What is behind the manifest's hash, as if that were not there."""
-    return unseal(run / "policy.safetensors", "infogail-driver-2")[0]
+    return unseal(run / "policy.safetensors", SCHEMA)[0]
 
 
 def manifest(run: Path) -> dict[str, np.ndarray]:

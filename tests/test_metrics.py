@@ -72,6 +72,39 @@ def test_style_accuracy_of_a_single_episode_is_not_defined():
     assert metrics.style_accuracy(np.array([0]), np.array([0])) is None
 
 
+def test_merged_accuracy_lets_codes_share_a_style():
+    codes, styles = episodes([[4, 0, 0], [4, 0, 0], [0, 4, 0], [0, 2, 2]])
+    assert metrics.merged_accuracy(codes, styles) == pytest.approx(7 / 8)  # half of each is scored: one failed there
+    assert metrics.style_accuracy(codes, styles) < 0.6
+
+
+def test_merged_accuracy_counts_a_code_that_only_fails():
+    codes, styles = episodes([[4, 0, 0], [0, 0, 4]])
+    assert metrics.merged_accuracy(codes, styles) == 0.5
+
+
+def test_rank_correlation():
+    codes, done = np.array([0, 1, 2, 3, 4]), np.zeros(5, np.int64)
+    values = np.array([9.0, 7.0, 8.0, 1.0, -5.0])
+    # Ranks 5, 3, 4, 2, 1 against 1 to 5: 1 - 6 (16 + 1 + 1 + 4 + 16) / (5 · 24) = -0.9; the direction is free.
+    assert metrics.rank_correlation(codes, values, done) == pytest.approx(0.9)
+    assert metrics.rank_correlation(codes, np.ones(5), done) == 0.0
+
+
+def test_rank_correlation_takes_a_failure_for_the_opposite():
+    codes, values = np.arange(6), np.arange(6.0)
+    styles = np.array([NO_STYLE, 0, 0, 0, 0, 0])
+    # The lowest code counts as the highest value: ranks 6, 1, 2, 3, 4, 5 and so 1 - 6 (25 + 5) / (6 · 35) = 1/7.
+    assert metrics.rank_correlation(codes, values, styles) == pytest.approx(1 / 7)
+
+
+def test_as_common_as_keeps_as_many_as_it_can():
+    codes = np.arange(200) % 2
+    kept = metrics.as_common_as(np.array([0.8, 0.2]), codes)
+    assert np.bincount(codes[kept]).tolist() == [100, 25]
+    assert metrics.as_common_as(np.array([0.5, 0.5]), codes).all()
+
+
 def test_every_other_takes_half_of_each_label_however_they_alternate():
     assert metrics.every_other(np.array([0, 1, 0, 1, 0, 1])).tolist() == [False, False, True, True, False, False]
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 from envs import get_scenario
-from envs.demonstrations import Demonstrations
+from envs.demonstrations import Demonstrations, record
 from infogail.config import Config
 from infogail.posterior import (
     Evidence,
@@ -178,6 +179,36 @@ def test_it_tells_the_styles_apart_by_demonstrations_alone(recorded, scenario, s
     best = max(right, key=np.mean)
     assert (best > 0.5).mean() >= 0.95
     assert best.mean() >= 0.9  # and is sure of it
+
+
+@pytest.mark.parametrize(("scenario", "episodes"), [("pass-pace", 80), ("pass-follow", 80), ("pass-unbalanced", 120)])
+def test_it_divides_more_styles_and_rare_ones(scenario, episodes):
+    recording, _ = record(scenario, episodes, seed=2)
+    evidence = divide(recording.demonstrations, 0).evidence
+    found = seen(evidence, recording.demonstrations).argmax(1).numpy()
+    table = np.zeros((evidence.prior.numel(), len(get_scenario(scenario).styles)))
+    np.add.at(table, (found, recording.styles), 1)
+    assert table.max(1).sum() >= 0.95 * episodes  # each code is one style …
+    assert (table.max(0) > 0).all()  # … and each style has a code
+    shares = np.sort(np.bincount(recording.styles)) / episodes
+    np.testing.assert_allclose(np.sort(evidence.prior.numpy()), shares, atol=0.05)
+
+
+def test_labels_name_the_codes(recorded):
+    recording = recorded("pass")[0]
+    for styles in (recording.styles, 1 - recording.styles):
+        demonstrations = replace(recording, styles=styles).with_labels(0.01)
+        assert len(demonstrations.labels) == 2
+        found = seen(divide(demonstrations, 0).evidence, demonstrations).argmax(1).numpy()
+        assert (found == styles).mean() > 0.95
+
+
+def test_a_graded_code_follows_the_line():
+    recording, _ = record("turn-line", 60, seed=2)
+    scenario = get_scenario("turn-line")
+    beliefs = seen(divide(recording.demonstrations, 0).evidence, recording.demonstrations).numpy()
+    values = [float(scenario.style_value(recording.trajectory(k), recording.scene(k))) for k in range(60)]
+    assert abs(spearmanr(beliefs @ np.arange(7), values).statistic) > 0.9
 
 
 def test_undivided_it_is_unsure(recorded):

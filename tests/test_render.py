@@ -43,6 +43,7 @@ class Scripted:
     scenario = "pass"
     algorithm = "infogail"
     num_codes = 2
+    codes = (0, 1)
     seed = 0
 
     def act(self, obs, code):

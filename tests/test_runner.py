@@ -13,9 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import infogail
 from baselines.bc import BC
 from envs import BadInput
-from envs.demonstrations import Demonstrations, InvalidDemonstrations
+from envs.demonstrations import Demonstrations, InvalidDemonstrations, record
 from envs.files import NonEmptyFolder, check_output, seal, unseal
 from infogail.config import Config
+from infogail.driver import SCHEMA, load
 from infogail.learner import InfoGAIL
 from infogail.networks import Policy
 from infogail.run_folder import InvalidRun, Manifest, RunFolder, check_run
@@ -68,7 +69,7 @@ def test_a_run_holds_all_that_judging_needs(trained, file):
     manifest = json.loads((run / "manifest.json").read_text())
     assert (manifest["format"], manifest["scenario"], manifest["algorithm"]) == (1, "pass", "infogail")
     assert manifest["versions"]["torch"] == torch.__version__ and manifest["threads"] == 1
-    assert manifest["config"] == asdict(TINY) and manifest["instruction_set"]
+    assert manifest["config"] == asdict(TINY.for_scenario("pass")) and manifest["instruction_set"]
     assert set(manifest["files"]) == names | {"checkpoints/000002.safetensors"}
     for name, sha256 in manifest["files"].items():
         assert hashlib.sha256((run / name).read_bytes()).hexdigest() == sha256
@@ -138,6 +139,40 @@ def test_a_learner_without_codes_takes_them_and_ignores_them(file, tmp_path):
     assert len(rows) == 2 and json.loads(rows[1])["env_steps"] == 0
     train(BC, "bc", file, "pass", TINY, tmp_path / "again")
     np.testing.assert_array_equal(infogail.load(tmp_path / "again").act(observations, 0), driver.act(observations, 0))
+
+
+def test_settings_follow_the_scenario():
+    assert [Config().for_scenario(name).num_codes for name in ("pass", "pass-pace", "pass-follow")] == [2, 4, 3]
+    assert Config(num_codes=5).for_scenario("pass").num_codes == 5
+    graded = Config().for_scenario("turn-line")
+    assert graded.graded_code and graded.num_codes == 7 == graded.for_scenario("turn-line").num_codes
+    with pytest.raises(BadInput, match="--num-codes 2: pass-pace has 4 styles; give no fewer with --labelled"):
+        Config(num_codes=2, labelled=0.1).for_scenario("pass-pace")
+    with pytest.raises(BadInput, match="--labelled 2: give a share from 0 to 1"):
+        Config(labelled=2)
+
+
+def test_a_graded_driver_takes_any_code_between_its_ends(tmp_path):
+    record("turn-line", 10, seed=0)[0].save(tmp_path / "demos")
+    train(InfoGAIL, "infogail", tmp_path / "demos", "turn-line", TINY, tmp_path / "run")
+    driver = load(tmp_path / "run")
+    assert driver.codes == pytest.approx([-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1])
+    obs = np.zeros(9, np.float32)
+    low, middle, high = (driver.act(obs, code) for code in (-1.0, 0.123, 1.0))
+    assert (low != middle).any() and (middle != high).any()
+    with pytest.raises(ValueError, match=r"code 1.2: the codes of this driver are -1.0 to 1.0"):
+        driver.act(obs, 1.2)
+
+
+def test_few_demonstrations_and_labels_reach_the_learner(file, tmp_path):
+    given = []
+
+    def keep(demonstrations, config):
+        given.append(demonstrations)
+        return InfoGAIL(demonstrations, config)
+
+    train(keep, "infogail", file, "pass", replace(TINY, demonstrations_limit=6, labelled=0.01), tmp_path / "run")
+    assert given[0].num_episodes == 6 and sorted(given[0].labels.values()) == [0, 1]
 
 
 def test_a_learner_is_given_the_first_four_fifths(file, tmp_path):
@@ -253,7 +288,7 @@ def rewritten(trained, tmp_path):
 @pytest.mark.parametrize("problem", DAMAGES)
 def test_a_malformed_driver_is_named(trained, tmp_path, problem):
     run = rewritten(trained, tmp_path)
-    arrays, metadata = unseal(run.path / "policy.safetensors", "infogail-driver-2")
+    arrays, metadata = unseal(run.path / "policy.safetensors", SCHEMA)
     DAMAGES[problem](arrays)
     run.write("policy.safetensors", seal(arrays, metadata))
     with pytest.raises(InvalidRun) as raised:
@@ -265,9 +300,9 @@ def test_a_malformed_driver_is_named(trained, tmp_path, problem):
 
 def test_a_driver_of_another_schema_is_named(trained, tmp_path):
     run = rewritten(trained, tmp_path)
-    arrays, _ = unseal(run.path / "policy.safetensors", "infogail-driver-2")
+    arrays, _ = unseal(run.path / "policy.safetensors", SCHEMA)
     for schema, problem in (
-        ("infogail-driver-3", "newer than 'infogail-driver-2': update infogail"),
+        ("infogail-driver-4", "newer than 'infogail-driver-3': update infogail"),
         ("x", "not 'inf"),
     ):
         run.write("policy.safetensors", seal(arrays, {"schema": schema}))
