@@ -244,7 +244,7 @@ def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Epis
         result["occupancy_mmd_floor"] = metrics.occupancy_mmd(_pairs(demonstrated[::2]), _pairs(demonstrated[1::2]))
     else:
         result["occupancy_mmd_floor"] = None
-    result["occupancy_mmd_worst_code"] = None if driver.graded else _worst_code(driven, demonstrated)
+    result["occupancy_mmd_worst_code"] = None if driver.graded else _worst_code(driver, driven, demonstrated)
     return {key: value if value is not None and math.isfinite(value) else None for key, value in result.items()}
 
 
@@ -253,10 +253,11 @@ def _rank_correlation(scenario: Scenario, driven: Sequence[Episode]) -> float | 
     return metrics.rank_correlation(np.array([e.code for e in driven]), values, np.array([e.style for e in driven]))
 
 
-def _worst_code(driven: Sequence[Episode], demonstrated: Sequence[Episode]) -> float | None:
+def _worst_code(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Episode]) -> float | None:
     """Largest over the codes of: MMD of its episodes from demonstrations of its commonest style ÷ that style's floor.
 
-    Codes that share a style are taken together: if there are more codes than styles, each drives a part of its style.
+    Codes that share a style are taken together, each as common as its prior: where there are more codes than styles,
+    each drives a part of its style.
     A code that only fails has no style, and is compared with all demonstrations. The floor is the mean over some ways
     to halve the demonstrations of the style. None if a style has too few demonstrations to be halved.
     """
@@ -275,7 +276,10 @@ def _worst_code(driven: Sequence[Episode], demonstrated: Sequence[Episode]) -> f
             order = rng.permutation(len(like))
             one, other = ([like[k] for k in half] for half in (order[::2], order[1::2]))
             floors.append(metrics.occupancy_mmd(_pairs(one), _pairs(other)) or 0.0)
-        distance = metrics.occupancy_mmd(_pairs(own), _pairs(like)) or 0.0
+        codes, prior = np.array([episode.code for episode in own]), np.zeros(driver.num_codes)
+        prior[np.unique(codes)] = driver.prior[np.unique(codes)]
+        mixed = [e for e, counts in zip(own, metrics.as_common_as(prior, codes), strict=True) if counts]
+        distance = metrics.occupancy_mmd(_pairs(mixed), _pairs(like)) or 0.0
         ratios.append(distance / max(float(np.mean(floors)), MIN_FLOOR))
     return max(ratios)
 
