@@ -233,7 +233,8 @@ def summarise(results: Results, short: bool = False) -> tuple[list[str], list[li
 def print_table(results: Results) -> None:
     """`summarise` on the terminal, and what failed."""
     headings, rows = summarise(results, short=True)
-    table = Table("", title="judged in highway-env: interquartile means, 95 % intervals", box=SIMPLE)
+    table = Table(title="judged in highway-env: interquartile means, 95 % intervals", box=SIMPLE)
+    table.add_column(no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="right")
     for row in rows:

@@ -116,15 +116,17 @@ def _environment(out: Path, first: dict[tuple[str, str], Cell]) -> dict[str, Any
 
 
 def _seeds(results: Results) -> Medium:
-    figure = Figure(figsize=(9.0, 3.2), layout="constrained")
     groups = list(variants(results))
-    for axes, key in zip(figure.subplots(1, len(SHOWN)), SHOWN, strict=True):
+    figure = Figure(figsize=(9.0, 0.9 + 0.26 * len(groups)), layout="constrained")
+    panels = figure.subplots(1, len(SHOWN), sharey=True)
+    for axes, key in zip(panels, SHOWN, strict=True):
         for k, group in enumerate(groups):
             values = [m[key] for cell, m in results.metrics.items() if (cell.scenario, cell.variant) == group]
             spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else [0.0]
-            axes.plot(k + np.asarray(spread), values, "o", ms=3.5, alpha=0.7, color=PALETTE[k % len(PALETTE)])
-        axes.set_xticks(range(len(groups)), [f"{scenario} {algorithm}" for scenario, algorithm in groups], rotation=90)
+            axes.plot(values, k + np.asarray(spread), "o", ms=3.5, alpha=0.7, color=PALETTE[k % len(PALETTE)])
         axes.set_title(MEASURES[key].split(" ×")[0], fontsize=10)
+    panels[0].set_yticks(range(len(groups)), [f"{scenario} {variant}" for scenario, variant in groups])
+    panels[0].invert_yaxis()
     return _picture(figure, f"{', '.join(MEASURES[key].split(' ×')[0] for key in SHOWN)} of every seed")
 
 

@@ -96,6 +96,7 @@ def work_with_clutter(folder):
         clutter.unlink()
 
 
+@pytest.mark.slow
 def test_both_nodes_work_with_one_thread_each_until_ctrl_c(two_nodes, tmp_path, monkeypatch):
     both, home = two_nodes
     (tmp_path / "only_here.py").write_text("def work(_): pass")
