@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -68,7 +68,9 @@ class Cell:
     @property
     def variant(self) -> str:
         """What is compared: the learner, and its preset unless that is the default."""
-        return self.algorithm if self.preset == DEFAULT else f"{self.algorithm}-{self.preset}"
+        if self.preset == DEFAULT or self.preset.startswith(f"{self.algorithm}-"):
+            return self.preset.replace(DEFAULT, self.algorithm)
+        return f"{self.algorithm}-{self.preset}"
 
     @property
     def name(self) -> str:
@@ -113,14 +115,7 @@ def benchmark(
     """
     if ray is not None:
         check_address(ray)
-    cells = [
-        Cell(scenario, algorithm, PRESETS[preset].apply(replace(config, seed=seed)).for_scenario(scenario), preset)
-        for scenario in scenarios
-        for preset in presets
-        for algorithm in learners
-        if preset == DEFAULT or PRESETS[preset].algorithm == algorithm
-        for seed in seeds
-    ]
+    cells = plan(learners, scenarios, seeds, config, presets)
     check_folder(out)
     files = {scenario: out / f"{scenario}.safetensors" for scenario in scenarios}
     if not force:
@@ -151,6 +146,20 @@ def benchmark(
         {cell: outcome for cell in cells if not isinstance(outcome := outcomes[cell], str)},
         {cell: outcome for cell in cells if isinstance(outcome := outcomes[cell], str)},
     )
+
+
+def plan(
+    algorithms: Iterable[str], scenarios: Sequence[str], seeds: Sequence[int], config: Config, presets: Sequence[str]
+) -> list[Cell]:
+    """All cells: the default preset is for every learner, each other one for its own."""
+    return [
+        Cell(scenario, algorithm, PRESETS[preset].apply(replace(config, seed=seed)).for_scenario(scenario), preset)
+        for scenario in scenarios
+        for preset in presets
+        for algorithm in algorithms
+        if preset == DEFAULT or PRESETS[preset].algorithm == algorithm
+        for seed in seeds
+    ]
 
 
 def _check_settings(cell: Cell, run: Path, episodes: int, seed: int) -> None:

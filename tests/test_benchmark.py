@@ -11,7 +11,7 @@ from baselines.bc import BC
 from baselines.gail import GAIL
 from envs import BadInput
 from envs.demonstrations import record
-from infogail.benchmark import MEASURES, Cell, Results, benchmark, print_table
+from infogail.benchmark import MEASURES, Cell, Results, benchmark, plan, print_table, summarise
 from infogail.config import Config
 from infogail.runner import train
 from infogail.signals import Stopped
@@ -56,6 +56,30 @@ def test_a_restart_makes_only_what_is_missing(tmp_path, one_process):
     ):
         with pytest.raises(BadInput, match=problem):
             benchmark({"bc": BC}, ["pass"], range(1), out, **{"episodes": 20} | settings)
+
+
+def test_a_preset_is_a_variant_of_the_learner_that_it_is_for():
+    cells = plan(("bc", "gail", "infogail"), ("pass-pace",), (3, 4), TINY, ("default", "trpo", "gail-trpo"))
+    assert [cell.name for cell in cells if cell.config.seed == 3] == [
+        *("pass-pace-bc-3", "pass-pace-gail-3", "pass-pace-infogail-3"),
+        *("pass-pace-infogail-trpo-3", "pass-pace-gail-trpo-3"),
+    ]
+    assert len(cells) == 10 and all(cell.config.num_codes == 4 for cell in cells)
+    updates = {cell.preset: cell.config.policy_update for cell in cells}
+    assert updates == {"default": "ppo", "trpo": "trpo", "gail-trpo": "trpo"}
+    assert all(cell.config.num_envs == TINY.num_envs for cell in cells)  # what no preset changes stays as given
+
+
+def test_many_variants_become_rows():
+    names = ("default", "no-rim", "trpo", "replay", "wgan-gp", "absorbing", "no-decay")
+    blank = dict.fromkeys(MEASURES, 1.0) | {"style_rank_correlation": None}
+    results = Results(dict.fromkeys(plan(["infogail"], ["pass"], (0, 1), TINY, names), blank), {})
+    headings, rows = summarise(results)
+    assert [row[0] for row in rows][:2] == ["pass infogail", "pass infogail-no-rim"] and len(rows) == 7
+    assert MEASURES["style_rank_correlation"] not in headings  # is not defined for any
+    assert len(summarise(results, short=True)[0]) < len(headings) == len(rows[0]) - 1
+    headings, rows = summarise(Results(dict.fromkeys(plan(["infogail"], ["pass"], (0,), TINY, names[:6]), blank), {}))
+    assert len(headings) == 6 and rows[0] == ["seeds", *["1"] * 6]
 
 
 def test_results_of_other_demonstrations_are_not_mixed_in(tmp_path, one_process):
