@@ -278,7 +278,7 @@ class Benchmark:
         at_least("--seeds", self.seeds, 1)
         at_least("--episodes", self.episodes, 20)
         scenarios = [check_scenario(name) for name in dict.fromkeys(self.scenarios)]
-        presets = [check_preset(name) for name in dict.fromkeys(self.presets)]
+        presets = [check_known("preset", name, list(PRESETS)) for name in dict.fromkeys(self.presets)]
         from infogail.benchmark import benchmark, print_table
 
         chosen: tuple[str, ...] = self.algorithms
@@ -400,18 +400,7 @@ def preset_in(arguments: Sequence[str]) -> Preset:
     names += [argument.removeprefix("--preset=") for argument in arguments if argument.startswith("--preset=")]
     if not names or arguments[0] != "train":
         return PRESETS[DEFAULT]
-    return PRESETS[check_preset(names[-1])]
-
-
-def check_preset(name: str) -> str:
-    """`name`, if there is such a preset.
-
-    Raises:
-        BadInput: there is none; suggests the nearest.
-    """
-    if name not in PRESETS:
-        raise BadInput(f"unknown preset '{name}'; {suggestion(name, list(PRESETS))}")
-    return name
+    return PRESETS[check_known("preset", names[-1], list(PRESETS))]
 
 
 def complaint(box: str) -> str:
@@ -434,13 +423,18 @@ def complaint(box: str) -> str:
 
 
 def check_scenario(name: str) -> str:
-    """`name`, if there is such a scenario.
+    """`name`, if there is such a scenario; see `check_known`."""
+    return check_known("scenario", name, SCENARIO_NAMES)
+
+
+def check_known(kind: str, name: str, names: Sequence[str]) -> str:
+    """`name`, if it is one of `names`.
 
     Raises:
-        BadInput: there is none; suggests the nearest.
+        BadInput: it is none of them; suggests the nearest.
     """
-    if name not in SCENARIO_NAMES:
-        raise BadInput(f"unknown scenario '{name}'; {suggestion(name, SCENARIO_NAMES)}")
+    if name not in names:
+        raise BadInput(f"unknown {kind} '{name}'; {suggestion(name, names)}")
     return name
 
 

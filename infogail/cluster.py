@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 from envs import BadInput
@@ -70,7 +70,9 @@ def cluster(address: str, on_report: Callable[[float], None] = lambda amount: No
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        environment = {"env_vars": {"OMP_NUM_THREADS": "1"}}  # before torch is imported there
+        cache = str(Path(gettempdir()) / "infogail-matplotlib")  # or it goes into the home
+        # In force before torch and matplotlib are imported there.
+        environment = {"env_vars": {"OMP_NUM_THREADS": "1", "MPLCONFIGDIR": cache}}
         ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         raise BadInput(f"--ray {address}: {' '.join(str(error).split())}") from error
