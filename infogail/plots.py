@@ -52,6 +52,8 @@ def plot(scenario: Scenario, recording: Recording, episodes: Sequence[Episode], 
         handles.append(Line2D([], [], color=PALETTE[code % len(PALETTE)], lw=3, label=label))
     widest = max(len(str(handle.get_label())) for handle in handles)
     columns = max(1, min(len(handles), 100 // (widest + 6)))  # about 100 letters fit into one row
+    rows = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.22 * max(0, rows - 2))  # a tall legend is not to squash the road
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     return figure
 
