@@ -211,11 +211,15 @@ class Posterior:
                 tries.append((loss, self.evidence, self.optimiser))
         all_tries = (some for theirs in everyones(tries) for some in theirs)
         _, self.evidence, self.optimiser = min(all_tries, key=lambda some: some[0])
+        self._count_codes()
+        self.target.load_state_dict(self.evidence.state_dict())
+
+    def _count_codes(self) -> None:
+        """Take for the prior how common each code is among the demonstrations; the levels of a graded one stay even."""
         if not self.config.graded_code:
             shares = belief(step_by_step(self.evidence, self.demonstrations))[-1].exp().mean(0)
             shares.clamp_(min=MIN_SHARE / len(shares))
             self.evidence.prior.copy_(shares / shares.sum())
-        self.target.load_state_dict(self.evidence.state_dict())
 
     def codes(self, size: int) -> Tensor:
         """Codes (size,) to drive, as common as the prior says."""

@@ -183,6 +183,22 @@ def test_two_processes_learn_the_same_styles(recorded):
     assert abs(mean) < 1e-5 and abs(deviation - 1) < 1e-5 < abs(own_mean)
 
 
+def test_two_processes_take_the_same_trust_region_steps(recorded):
+    few = {"num_envs": 16, "iterations": 2, "rim_steps": 2, "rim_tries": 2, "discriminator_steps": 2}
+    config = Config(**few, policy_update="trpo", posterior_batch=8, discriminator_batch=64)
+    (logs, state, _), (other_logs, other_state, _) = in_two(learn_by_trpo, recorded("pass")[0].demonstrations, config)
+    assert logs == other_logs and all(log["trpo/step"] > 0 for log in logs)
+    same = {name for name in state if state[name] == other_state[name]}
+    assert {name for name in state if name.startswith(("policy/", "value/", "discriminator/", "posterior/"))} <= same
+
+
+def learn_by_trpo(demonstrations, config):
+    """What is logged and what all is in the end; the advantages are not looked at."""
+    learner = InfoGAIL(demonstrations, distributed.share(config))
+    logs = [distributed.mean_log(learner.iterate()) for _ in range(config.iterations)]
+    return logs, hashes(learner.parts()), None
+
+
 def stopped_and_resumed(file, folder):
     """Runs: unbroken ones; others stopped by a signal to process 1 alone, then resumed; and what cannot go on."""
     for name, learner in LEARNERS.items():
