@@ -68,9 +68,9 @@ class Cell:
     @property
     def variant(self) -> str:
         """What is compared: the learner, and its preset unless that is the default."""
-        if self.preset == DEFAULT or self.preset.startswith(f"{self.algorithm}-"):
-            return self.preset.replace(DEFAULT, self.algorithm)
-        return f"{self.algorithm}-{self.preset}"
+        if self.preset == DEFAULT:
+            return self.algorithm
+        return self.preset if self.preset.startswith(f"{self.algorithm}-") else f"{self.algorithm}-{self.preset}"
 
     @property
     def name(self) -> str:
@@ -122,12 +122,7 @@ def benchmark(
         for cell in cells:
             _check_settings(cell, out / cell.name, episodes, seeds[0])
     for scenario, file in files.items():
-        if force or not file.exists():
-            with progress_bar(f"recording {scenario}", episodes) as advance:
-                recording, _ = record(scenario, episodes, seeds[0], partial(advance, 1))
-                recording.save(file)
-        if Demonstrations.load(file, scenario).num_episodes != episodes:
-            raise BadInput(f"{file}: holds other than {episodes} episodes; write elsewhere, or replace it with --force")
+        _record(scenario, file, episodes, seeds[0], force)
     if not force:
         for cell in cells:
             _check_demonstrations(out / cell.name, files[cell.scenario])
@@ -160,6 +155,20 @@ def plan(
         if preset == DEFAULT or PRESETS[preset].algorithm == algorithm
         for seed in seeds
     ]
+
+
+def _record(scenario: str, file: Path, episodes: int, seed: int, force: bool) -> None:
+    """Record what all cells of a scenario learn from, unless it is there.
+
+    Raises:
+        BadInput: what is there has another number of episodes.
+    """
+    if force or not file.exists():
+        with progress_bar(f"recording {scenario}", episodes) as advance:
+            recording, _ = record(scenario, episodes, seed, partial(advance, 1))
+            recording.save(file)
+    if Demonstrations.load(file, scenario).num_episodes != episodes:
+        raise BadInput(f"{file}: holds other than {episodes} episodes; write elsewhere, or replace it with --force")
 
 
 def _check_settings(cell: Cell, run: Path, episodes: int, seed: int) -> None:

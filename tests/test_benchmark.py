@@ -50,6 +50,9 @@ def test_a_restart_makes_only_what_is_missing(tmp_path, one_process):
     assert {cell: again.metrics[cell] for cell in first.metrics} == first.metrics
     assert {cell.name for cell in again.metrics} == {"pass-bc-0", "pass-bc-1", "pass-gail-0", "pass-gail-1"}
     assert times(out)["pass-bc-0"] == made["pass-bc-0"] != times(out)["pass-bc-1"] != made.get("pass-bc-1")
+    made = times(out)
+    assert benchmark({"bc": BC, "gail": GAIL}, ["pass"], range(2), out, 20, TINY) == again  # nothing is missing now
+    assert times(out) == made
     for settings, problem in (
         ({"config": replace(TINY, num_envs=32)}, "pass-bc-0: was trained with other settings; write elsewhere"),
         ({"config": TINY, "episodes": 30}, "pass-bc-0: was judged otherwise; write elsewhere"),
