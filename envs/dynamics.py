@@ -46,7 +46,7 @@ def vehicle_states(traffic: Tensor) -> Tensor:
     return traffic[:4].permute(2, 1, 0)
 
 
-def _car(rows: Tensor) -> Car:
+def as_car(rows: Tensor) -> Car:
     """Rows (9, ...) of traffic by name."""
     x, y, heading, speed, acceleration, impact_x, impact_y, crashed, struck = rows
     return Car(x, y, heading, speed, acceleration, impact_x, impact_y, crashed != 0, struck != 0)
@@ -78,7 +78,7 @@ def drive(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt: float, st
     wrong (bodies near each other, an impact pending, a speed beyond the limits) are then driven again with everything
     that highway-env does. The result is that of `drive_thoroughly`, bit for bit.
     """
-    cars = _car(traffic)  # fields (V, B)
+    cars = as_car(traffic)  # fields (V, B)
     cars = cars._replace(acceleration=torch.cat((acceleration[None], cars.acceleration[1:])))
     slip = Slip.of(torch.cat((steering[None], torch.zeros_like(cars.x[1:]))))
     path = [cars]
@@ -97,7 +97,7 @@ def drive(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt: float, st
 
 def drive_thoroughly(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt: float, steps: int) -> Tensor:
     """As `drive`, but with every check in every environment, and no branch that depends on data."""
-    ego, *others = (_car(rows) for rows in traffic.unbind(1))
+    ego, *others = (as_car(rows) for rows in traffic.unbind(1))
     cars, slip = [ego._replace(acceleration=acceleration), *others], Slip.of(steering)
     for _ in range(steps):
         cars = _road_step(cars, slip, dt)
@@ -106,7 +106,7 @@ def drive_thoroughly(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt
 
 def _road_step(cars: list[Car], slip: Slip, dt: float) -> list[Car]:
     """`highway_env.road.road.Road.step`: every vehicle moves, then all pairs are checked for contact."""
-    cars = [_vehicle_step(car, None if k else slip, dt) for k, car in enumerate(cars)]
+    cars = [vehicle_step(car, None if k else slip, dt) for k, car in enumerate(cars)]
     for i, j in combinations(range(len(cars)), 2):
         cars[i], cars[j] = _collide(cars[i], cars[j], dt)
     return cars
@@ -130,7 +130,7 @@ def _bicycle_step(car: Car, slip: Slip | None, dt: float) -> Car:
     )
 
 
-def _vehicle_step(car: Car, slip: Slip | None, dt: float) -> Car:
+def vehicle_step(car: Car, slip: Slip | None, dt: float) -> Car:
     """`Vehicle.step`: the motion, with commands overridden after a crash and clipped beyond the speed limits."""
     crashed, speed = car.crashed, car.speed
     acceleration = torch.where(crashed, -speed, car.acceleration)
