@@ -15,7 +15,7 @@ for which the last two rows mean nothing; the others are `IDMVehicle`s.
 from __future__ import annotations
 
 from itertools import count
-from math import pi
+from math import atan, pi, sin, tan
 from typing import NamedTuple
 
 import torch
@@ -32,7 +32,8 @@ ON_LANE = LANE_WIDTH / 2 + 1  # [m] from the centre: `Road.neighbour_vehicles` a
 REACHABLE = 2 * LANE_WIDTH  # [m] from the centre: `AbstractLane.is_reachable_from`
 MIN_LANE_CHANGE_SPEED = 1.0  # [m/s], in `IDMVehicle.change_lane_policy`
 EPSILON = not_zero(0.0)  # in place of speeds and distances that are smaller, before dividing
-SLOWEST_BRAKING = 2 * (-IDMVehicle.COMFORT_ACC_MAX * IDMVehicle.COMFORT_ACC_MIN) ** 0.5  # [m/s²], 2 √(ab) in IDM
+MAX_SLIP_SIN = sin(atan(tan(IDMVehicle.MAX_STEERING_ANGLE) / 2))
+IDM_BRAKING = 2 * (-IDMVehicle.COMFORT_ACC_MAX * IDMVehicle.COMFORT_ACC_MIN) ** 0.5  # [m/s²], IDM's 2 √(a b)
 
 
 def initial_traffic(states: Tensor, lanes: int) -> Tensor:
@@ -68,15 +69,16 @@ def drive_in_traffic(
     cars, target_lane, timer = as_car(traffic[:9]), traffic[9], traffic[10]
     cars = cars._replace(acceleration=torch.cat((acceleration[None], cars.acceleration[1:])))
     ego_slip = Slip.of(steering)
-    drivers = Drivers(_desired_speed(target_speed), delta)
-    order = Order.of(cars)
+    desired_speed = target_speed.clamp(EPSILON, SPEED_LIMIT)
+    order = Order.of(cars.x)
     for _ in range(steps):
-        accelerations, slip, target_lane, timer = _decide(cars, target_lane, timer, drivers, order, lanes)
+        view = View.of(cars, desired_speed, delta, order, lanes)
+        accelerations, slip, target_lane, timer = _decide(cars, target_lane, timer, view)
         # Row 0, the ego, keeps to its commands; what wrecks decide is overridden in `vehicle_step`.
         cars = cars._replace(acceleration=torch.cat((cars.acceleration[:1], accelerations[1:])))
-        slip = Slip(*(torch.cat((mine[None], theirs[1:])) for mine, theirs in zip(ego_slip, slip, strict=True)))
+        slip = Slip(*(torch.cat((ego[None], others[1:])) for ego, others in zip(ego_slip, slip, strict=True)))
         cars, timer = vehicle_step(cars, slip, dt), timer + dt
-        order = Order.of(cars)
+        order = Order.of(cars.x)
         cars = _collide(cars, order, dt)
     return torch.stack([*(field.to(timer) for field in cars), target_lane, timer])
 
@@ -86,17 +88,6 @@ def lane_at(y: Tensor, lanes: int) -> Tensor:
     return (y / LANE_WIDTH - 0.5).ceil().clamp(0, lanes - 1).long()
 
 
-class Drivers(NamedTuple):
-    """How drivers differ."""
-
-    desired_speed: Tensor  # (V, B) [m/s], positive
-    delta: Tensor  # (V, B)
-
-
-def _desired_speed(target_speed: Tensor) -> Tensor:
-    return target_speed.clamp(EPSILON, SPEED_LIMIT)
-
-
 class Order(NamedTuple):
     """The vehicles from front to back; side by side, in list order."""
 
@@ -104,16 +95,17 @@ class Order(NamedTuple):
     vehicle: Tensor  # (V, B) int64
 
     @classmethod
-    def of(cls, cars: Car) -> Order:
-        return cls(*cars.x.sort(dim=0, descending=True, stable=True))
+    def of(cls, x: Tensor) -> Order:
+        ranked = x.T.contiguous().sort(dim=1, descending=True, stable=True)  # faster than along dim 0
+        return cls(*(part.T.contiguous() for part in ranked))
 
 
 class Neighbours(NamedTuple):
-    """Who is next in each lane, by a vehicle's rank in `Order`: `Road.neighbour_vehicles`. V stands for nobody."""
+    """Who is next in each lane: `Road.neighbour_vehicles`. V stands for nobody."""
 
-    rank: Tensor  # (V, B) int64, by vehicle
-    front: Tensor  # (V + 1, lanes, B) int64
-    rear: Tensor  # (V, lanes, B) int64
+    rank: Tensor  # (V, B) int64: where in `Order` a vehicle is
+    front: Tensor  # (V + 1, lanes, B) int64, by rank
+    rear: Tensor  # (V, lanes, B) int64, by rank
 
     @classmethod
     def of(cls, y: Tensor, order: Order, lanes: int) -> Neighbours:
@@ -135,34 +127,57 @@ class Neighbours(NamedTuple):
         for k in reversed(range(size - 1)):
             torch.where(behind[k], vehicle[k + 1], rear[k + 1], out=rear[k])
         # The walk has not met those side by side who come later in the list: look from where the last of them is past.
-        k, env = (x[1:] == x[:-1]).nonzero(as_tuple=True)
-        last = front[(x[:, env] >= x[k, env]).sum(0), :, env]  # (ties, lanes)
-        front[k, :, env] = torch.where(last == vehicle[k, env][:, None], front[k, :, env], last)
+        tied, env = (x[1:] == x[:-1]).nonzero(as_tuple=True)
+        last = front[(x[:, env] >= x[tied, env]).sum(0), :, env]  # (ties, lanes)
+        front[tied, :, env] = torch.where(last == vehicle[tied, env][:, None], front[tied, :, env], last)
         ranks = torch.arange(size)[:, None].expand(size, batch)
         return cls(torch.empty_like(vehicle).scatter_(0, vehicle, ranks), front, rear)
 
+    def ahead(self, vehicle: Tensor, lane: Tensor, env: Tensor) -> Tensor:
+        """Number of the next vehicle in `lane` ahead of `vehicle` in environment `env`; arguments broadcast."""
+        return self.front[self.rank[vehicle, env], lane, env]
+
+    def behind(self, vehicle: Tensor, lane: Tensor, env: Tensor) -> Tensor:
+        """As `ahead`."""
+        return self.rear[self.rank[vehicle, env], lane, env]
+
 
 class Motion(NamedTuple):
-    """What drivers see of a vehicle; fields of any one shape."""
+    """What IDM asks about a vehicle; fields of any one shape."""
 
     x: Tensor  # [m]
     speed: Tensor  # [m/s]
     cos: Tensor  # of the heading
     sin: Tensor
-    desired_speed: Tensor  # [m/s]
+    desired_speed: Tensor  # [m/s], positive
 
 
-def _motions(cars: Car, desired_speed: Tensor) -> Tensor:
-    """Rows (5, V + 1, B) of `Motion`; the last vehicle is nobody, infinitely far ahead and so of no influence."""
-    motions = torch.stack(Motion(cars.x, cars.speed, cars.heading.cos(), cars.heading.sin(), desired_speed))
-    nobody = motions.new_tensor([torch.inf, 0, 1, 0, 1])
-    return torch.cat((motions, nobody[:, None, None].expand(-1, 1, motions.shape[-1])), 1)
+class View(NamedTuple):
+    """What drivers know when they decide; none of it changes while they do."""
+
+    motions: Tensor  # (5, V + 1, B): rows of `Motion`; the last vehicle is nobody, too far ahead to matter
+    lane: Tensor  # (V, B) int64
+    delta: Tensor  # (V, B)
+    neighbours: Neighbours
+    lanes: int
+
+    @classmethod
+    def of(cls, cars: Car, desired_speed: Tensor, delta: Tensor, order: Order, lanes: int) -> View:
+        motions = torch.stack(Motion(cars.x, cars.speed, cars.heading.cos(), cars.heading.sin(), desired_speed))
+        nobody = motions.new_tensor([torch.inf, 0, 1, 0, 1])[:, None, None].expand(-1, 1, motions.shape[-1])
+        neighbours = Neighbours.of(cars.y, order, lanes)
+        return cls(torch.cat((motions, nobody), 1), lane_at(cars.y, lanes), delta, neighbours, lanes)
+
+    def motion(self, vehicle: Tensor, env: Tensor) -> Motion:
+        """Of `vehicle` in environment `env`; arguments broadcast."""
+        index = vehicle * self.motions.shape[-1] + env
+        return Motion(*self.motions.flatten(1).index_select(1, index.flatten()).unflatten(1, index.shape))
 
 
 def desired_gap(car: Motion, front: Motion) -> Tensor:
     """[m] that `car` wishes to `front`: `IDMVehicle.desired_gap`."""
     closing = car.speed - front.speed * (front.cos * car.cos + front.sin * car.sin)
-    return IDMVehicle.DISTANCE_WANTED + car.speed * (IDMVehicle.TIME_WANTED + closing / SLOWEST_BRAKING)
+    return IDMVehicle.DISTANCE_WANTED + car.speed * (IDMVehicle.TIME_WANTED + closing / IDM_BRAKING)
 
 
 def idm_acceleration(car: Motion, front: Motion, delta: Tensor) -> Tensor:
@@ -172,96 +187,95 @@ def idm_acceleration(car: Motion, front: Motion, delta: Tensor) -> Tensor:
     return IDMVehicle.COMFORT_ACC_MAX * (free - (desired_gap(car, front) / gap).square())
 
 
-def _decide(
-    cars: Car, target_lane: Tensor, timer: Tensor, drivers: Drivers, order: Order, lanes: int
-) -> tuple[Tensor, Slip, Tensor, Tensor]:
+def _decide(cars: Car, target_lane: Tensor, timer: Tensor, view: View) -> tuple[Tensor, Slip, Tensor, Tensor]:
     """`IDMVehicle.act` for all: acceleration [m/s²], slip, target lane and timer [s], each (V, B)."""
-    neighbours = Neighbours.of(cars.y, order, lanes)
-    motions = _motions(cars, drivers.desired_speed)
-    lane = lane_at(cars.y, lanes)
-    front = neighbours.front[neighbours.rank, lane, torch.arange(lane.shape[1])]
-    mine, theirs = Motion(*motions[:, :-1]), Motion(*motions.gather(1, front.expand(len(motions), -1, -1)))
-    acceleration = idm_acceleration(mine, theirs, drivers.delta)
+    vehicle, env = torch.arange(len(timer))[:, None], torch.arange(timer.shape[1])
+    front = view.motion(view.neighbours.ahead(vehicle, view.lane, env), env)
+    acceleration = idm_acceleration(Motion(*view.motions[:, :-1]), front, view.delta)
 
-    decides = ~cars.crashed
-    decides[0] = False
-    changing = lane != target_lane
-    changing[0] = False
+    decides, changing = ~cars.crashed, view.lane != target_lane
+    decides[0] = changing[0] = False
     due = decides & ~changing & (timer > IDMVehicle.LANE_CHANGE_DELAY)
-    target_lane = _start_changes(due, cars.y, lane, target_lane, acceleration, motions, drivers.delta, neighbours, lanes)
-    target_lane = _abort_changes(changing, decides, lane, target_lane, motions, lanes)
+    target_lane = _start_changes(due, cars.y, target_lane, acceleration, view)
+    target_lane = _abort_changes(changing, decides, target_lane, view)
 
-    vehicle, env = (decides & (lane != target_lane)).nonzero(as_tuple=True)
-    front = neighbours.front[neighbours.rank[vehicle, env], target_lane[vehicle, env].long(), env]
-    in_target_lane = idm_acceleration(
-        Motion(*motions[:, vehicle, env]), Motion(*motions[:, front, env]), drivers.delta[vehicle, env]
-    )
+    # Whoever is changing lanes minds the vehicle ahead in both.
+    vehicle, env = (decides & (view.lane != target_lane)).nonzero(as_tuple=True)
+    front = view.motion(view.neighbours.ahead(vehicle, target_lane[vehicle, env].long(), env), env)
+    in_target_lane = idm_acceleration(view.motion(vehicle, env), front, view.delta[vehicle, env])
     acceleration[vehicle, env] = acceleration[vehicle, env].minimum(in_target_lane)
     acceleration = acceleration.clamp(-IDMVehicle.ACC_MAX, IDMVehicle.ACC_MAX)
     return acceleration, steer_for(cars, target_lane), target_lane, timer.masked_fill(due, 0.0)
 
 
-def _start_changes(
-    due: Tensor,
-    y: Tensor,
-    own_lane: Tensor,
-    target_lane: Tensor,
-    acceleration: Tensor,
-    motions: Tensor,
-    delta: Tensor,
-    neighbours: Neighbours,
-    lanes: int,
-) -> Tensor:
+def _start_changes(due: Tensor, y: Tensor, target_lane: Tensor, acceleration: Tensor, view: View) -> Tensor:
     """Target lanes (V, B) after those who are `due` (V, B) have thought of another: `IDMVehicle.mobil`.
 
     `acceleration` (V, B) [m/s²] is what they would do in their own lane.
     """
     vehicle, env = due.nonzero(as_tuple=True)
-    rank, own, exponent = neighbours.rank[vehicle, env], own_lane[vehicle, env], delta[vehicle, env]
+    own_lane, delta, motion = view.lane[vehicle, env], view.delta[vehicle, env], view.motion(vehicle, env)
 
-    def seen(other: Tensor) -> Motion:
-        return Motion(*motions[:, other, env])
+    def gain_of_rear(rear: Tensor, after: Motion, before: Motion) -> tuple[Tensor, Tensor]:
+        """What a vehicle behind would do after the change, and how much more that is; by the deciding driver's delta.
 
-    def acceleration_of(other: Tensor, front: Motion) -> Tensor:
-        """By the deciding driver's exponent; nobody does nothing."""
-        return idm_acceleration(seen(other), front, exponent).masked_fill(other == len(due), 0.0)
+        Nobody does nothing.
+        """
+        rear_motion, nobody = view.motion(rear, env), rear == len(due)
+        then, now = (idm_acceleration(rear_motion, front, delta).masked_fill(nobody, 0.0) for front in (after, before))
+        return then, then - now
 
-    me, old_rear, old_front = seen(vehicle), neighbours.rear[rank, own, env], seen(neighbours.front[rank, own, env])
-    old_rear_gain = acceleration_of(old_rear, old_front) - acceleration_of(old_rear, me)
+    old_front = view.motion(view.neighbours.ahead(vehicle, own_lane, env), env)
+    _, old_rear_gain = gain_of_rear(view.neighbours.behind(vehicle, own_lane, env), old_front, motion)
     target = target_lane[vehicle, env]
-    for lane in (own - 1, own + 1):  # right after left, and overriding it
-        exists = (lane >= 0) & (lane < lanes)
-        reachable = (y[vehicle, env] - LANE_WIDTH * lane).abs() <= REACHABLE
-        lane = lane.clamp(0, lanes - 1)
-        rear, front = neighbours.rear[rank, lane, env], seen(neighbours.front[rank, lane, env])
-        rear_acceleration = acceleration_of(rear, me)
-        safe = rear_acceleration >= -IDMVehicle.LANE_CHANGE_MAX_BRAKING_IMPOSED
-        rear_gain = rear_acceleration - acceleration_of(rear, front)
-        gain = idm_acceleration(me, front, exponent) - acceleration[vehicle, env]
+    for lane in (own_lane - 1, own_lane + 1):  # right after left, and overriding it
+        possible = (lane >= 0) & (lane < view.lanes) & (motion.speed.abs() >= MIN_LANE_CHANGE_SPEED)
+        possible &= (y[vehicle, env] - LANE_WIDTH * lane).abs() <= REACHABLE
+        lane = lane.clamp(0, view.lanes - 1)
+        front = view.motion(view.neighbours.ahead(vehicle, lane, env), env)
+        imposed, rear_gain = gain_of_rear(view.neighbours.behind(vehicle, lane, env), motion, front)
+        safe = imposed >= -IDMVehicle.LANE_CHANGE_MAX_BRAKING_IMPOSED
+        gain = idm_acceleration(motion, front, delta) - acceleration[vehicle, env]
         gain = gain + IDMVehicle.POLITENESS * (rear_gain + old_rear_gain)
         worthwhile = gain >= IDMVehicle.LANE_CHANGE_MIN_ACC_GAIN
-        moving = me.speed.abs() >= MIN_LANE_CHANGE_SPEED
-        target = torch.where(exists & reachable & moving & safe & worthwhile, lane.to(target), target)
+        target = torch.where(possible & safe & worthwhile, lane.to(target), target)
     return target_lane.index_put((vehicle, env), target)
 
 
-def _abort_changes(
-    changing: Tensor, decides: Tensor, lane: Tensor, target_lane: Tensor, motions: Tensor, lanes: int
-) -> Tensor:
+def _abort_changes(changing: Tensor, decides: Tensor, target_lane: Tensor, view: View) -> Tensor:
     """Target lanes (V, B) after those who were `changing` have made way: `IDMVehicle.change_lane_policy`.
 
     A driver goes back to its own lane if another, within the desired gap ahead, is changing to the same lane. Drivers
     act in list order: one sees what those before it in the list have just decided, starts and aborts, and what those
     after it wanted before. So aborts follow from each other along the list, and repeating the rule settles them all.
     """
-    # Those with the same target are grouped, in list order.
-    vehicle, env = (lane != target_lane)[1:].nonzero(as_tuple=True)
+    vehicle, env = (view.lane != target_lane)[1:].nonzero(as_tuple=True)
     vehicle = vehicle + 1
-    group, order = (env * lanes + target_lane[vehicle, env].long()).sort(stable=True)
-    vehicle, env = vehicle[order], env[order]
-    old, may_abort = changing[vehicle, env], (changing & decides)[vehicle, env]
-    car = Motion(*motions[:, vehicle, env])
+    # Those with the same target are grouped, in list order.
+    group, by_group = (env * view.lanes + target_lane[vehicle, env].long()).sort(stable=True)
+    vehicle, env = vehicle[by_group], env[by_group]
+    first, second = _pairs_within(group)
+    motion = view.motion(vehicle, env)
+    first_leads = motion.x[first] > motion.x[second]
+    leader, follower = torch.where(first_leads, first, second), torch.where(first_leads, second, first)
+    led, leading = (Motion(*(field[k] for field in motion)) for k in (follower, leader))
+    gap = leading.x - led.x
+    old = changing[vehicle, env]
+    blocks = (gap > 0) & (gap < desired_gap(led, leading)) & (first_leads | old[leader])
+    blocks &= (changing & decides)[vehicle, env][follower]
+    leader, follower, first_leads = leader[blocks], follower[blocks], first_leads[blocks]
 
+    settled, aborts = False, torch.zeros_like(old)
+    while not settled:
+        has_made_way = first_leads & aborts[leader]  # before the follower decides
+        again = torch.zeros_like(old).index_put((follower[~has_made_way],), torch.tensor(True))
+        settled, aborts = torch.equal(again, aborts), again
+    vehicle, env = vehicle[aborts], env[aborts]
+    return target_lane.index_put((vehicle, env), view.lane[vehicle, env].to(target_lane))
+
+
+def _pairs_within(group: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices first < second of all pairs with equal entries in `group` (n,), which is sorted."""
     pairs = []
     for k in count(1):
         first = (group[k:] == group[:-k]).nonzero().squeeze(-1)
@@ -269,22 +283,7 @@ def _abort_changes(
         if not len(first):
             break
     first, second = torch.cat(pairs, 1)
-    first_ahead = car.x[first] > car.x[second]
-    ahead, behind = torch.where(first_ahead, first, second), torch.where(first_ahead, second, first)
-    leader, follower = (Motion(*(field[k] for field in car)) for k in (ahead, behind))
-    gap = leader.x - follower.x
-    blocked = may_abort[behind] & (0 < gap) & (gap < desired_gap(follower, leader)) & (first_ahead | old[ahead])
-    ahead, behind, first_ahead = ahead[blocked], behind[blocked], first_ahead[blocked]
-
-    aborts = torch.zeros_like(old)
-    while True:
-        again = torch.zeros_like(old)
-        again[behind[~(first_ahead & aborts[ahead])]] = True
-        if torch.equal(again, aborts):
-            break
-        aborts = again
-    vehicle, env = vehicle[aborts], env[aborts]
-    return target_lane.index_put((vehicle, env), lane[vehicle, env].to(target_lane))
+    return first, second
 
 
 def steer_for(cars: Car, target_lane: Tensor) -> Slip:
@@ -293,20 +292,19 @@ def steer_for(cars: Car, target_lane: Tensor) -> Slip:
     The lateral position is controlled by a lateral speed, that by a heading, and the heading by a rate of turn, which
     is 2 v sin(slip) / LENGTH. highway-env goes on to the front wheels' angle; its limit is one of the slip, too.
     """
-    speed = torch.where(cars.speed.abs() > EPSILON, cars.speed, EPSILON * (cars.speed >= 0) - EPSILON * (cars.speed < 0))
+    speed = cars.speed.abs().clamp(min=EPSILON).copysign(cars.speed)
     lateral_speed = -IDMVehicle.KP_LATERAL * (cars.y - LANE_WIDTH * target_lane)
-    heading = (lateral_speed / speed).clamp(-(0.5**0.5), 0.5**0.5).asin()  # within 45°
+    heading = (lateral_speed / speed).clamp(-sin(pi / 4), sin(pi / 4)).asin()
     turn = (heading - cars.heading + pi).remainder(2 * pi) - pi
-    limit = Slip.of(torch.tensor(IDMVehicle.MAX_STEERING_ANGLE, dtype=torch.float64)).sin.item()
-    sin = (LENGTH / 2 * IDMVehicle.KP_HEADING * turn / speed).clamp(-limit, limit)
-    return Slip((1 - sin * sin).sqrt(), sin)
+    slip_sin = (LENGTH / 2 * IDMVehicle.KP_HEADING * turn / speed).clamp(-MAX_SLIP_SIN, MAX_SLIP_SIN)
+    return Slip((1 - slip_sin * slip_sin).sqrt(), slip_sin)
 
 
 def _collide(cars: Car, order: Order, dt: float) -> Car:
-    """`RoadObject.handle_collisions` for all pairs, in list order: both crash, and are displaced by the last impact."""
+    """`RoadObject.handle_collisions` for all pairs, in list order: a vehicle keeps the impact of its last collision."""
     first, second, env = _near_pairs(cars, order, dt)
-    one, other = (Car(*(field[k, env] for field in cars)) for k in (first, second))
-    intersecting, will_intersect, push_x, push_y = contact(one, other, dt)
+    a, b = (Car(*(field[vehicle, env] for field in cars)) for vehicle in (first, second))
+    intersecting, will_intersect, push_x, push_y = contact(a, b, dt)
 
     def both(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
         return torch.cat((a[where], b[where]))

@@ -10,10 +10,11 @@ from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.kinematics import Vehicle
 from torch import Tensor
 
+from envs.dynamics import Car
 from envs.traffic import Motion, drive_in_traffic, idm_acceleration, initial_traffic
 
 DT = 1 / 15
-ROWS = "x y heading speed acceleration impact_x impact_y crashed struck target_lane timer".split()
+ROWS = (*Car._fields, "target_lane", "timer")
 
 
 class Scenes:
