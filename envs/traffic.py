@@ -122,14 +122,15 @@ class Neighbours(NamedTuple):
         front = vehicle.new_full((size + 1, lanes, batch), size)
         for k in range(size):
             torch.where(on_lane[k], vehicle[k], front[k], out=front[k + 1])
-        behind = on_lane[1:] & (x[1:] < x[:-1])[:, None]
         rear = vehicle.new_full((size, lanes, batch), size)
         for k in reversed(range(size - 1)):
-            torch.where(behind[k], vehicle[k + 1], rear[k + 1], out=rear[k])
-        # The walk has not met those side by side who come later in the list: look from where the last of them is past.
+            torch.where(on_lane[k + 1], vehicle[k + 1], rear[k + 1], out=rear[k])
+        # Of vehicles side by side, all but the last in the list are still to look from where the last one stands.
         tied, env = (x[1:] == x[:-1]).nonzero(as_tuple=True)
-        last = front[(x[:, env] >= x[tied, env]).sum(0), :, env]  # (ties, lanes)
-        front[tied, :, env] = torch.where(last == vehicle[tied, env][:, None], front[tied, :, env], last)
+        last = (x[:, env] >= x[tied, env]).sum(0) - 1
+        rear[tied, :, env] = rear[last, :, env]
+        next_ahead = front[last + 1, :, env]  # (ties, lanes), maybe the vehicle itself
+        front[tied, :, env] = torch.where(next_ahead == vehicle[tied, env][:, None], front[tied, :, env], next_ahead)
         ranks = torch.arange(size)[:, None].expand(size, batch)
         return cls(torch.empty_like(vehicle).scatter_(0, vehicle, ranks), front, rear)
 
@@ -332,7 +333,7 @@ def _near_pairs(cars: Car, order: Order, dt: float) -> tuple[Tensor, Tensor, Ten
     most WIDTH + R |sin θ| apart, θ being the angle between them. With headings α and β to the road, that is at most
     WIDTH + 2 R (|sin α| + |sin β|) across the road, because 1 - |cos| ≤ |sin|.
     """
-    reach = DIAGONAL + cars.speed.abs().max() * dt + 1e-3  # rounding is far below 1 mm
+    reach = DIAGONAL + cars.speed.abs().amax(0) * dt + 1e-3  # rounding is far below 1 mm
     x, vehicle = order
     y = cars.y.gather(0, vehicle)
     half_width = (WIDTH / 2 + 1e-3 + 2 * reach * cars.heading.sin().abs()).gather(0, vehicle)
