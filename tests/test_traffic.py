@@ -156,14 +156,14 @@ def test_traffic_left_to_itself_takes_the_same_course(lanes: int):
         assert_same(traffic, scenes.reference_step(*commands, steps=3), atol=1e-8)
 
 
-def scene_of(*cars: tuple[float, float, float, float], lanes: int = 2, target_speed: float = 30.0) -> Scenes:
-    """One scene of `cars` = (x, y, speed, target lane), the ego first."""
+def scene_of(*cars: tuple[float, float, float, float], target_speed: float = 30.0, timer: float = 0.0) -> Scenes:
+    """One scene of `cars` = (x, y, speed, target lane), the ego first, on two lanes."""
     traffic = np.zeros((len(ROWS), len(cars), 1))
     for k, (x, y, speed, target_lane) in enumerate(cars):
-        traffic[[0, 1, 3, 9], k, 0] = x, y, speed, target_lane
+        traffic[[0, 1, 3, 9, 10], k, 0] = x, y, speed, target_lane, timer
     target_speeds = np.full((len(cars), 1), target_speed)
     target_speeds[0] = 0
-    return Scenes(traffic, target_speeds, np.full((len(cars), 1), 4.0), lanes)
+    return Scenes(traffic, target_speeds, np.full((len(cars), 1), 4.0), lanes=2)
 
 
 STAY = np.zeros(1), np.zeros(1)
@@ -175,8 +175,7 @@ def test_idm_by_hand():
     # 1.5 s · 20 m/s = 30 m for the time, and 20 · 5 / (2 √(3 · 5)) = 12.909944 m for closing in: 52.909944 m in all,
     # whose ratio to 50 m, squared, is 1.1197849. Acceleration 3 (0.5904 - 1.1197849) = -1.5881547 m/s².
     # The one in front sees nobody: 3 (1 - 0.6⁴) = 2.6112 m/s².
-    scene = scene_of(FAR, (100, 0, 20, 0), (150, 0, 15, 0), target_speed=25.0)
-    scene.traffic[0, 0] = 50  # the ego, behind all
+    scene = scene_of((50, 0, 0, 0), (100, 0, 20, 0), (150, 0, 15, 0), target_speed=25.0)
     after = scene.twin_step(scene.traffic, *STAY)
     np.testing.assert_allclose(after[4, 1:, 0], [-1.5881547, 2.6112], rtol=0, atol=1e-7)
     np.testing.assert_allclose(after[3, 1:, 0], [20 - 1.5881547 / 15, 15 + 2.6112 / 15], rtol=0, atol=1e-8)
@@ -205,9 +204,15 @@ def test_aborting_makes_way_for_those_later_in_the_list():
 def test_nobody_cuts_in_before_a_moving_ego(ego_speed: float, target_lane: int):
     # Behind a car that stands, with the other lane free but for the ego 60 m back. The ego has no target speed, so IDM
     # has it brake hard whenever it moves, as though for the one that would cut in.
-    scene = scene_of((100, 4, ego_speed, 1), (160, 0, 20, 0), (200, 0, 0, 0))
-    scene.traffic[10] = 1.01
-    scene.roads = [scene._road(0)]
+    scene = scene_of((100, 4, ego_speed, 1), (160, 0, 20, 0), (200, 0, 0, 0), timer=1.01)
+    after = scene.twin_step(scene.traffic, *STAY)
+    assert after[9, 1, 0] == target_lane
+    assert_same(after, scene.reference_step(*STAY))
+
+
+@pytest.mark.parametrize(("y", "target_lane"), [(-3.9, 1), (-4.1, 0)])
+def test_a_lane_more_than_8_m_away_is_out_of_reach(y: float, target_lane: int):
+    scene = scene_of(FAR, (160, y, 20, 0), (200, 0, 0, 0), timer=1.01)
     after = scene.twin_step(scene.traffic, *STAY)
     assert after[9, 1, 0] == target_lane
     assert_same(after, scene.reference_step(*STAY))
