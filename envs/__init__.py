@@ -6,14 +6,23 @@ light: the simulators themselves (highway-env, torch) are imported when the firs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
 if TYPE_CHECKING:
     from envs.scenario import Scenario
 
-SCENARIO_NAMES = ("pass", "turn", "pass-pace", "pass-follow", "pass-unbalanced", "turn-line")
+SCENARIO_NAMES = (
+    "pass",
+    "turn",
+    "pass-pace",
+    "pass-follow",
+    "pass-unbalanced",
+    "turn-line",
+    "highway",
+    "highway-manners",
+)
 BASIC_SCENARIOS = SCENARIO_NAMES[:2]
 
 
@@ -21,12 +30,14 @@ class BadInput(ValueError):
     """What the user gave cannot be used: one line that says what, where, and the remedy."""
 
 
-def get_scenario(name: str) -> Scenario:
-    """The scenario called `name`, one of `SCENARIO_NAMES`.
+def get_scenario(name: str, **road: Any) -> Scenario:
+    """The scenario called `name`, one of `SCENARIO_NAMES`; a highway with what `road` says of it.
 
     Raises:
         KeyError: there is no such scenario.
+        TypeError: `road` says what the scenario does not know.
     """
+    from envs.highway import Highway
     from envs.passing import Pass
     from envs.turning import Turn
 
@@ -39,6 +50,12 @@ def get_scenario(name: str) -> Scenario:
         Pass("pass-unbalanced", style_mix=(0.8, 0.2)),
         Turn("turn-line", graded=True),
     )
+    if name == "highway":
+        return Highway(**road)
+    if name == "highway-manners":
+        return Highway(name, ("aggressive", "defensive"), **road)
+    if road:
+        raise TypeError(f"{name} knows nothing of {', '.join(road)}")
     return {scenario.name: scenario for scenario in scenarios}[name]
 
 

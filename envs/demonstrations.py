@@ -18,7 +18,7 @@ import numpy as np
 
 from envs import SCENARIO_NAMES, BadInput, environment_id, get_scenario
 from envs.files import UnreadableFile, seal, unseal, write_atomically
-from envs.scenario import EPISODE_STEPS, POLICY_FREQUENCY, Scene
+from envs.scenario import EPISODE_STEPS, POLICY_FREQUENCY, Characters, Scene
 
 SCHEMA = "infogail-demonstrations-2"
 VERSIONED = ("highway-env", "gymnasium", "numpy")
@@ -41,6 +41,8 @@ class Demonstrations:
     """(E + 1,) int64: episode e is the rows from `episode_bounds[e]` to `episode_bounds[e + 1]`."""
     labels: Mapping[int, int] = field(default_factory=dict)
     """Styles by episode, of those few whose style is told; none, unless semi-supervision is asked for."""
+    characters: Characters | None = None
+    """By what other episodes are judged, where geometry alone cannot tell styles apart; learners do not look at it."""
 
     @property
     def num_episodes(self) -> int:
@@ -51,8 +53,9 @@ class Demonstrations:
         chosen = np.arange(self.num_episodes)[index]
         lengths = np.diff(self.episode_bounds)[chosen]
         rows = _rows(self.episode_bounds, chosen)
-        return Demonstrations(
-            self.scenario, self.observations[rows], self.actions[rows], np.concatenate([[0], np.cumsum(lengths)])
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        return replace(
+            self, observations=self.observations[rows], actions=self.actions[rows], episode_bounds=bounds, labels={}
         )
 
     def pairs(self) -> np.ndarray:
@@ -79,8 +82,7 @@ class Demonstrations:
         Raises:
             InvalidDemonstrations: see `validate`.
         """
-        arrays, name = _read(path, scenario)
-        return cls(name, arrays["observations"], arrays["actions"], arrays["episode_bounds"])
+        return Recording.load(path, scenario).demonstrations
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Recording:
     vehicle_states: np.ndarray
     """(N + E, V, 4) float64: before each decision, and after the last of each episode."""
     scenes: Scene
-    """(E,) float64 each"""
+    """(E,) or (E, size) float64 each"""
     styles: np.ndarray
     """(E,) int64, indices into the scenario's `styles`"""
 
@@ -114,6 +116,15 @@ class Recording:
             self.styles[chosen],
         )
 
+    def _judgeable(self) -> Recording:
+        """With the characters of its styles, if geometry alone cannot tell styles apart."""
+        scenario = get_scenario(self.demonstrations.scenario)
+        if not scenario.measures:
+            return self
+        measures = [scenario.measure(self.trajectory(e)) for e in range(self.demonstrations.num_episodes)]
+        characters = Characters.of(np.stack(measures, axis=1), self.styles)
+        return replace(self, demonstrations=replace(self.demonstrations, characters=characters))
+
     def with_labels(self, share: float) -> Demonstrations:
         """The learner's part, told the styles of this share of the episodes, of each style equally many.
 
@@ -134,7 +145,7 @@ class Recording:
         arrays, name = _read(path, scenario)
         demonstrations = Demonstrations(name, arrays["observations"], arrays["actions"], arrays["episode_bounds"])
         scenes = {key.removeprefix("scene."): array for key, array in arrays.items() if key.startswith("scene.")}
-        return cls(demonstrations, arrays["vehicle_states"], scenes, arrays["styles"])
+        return cls(demonstrations, arrays["vehicle_states"], scenes, arrays["styles"])._judgeable()
 
     def save(self, path: Path) -> None:
         """Write the file at `path`, whole or not at all."""
@@ -190,7 +201,9 @@ def record(
             episode_actions.append(action)
             obs, _, terminated, _, _ = env.step(action)
             trajectory.append(env.vehicle_state)
-        if terminated or definition.style(np.stack(trajectory), env.scene) != style:
+        # Where styles are told by what is usual, nobody can say of one episode that it is not of its style.
+        done = bool(definition.measures) or definition.style(np.stack(trajectory), env.scene) == style
+        if terminated or not done:
             failed += 1
             continue
         observations.append(np.stack(episode_obs))
@@ -203,7 +216,7 @@ def record(
     bounds = np.cumsum([0] + [len(episode) for episode in actions])
     demonstrations = Demonstrations(scenario, np.concatenate(observations), np.concatenate(actions), bounds)
     named = {name: np.array([scene[name] for scene in scenes]) for name in definition.draws}
-    return Recording(demonstrations, np.concatenate(states), named, np.array(styles)), failed
+    return Recording(demonstrations, np.concatenate(states), named, np.array(styles))._judgeable(), failed
 
 
 def num_training_episodes(total: int) -> int:
@@ -247,7 +260,7 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
         "actions": (np.float32, (rows, 2)),
         "vehicle_states": (np.float64, (rows + episodes, scenario.num_vehicles, 4)),
         "styles": (np.int64, (episodes,)),
-    } | dict.fromkeys(scenes, (np.float64, (episodes,)))
+    } | {f"scene.{name}": (np.float64, (episodes, *draw.shape)) for name, draw in scenario.draws.items()}
     for key, (dtype, shape) in shapes.items():
         array = arrays[key]
         require(

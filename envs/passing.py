@@ -10,7 +10,7 @@ from highway_env.road.road import RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
 
 from envs.roads import LANE_WIDTH, straight_network
-from envs.scenario import NO_STYLE, Array, Draw, Scenario, Scene, VehicleState, body_overlap
+from envs.scenario import NO_STYLE, Array, Characters, Draw, Scenario, Scene, VehicleState, body_overlap
 
 ROAD_START, ROAD_END = -600.0, 1000.0  # [m], beyond what 12 s can reach in either direction
 
@@ -84,7 +84,7 @@ class Pass(Scenario):
     def distance(self, states: Array, scene: Scene) -> Array:
         return states[..., 0, 0]
 
-    def style(self, states: Array, scene: Scene) -> Array:
+    def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
         """The side of the lead on which the ego is while their bodies overlap lengthwise; for some styles, the pace.
 
         Done means: ahead of the lead at the end, the whole body back in the middle lane. Those who stay behind are

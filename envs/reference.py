@@ -20,6 +20,8 @@ from envs.scenario import (
     SIMULATION_FREQUENCY,
     Scene,
     as_float64,
+    named,
+    num_rows,
     scene_from_uniform,
 )
 
@@ -30,12 +32,15 @@ class DrivingEnv(AbstractEnv):
     The reward is the ego's speed as a share of highway-env's limit, 0 once crashed or off the road; imitation does not
     read it. Crash and road exit terminate; after 60 decisions (12 s) the episode is truncated. Observations are the
     scenario's features, unless `config` asks for one of highway-env's own (`{"observation": {"type": "Kinematics"}}`).
+    `road` is for `envs.highway.Highway`: its lanes, vehicles, density, and decisions per second.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": POLICY_FREQUENCY}
 
-    def __init__(self, scenario: str, config: dict | None = None, render_mode: str | None = None) -> None:
-        self.scenario = get_scenario(scenario)
+    def __init__(
+        self, scenario: str, config: dict | None = None, render_mode: str | None = None, **road: Any
+    ) -> None:
+        self.scenario = get_scenario(scenario, **road)
         self._scene: Scene = {}
         self._requested_scene: Scene | None = None
         self._observes_features = "observation" not in (config or {})
@@ -46,7 +51,7 @@ class DrivingEnv(AbstractEnv):
                 "steering_range": self.scenario.steering_range,
             },
             "simulation_frequency": SIMULATION_FREQUENCY,
-            "policy_frequency": POLICY_FREQUENCY,
+            "policy_frequency": self.scenario.policy_frequency,
             "screen_width": self.scenario.screen[0],
             "screen_height": self.scenario.screen[1],
             "centering_position": [0.5, 0.5],
@@ -79,15 +84,13 @@ class DrivingEnv(AbstractEnv):
         return super().reset(seed=seed, options=options)
 
     def _reset(self) -> None:
-        names = self.scenario.draws
-        if self._requested_scene is not None:
-            self._scene = {name: as_float64(self._requested_scene[name]).reshape(()) for name in names}
-        else:
-            values = scene_from_uniform(names, self.np_random.random(len(names)))
-            self._scene = {name: as_float64(value) for name, value in zip(names, values, strict=True)}
+        draws = self.scenario.draws
+        scene = self._requested_scene
+        if scene is None:
+            scene = named(draws, scene_from_uniform(draws, self.np_random.random(num_rows(draws))))
+        self._scene = {name: as_float64(scene[name]).reshape(draw.shape) for name, draw in draws.items()}
         self.road = Road(self.scenario.road_network(self._scene), np_random=self.np_random)
-        for x, y, heading, speed in self.scenario.initial_states(self._scene):
-            self.road.vehicles.append(Vehicle(self.road, (x, y), float(heading), float(speed)))
+        self.road.vehicles = self.scenario.vehicles(self.road, self._scene)
         self.vehicle = self.road.vehicles[0]
         self.vehicle.color = VehicleGraphics.EGO_COLOR
 
@@ -101,7 +104,10 @@ class DrivingEnv(AbstractEnv):
         return bool(self.vehicle.crashed or self._off_road())
 
     def _is_truncated(self) -> bool:
-        return self.steps >= EPISODE_STEPS * SIMULATION_FREQUENCY // POLICY_FREQUENCY and not self._is_terminated()
+        return (
+            self.steps >= EPISODE_STEPS * SIMULATION_FREQUENCY // self.scenario.policy_frequency
+            and not self._is_terminated()
+        )
 
     def _info(self, obs: np.ndarray, action: np.ndarray | None = None) -> dict[str, Any]:
         return {"crashed": bool(self.vehicle.crashed), "off_road": self._off_road()}

@@ -8,11 +8,12 @@ between them is a test of physics alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from array_api_compat import array_namespace
-from highway_env.road.road import RoadNetwork
+from highway_env.road.road import Road, RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
 
 Array = Any
@@ -49,15 +50,60 @@ class Draw:
     low: float
     high: float
     only_ends: bool = False
+    size: int = 0
+    """How many such numbers make a quantity (size, ...); 0: one number (...)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the quantity in one scene."""
+        return (self.size,) if self.size else ()
+
+
+def num_rows(draws: dict[str, Draw]) -> int:
+    """How many numbers make a scene."""
+    return sum(draw.size or 1 for draw in draws.values())
 
 
 def scene_from_uniform(draws: dict[str, Draw], uniform: Array) -> Array:
     """Scenes (k, ...) in the order of `draws`, from independent uniform numbers in [0, 1) of that shape."""
-    rows = [
-        draw.low + (draw.high - draw.low) * (row.round() if draw.only_ends else row)
-        for draw, row in zip(draws.values(), uniform, strict=True)
+    blocks = [
+        draw.low + (draw.high - draw.low) * (block.round() if draw.only_ends else block)
+        for draw, block in zip(draws.values(), _blocks(draws, uniform), strict=True)
     ]
-    return array_namespace(uniform).stack(rows)
+    return array_namespace(uniform).concat(blocks)
+
+
+def named(draws: dict[str, Draw], rows: Array) -> Scene:
+    """The scene by name, of its numbers (k, ...) in the order of `draws`."""
+    blocks = zip(draws.items(), _blocks(draws, rows), strict=True)
+    return {name: block if draw.size else block[0] for (name, draw), block in blocks}
+
+
+def _blocks(draws: dict[str, Draw], rows: Array) -> list[Array]:
+    ends = list(accumulate((draw.size or 1 for draw in draws.values()), initial=0))
+    return [rows[first:last] for first, last in pairwise(ends)]
+
+
+class Characters(NamedTuple):
+    """What demonstrations of each style are like in the mean; by it a nearest-centroid rule judges other episodes."""
+
+    means: np.ndarray
+    """(K, M): mean of each measure in each style"""
+    spread: np.ndarray
+    """(M,): standard deviation within a style"""
+
+    @classmethod
+    def of(cls, measures: np.ndarray, styles: np.ndarray) -> Characters:
+        """Fitted to `measures` (M, E) of demonstrations of `styles` (E,), of each at least one."""
+        means = np.full((styles.max() + 1, len(measures)), np.inf)  # no episode is near a style that does not occur
+        for style in np.unique(styles):
+            means[style] = measures[:, styles == style].mean(1)
+        return cls(means, np.maximum((measures.T - means[styles]).std(0), 1e-9))
+
+    def nearest(self, measures: np.ndarray) -> np.ndarray:
+        """Styles (...) of episodes with `measures` (M, ...)."""
+        ways = (np.moveaxis(measures, 0, -1)[..., None, :] - self.means) / self.spread
+        return (ways**2).sum(-1).argmin(-1)
 
 
 class Scenario(Protocol):
@@ -76,6 +122,12 @@ class Scenario(Protocol):
     """Chance of each style among recorded drivers; None if all have the same."""
     graded: bool
     """Styles differ by degrees: `style_value` says more than `style`."""
+    policy_frequency: int = POLICY_FREQUENCY
+    """Decisions per second."""
+    reactive: bool = False
+    """The other vehicles drive by IDM and MOBIL; or else they keep their course and speed."""
+    measures: tuple[str, ...] = ()
+    """By what a nearest-centroid rule, fitted on demonstrations, tells styles apart; none: geometry alone tells."""
     features: tuple[str, ...]
     """Names of the observation's entries."""
     style_features: tuple[str, ...]
@@ -98,14 +150,26 @@ class Scenario(Protocol):
     def distance(self, states: Array, scene: Scene) -> Array:
         """(...) [m]: how far along the road the ego is."""
 
-    def style(self, states: Array, scene: Scene) -> Array:
-        """Styles (...) of whole trajectories (T, ..., V, 4): an index into `styles`, or `NO_STYLE`."""
+    def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
+        """Styles (...) of whole trajectories (T, ..., V, 4): an index into `styles`, or `NO_STYLE`.
+
+        Where there are `measures`, as the demonstrations' `characters` have it.
+        """
+
+    def measure(self, states: Array) -> Array:
+        """The `measures` (M, ...) of whole trajectories (T, ..., V, 4)."""
+        return states[:0, ..., 0, 0]
 
     def style_value(self, states: Array, scene: Scene) -> Array:
         """What the style is a matter of, as a number (...), for trajectories (T, ..., V, 4): for graded styles."""
 
     def road_network(self, scene: Scene) -> RoadNetwork:
         """highway-env's road for one scene of scalars."""
+
+    def vehicles(self, road: Road, scene: Scene) -> list[Vehicle]:
+        """highway-env's vehicles on it, the ego first."""
+        states = self.initial_states(scene)
+        return [Vehicle(road, (x, y), float(heading), float(speed)) for x, y, heading, speed in states]
 
     def expert_path(self, scene: Scene, offset: float) -> RoadNetwork:
         """One lane that runs `offset` [m] beside the centre line (same sign as `lane_offset`), for the controllers."""

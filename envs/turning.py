@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 from highway_env.road.road import RoadNetwork
 
 from envs.roads import LANE_WIDTH, bend_coordinates, bend_network
-from envs.scenario import NO_STYLE, Array, Draw, Scenario, Scene, VehicleState
+from envs.scenario import NO_STYLE, Array, Characters, Draw, Scenario, Scene, VehicleState
 
 STRAIGHT = 600.0  # [m] before and after the bend, beyond what 12 s can reach
 LOOK_AHEAD = 8.0  # [m]
@@ -84,7 +84,7 @@ class Turn(Scenario):
     def distance(self, states: Array, scene: Scene) -> Array:
         return bend_coordinates(states[..., 0, 0], states[..., 0, 1], scene["radius"], scene["direction"])[0]
 
-    def style(self, states: Array, scene: Scene) -> Array:
+    def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
         """The sign of the mean offset from the centre line in the middle third of the arc.
 
         Done means: the whole bend lies behind at the end.

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from envs import get_scenario
 from envs.dynamics import Car, drive, drive_thoroughly, undamaged, vehicle_states
+from envs.highway import Highway
 from envs.reference import check_scene, feature_space
 from envs.scenario import (
     ACCELERATION_RANGE,
@@ -27,8 +28,11 @@ from envs.scenario import (
     Scenario,
     Scene,
     as_float64,
+    named,
+    num_rows,
     scene_from_uniform,
 )
+from envs.traffic import drive_in_traffic, initial_traffic
 
 CRASHED = Car._fields.index("crashed")
 
@@ -85,13 +89,21 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": [], "render_fps": POLICY_FREQUENCY}
 
     def __init__(
-        self, scenario: str, num_envs: int = 1, dtype: str = "float32", device: str = "cpu", compile: bool = False
+        self,
+        scenario: str,
+        num_envs: int = 1,
+        dtype: str = "float32",
+        device: str = "cpu",
+        compile: bool = False,
+        **road: Any,
     ) -> None:
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
-        self.scenario = get_scenario(scenario)
+        self.scenario = get_scenario(scenario, **road)
+        if compile and self.scenario.reactive:
+            raise ValueError(f"compile=True: traffic that reacts, as in {scenario}, is not for compiling; leave it out")
         self.num_envs = num_envs
         self.dtype, self.device = getattr(torch, dtype), torch.device(device)
         self.single_observation_space = feature_space(len(self.scenario.features), np.dtype(dtype))
@@ -111,8 +123,8 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
 
     @property
     def scene(self) -> Scene:
-        """Everything drawn at each environment's last reset, float64 (num_envs,) each."""
-        return {name: as_float64(row.cpu()) for name, row in _named(self.scenario, self._world.scene).items()}
+        """Everything drawn at each environment's last reset, float64 (num_envs,) or (size, num_envs) each."""
+        return {name: as_float64(value.cpu()) for name, value in named(self.scenario.draws, self._world.scene).items()}
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that decides what comes next, as in torch's modules: vehicles, scenes, clocks, random streams."""
@@ -150,8 +162,10 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         scene = None
         if options and "scene" in options:
             given = check_scene(self.scenario, options["scene"])
-            rows = [np.broadcast_to(as_float64(given[name]), (self.num_envs,)) for name in self.scenario.draws]
-            scene = torch.as_tensor(np.stack(rows), dtype=self.dtype, device=self.device)
+            shapes = {name: (*draw.shape, self.num_envs) for name, draw in self.scenario.draws.items()}
+            rows = [np.broadcast_to(as_float64(given[name]), shape) for name, shape in shapes.items()]
+            flat = np.concatenate([row.reshape(-1, self.num_envs) for row in rows])
+            scene = torch.as_tensor(flat, dtype=self.dtype, device=self.device)
         self._world = self._begin(episode, scene)
         crashed, off_road, _ = _judge(self.scenario, self._world)
         return _features(self.scenario, self._world).T, {"crashed": crashed, "off_road": off_road}
@@ -204,8 +218,12 @@ def _drive(physics: Callable[..., Tensor], scenario: Scenario, world: World, act
     """One decision without what comes after an episode's end."""
     acceleration, steering = actions.clamp(-1.0, 1.0)
     acceleration, steering = acceleration * ACCELERATION_RANGE[1], steering * scenario.steering_range[1]
-    substeps = SIMULATION_FREQUENCY // POLICY_FREQUENCY
-    traffic = physics(world.traffic, acceleration, steering, 1 / SIMULATION_FREQUENCY, substeps)
+    duration = 1 / SIMULATION_FREQUENCY, SIMULATION_FREQUENCY // scenario.policy_frequency
+    if isinstance(scenario, Highway):
+        wishes = scenario.wishes(named(scenario.draws, world.scene))
+        traffic = drive_in_traffic(world.traffic, acceleration, steering, *wishes, scenario.lanes, *duration)
+    else:
+        traffic = physics(world.traffic, acceleration, steering, *duration)
     ended = World(traffic, world.scene, world.elapsed + 1, world.episode)
     crashed, off_road, terminated = _judge(scenario, ended)
     late = ended.elapsed >= EPISODE_STEPS
@@ -223,23 +241,20 @@ def _drive(physics: Callable[..., Tensor], scenario: Scenario, world: World, act
     )
 
 
-def _named(scenario: Scenario, scene: Tensor) -> dict[str, Tensor]:
-    return dict(zip(scenario.draws, scene.unbind(), strict=True))
-
-
 def _features(scenario: Scenario, world: World) -> Tensor:
-    return torch.stack(scenario.observe(vehicle_states(world.traffic), _named(scenario, world.scene)))
+    return torch.stack(scenario.observe(vehicle_states(world.traffic), named(scenario.draws, world.scene)))
 
 
 def _judge(scenario: Scenario, world: World) -> tuple[Tensor, Tensor, Tensor]:
     """(B,) bool each: the ego has crashed, is off the road, is either."""
     crashed = world.traffic[CRASHED, 0] != 0
-    off_road = scenario.off_road(vehicle_states(world.traffic), _named(scenario, world.scene))
+    off_road = scenario.off_road(vehicle_states(world.traffic), named(scenario.draws, world.scene))
     return crashed, off_road, crashed | off_road
 
 
 def _start(scenario: Scenario, scene: Tensor) -> Tensor:
-    return undamaged(scenario.initial_states(_named(scenario, scene)).transpose(0, 1))
+    states = scenario.initial_states(named(scenario.draws, scene)).transpose(0, 1)
+    return initial_traffic(states, scenario.lanes) if isinstance(scenario, Highway) else undamaged(states)
 
 
 def _next_episode(scenario: Scenario, streams: Tensor, episode: Tensor, dtype: torch.dtype) -> World:
@@ -249,7 +264,8 @@ def _next_episode(scenario: Scenario, streams: Tensor, episode: Tensor, dtype: t
 
 def _draw(scenario: Scenario, streams: Tensor, episode: Tensor, dtype: torch.dtype) -> Tensor:
     """Scenes (k, B) of episodes number `episode` (B,)."""
-    number = torch.arange(len(scenario.draws), device=episode.device)[:, None] + episode * len(scenario.draws)
+    count = num_rows(scenario.draws)
+    number = torch.arange(count, device=episode.device)[:, None] + episode * count
     return scene_from_uniform(scenario.draws, uniform(streams, number, dtype))
 
 

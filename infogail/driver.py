@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from envs import get_scenario
+from envs.demonstrations import Demonstrations
 from envs.files import UnreadableFile, seal, unseal
+from envs.scenario import Characters
 from infogail.networks import Policy, levels
 from infogail.posterior import Evidence, posterior_features
-from infogail.run_folder import InvalidRun, Manifest, verify
+from infogail.run_folder import DEMONSTRATIONS, InvalidRun, Manifest, verify
 
 FILE, SCHEMA = "policy.safetensors", "infogail-driver-3"
 
@@ -19,11 +21,14 @@ FILE, SCHEMA = "policy.safetensors", "infogail-driver-3"
 class Driver:
     """A policy, and the posterior that reads its code back if it has one."""
 
-    def __init__(self, manifest: Manifest, policy: Policy, evidence: Evidence | None) -> None:
+    def __init__(
+        self, manifest: Manifest, policy: Policy, evidence: Evidence | None, characters: Characters | None = None
+    ) -> None:
         self.scenario, self.algorithm = manifest.scenario, manifest.algorithm
         self.num_codes, self.seed = manifest.config.num_codes, manifest.config.seed
         self.graded, self.named = manifest.config.graded_code, manifest.config.labelled > 0
         self.policy, self.evidence = policy, evidence
+        self.characters = characters  # for judging what it drives, where geometry alone cannot tell styles apart
 
     @property
     def codes(self) -> list[int] | list[float]:
@@ -102,7 +107,10 @@ def load(run: str | Path) -> Driver:
     except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InvalidRun(f"{path}: not a driver of this version ({reason}); train it anew") from error
-    return Driver(manifest, policy, evidence)
+    file, characters = Path(run) / DEMONSTRATIONS, None
+    if get_scenario(manifest.scenario).measures and file.exists():
+        characters = Demonstrations.load(file, manifest.scenario).characters
+    return Driver(manifest, policy, evidence, characters)
 
 
 def _fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:

@@ -23,7 +23,7 @@ from envs import environment_id, get_scenario
 from envs.demonstrations import Recording, num_training_episodes
 from envs.files import write_atomically
 from envs.reference import DrivingEnv
-from envs.scenario import ACCELERATION_RANGE, NO_STYLE, POLICY_FREQUENCY, Scenario, Scene
+from envs.scenario import ACCELERATION_RANGE, NO_STYLE, Scenario, Scene
 from infogail import metrics
 from infogail.driver import Driver, InvalidRun, load
 from infogail.workers import workers
@@ -142,7 +142,7 @@ def drive_episode(
         obs, _, terminated, truncated, info = env.step(action)
         states.append(env.vehicle_state)
     vehicle_states, start = np.stack(states), env.scene
-    style = NO_STYLE if terminated else int(env.scenario.style(vehicle_states, start))
+    style = NO_STYLE if terminated else style_of(env.scenario, driver, vehicle_states, start)
     return Episode(
         code,
         np.stack(observations),
@@ -153,6 +153,11 @@ def drive_episode(
         info["off_road"],
         style,
     )
+
+
+def style_of(scenario: Scenario, driver: Driver, states: np.ndarray, scene: Scene) -> int:
+    """The style of a trajectory (T, V, 4) that did not end in a failure."""
+    return int(scenario.style(states, scene, driver.characters) if scenario.measures else scenario.style(states, scene))
 
 
 def drive(
@@ -320,7 +325,7 @@ def _quantities(scenario: Scenario, episode: Episode) -> dict[str, Any]:
             distances[:, 1:] - distances[:, :1] - Vehicle.LENGTH,
             offsets[:, 1:] - offsets[:, :1],
             Vehicle.WIDTH,
-            1 / POLICY_FREQUENCY,
+            1 / scenario.policy_frequency,
         ),
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.scenario import EPISODE_STEPS, NO_STYLE
+from envs.scenario import EPISODE_STEPS, NO_STYLE, Characters
 from envs.vector import DrivingVectorEnv
 from infogail.distributed import gather
 from infogail.metrics import style_nmi
@@ -86,8 +86,17 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
 
 
 @torch.no_grad()
-def collect(env: DrivingVectorEnv, policy: Policy, codes: Tensor, generator: torch.Generator) -> Rollout:
-    """Start all environments anew and drive for the length of an episode, environment b with code `codes[b]`."""
+def collect(
+    env: DrivingVectorEnv,
+    policy: Policy,
+    codes: Tensor,
+    generator: torch.Generator,
+    characters: Characters | None = None,
+) -> Rollout:
+    """Start all environments anew and drive for the length of an episode, environment b with code `codes[b]`.
+
+    Styles are judged by the demonstrations' `characters`, where geometry alone cannot tell.
+    """
     obs, _ = env.reset()
     scene = env.scene
     columns: dict[str, list[Tensor]] = {
@@ -106,7 +115,7 @@ def collect(env: DrivingVectorEnv, policy: Policy, codes: Tensor, generator: tor
         states.append(np.asarray(infos["final_info"]["vehicle_state"]) if "final_info" in infos else env.vehicle_state)
         obs = next_obs
     stacked = {name: torch.stack(column) for name, column in columns.items()}
-    styles = env.scenario.style(np.stack(states), scene)
+    styles = env.scenario.style(np.stack(states), scene, characters)
     styles[stacked["terminated"].any(0).numpy()] = NO_STYLE
     return Rollout(
         **stacked, log_probs=log_prob(stacked["actions"], torch.stack(means), std), codes=codes, styles=styles
