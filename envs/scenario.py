@@ -132,6 +132,9 @@ class Scenario(Protocol):
     """Names of the observation's entries."""
     style_features: tuple[str, ...]
     """The features in which a style may show: a posterior reads these, and not what the road alone decides."""
+    style_tolerance: float = 1.0
+    """By how many standard deviations all of a trajectory's style features may be moved without making another style
+    of it; less where the styles lie in a row, near each other."""
     draws: dict[str, Draw]
     """The start distribution."""
 

@@ -110,7 +110,7 @@ class Config:
     rim_steps: int = 60
     """Updates of each of them."""
     rim_shift: float = 1.0
-    """Standard deviation by which it moves trajectories, in units of the demonstrations' own."""
+    """Standard deviation by which it moves trajectories, in units of what the scenario's styles tolerate."""
     bc_steps: int = 4000
     """Gradient steps of behavioural cloning."""
     bc_batch: int = 512

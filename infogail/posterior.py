@@ -175,6 +175,7 @@ class Posterior:
         padded = demonstrations.padded_pairs() if self.reads_pairs else demonstrations.padded_observations()
         self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + 2
         self.scenario = demonstrations.scenario
+        self.shift = config.rim_shift * get_scenario(self.scenario).style_tolerance
         self.rows = torch.from_numpy(demonstrations.pairs() if self.reads_pairs else demonstrations.observations)
         self.labels = demonstrations.labels
         self.evidence, self.optimiser = self._start()
@@ -283,7 +284,7 @@ class Posterior:
 
     def _moved(self, x: Tensor) -> Tensor:
         """Inputs (T, n, F), each trajectory shifted by one random offset per feature."""
-        return x + self.config.rim_shift * torch.randn(x.shape[1:], generator=self.generator)
+        return x + self.shift * torch.randn(x.shape[1:], generator=self.generator)
 
     def _read(self, rollout: Rollout) -> Tensor:
         """What the evidence network is given of each step: (T, B, F), or pairs (T, B, F + 2)."""
