@@ -37,9 +37,7 @@ class DrivingEnv(AbstractEnv):
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": POLICY_FREQUENCY}
 
-    def __init__(
-        self, scenario: str, config: dict | None = None, render_mode: str | None = None, **road: Any
-    ) -> None:
+    def __init__(self, scenario: str, config: dict | None = None, render_mode: str | None = None, **road: Any) -> None:
         self.scenario = get_scenario(scenario, **road)
         self._scene: Scene = {}
         self._requested_scene: Scene | None = None

@@ -292,7 +292,7 @@ def _worst_code(driver: Driver, driven: Sequence[Episode], demonstrated: Sequenc
 def _posterior_accuracies(driver: Driver, held_out: Sequence[Episode]) -> dict[str, float | None]:
     """A learner without a posterior draws a dummy code for each step: what it scores is chance."""
     if not held_out:
-        return {"posterior_accuracy": None, "posterior_accuracy_step": None}
+        return dict.fromkeys(("posterior_accuracy", "posterior_ami", "posterior_accuracy_step"))
     observations, actions = (np.concatenate([getattr(e, n) for e in held_out]) for n in ("observations", "actions"))
     log_posterior = driver.log_posterior(observations, actions)
     if log_posterior is None:
@@ -301,6 +301,7 @@ def _posterior_accuracies(driver: Driver, held_out: Sequence[Episode]) -> dict[s
     styles = np.array([episode.style for episode in held_out])
     return {
         "posterior_accuracy": metrics.posterior_accuracy(log_posterior, bounds, styles),
+        "posterior_ami": metrics.posterior_ami(log_posterior, bounds, styles),
         "posterior_accuracy_step": metrics.posterior_accuracy_step(log_posterior, bounds, styles),
     }
 

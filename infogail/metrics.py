@@ -150,8 +150,17 @@ def posterior_accuracy(log_posterior: np.ndarray, episode_bounds: np.ndarray, st
         episode_bounds: (E + 1,), episode e is the rows from `episode_bounds[e]` to `episode_bounds[e + 1]`.
         styles: (E,)
     """
-    belief = np.add.reduceat(log_posterior, episode_bounds[:-1])
-    return matched_accuracy(belief.argmax(1), styles, scored=every_other(styles))
+    return matched_accuracy(_codes_read(log_posterior, episode_bounds), styles, scored=every_other(styles))
+
+
+def posterior_ami(log_posterior: np.ndarray, episode_bounds: np.ndarray, styles: np.ndarray) -> float:
+    """As `posterior_accuracy`, by adjusted mutual information: what Burn-InfoGAIL (arXiv 1710.05090) reports."""
+    return style_ami(_codes_read(log_posterior, episode_bounds), styles)
+
+
+def _codes_read(log_posterior: np.ndarray, episode_bounds: np.ndarray) -> np.ndarray:
+    """(E,): the likeliest code of each trajectory."""
+    return np.add.reduceat(log_posterior, episode_bounds[:-1]).argmax(1)
 
 
 def posterior_accuracy_step(log_posterior: np.ndarray, episode_bounds: np.ndarray, styles: np.ndarray) -> float | None:

@@ -17,7 +17,7 @@ from infogail.evaluate import Episode, demonstrated_episodes, drive, drive_episo
 METRICS = [
     *("style_nmi", "style_ami", "style_ari", "style_accuracy", "style_accuracy_merged"),
     *("style_accuracy_named", "style_rank_correlation", "style_coverage", "style_kl"),
-    *("posterior_accuracy", "posterior_accuracy_step"),
+    *("posterior_accuracy", "posterior_ami", "posterior_accuracy_step"),
     *("success_rate", "collision_rate", "off_road_rate", "hard_brake_rate", "distance_ratio"),
     *("wasserstein_speed", "wasserstein_lane_offset", "wasserstein_acceleration", "wasserstein_steering"),
     *("wasserstein_time_to_collision", "occupancy_mmd", "occupancy_mmd_floor", "occupancy_mmd_worst_code"),

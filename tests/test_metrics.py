@@ -131,6 +131,7 @@ def test_posterior_accuracy_sums_over_the_trajectory_and_the_step_accuracy_does_
     log_posterior = -np.log1p(np.exp(np.stack([-log_odds, log_odds], axis=1)))
     bounds, styles = np.array([0, 3, 6, 9, 12]), np.array([0, 1, 0, 1])
     assert metrics.posterior_accuracy(log_posterior, bounds, styles) == 1.0
+    assert metrics.posterior_ami(log_posterior, bounds, styles) == 1.0
     assert metrics.posterior_accuracy_step(log_posterior, bounds, styles) == pytest.approx(2 / 3)
 
 
