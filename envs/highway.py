@@ -6,6 +6,8 @@ driver wishes for: a speed, a headway, an acceleration. No single manoeuvre tell
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from array_api_compat import array_namespace
 from highway_env.road.road import Road, RoadNetwork
@@ -13,7 +15,16 @@ from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
 from envs.roads import LANE_WIDTH, straight_network
-from envs.scenario import Array, Characters, Draw, Scenario, Scene, VehicleState
+from envs.scenario import (
+    EPISODE_STEPS,
+    SIMULATION_FREQUENCY,
+    Array,
+    Characters,
+    Draw,
+    Scenario,
+    Scene,
+    VehicleState,
+)
 from envs.traffic import SPEED_LIMIT
 
 ROAD_LENGTH = 10_000.0  # [m]
@@ -24,13 +35,17 @@ SIDES = {"": 0, "left_": -1, "right_": 1}
 
 
 class Highway(Scenario):
-    """Road along x, lane k's centre at y = 4 k; `lane_offset` is the ego's from its lane's centre, positive rightwards.
+    """Road along x, lane k's centre at y = 4 k; `lane_offset` is from the middle of all lanes, positive rightwards.
 
     Args:
         lanes: side by side.
         vehicles: in each world, the ego among them, a third of the way through the pack.
         density: of the traffic, 1: highway-env's default.
-        policy_frequency: decisions per second.
+        policy_frequency: decisions per second, a divisor of the physics' steps per second.
+
+    Raises:
+        TypeError: `lanes`, `vehicles` or `policy_frequency` is no whole number.
+        ValueError: one of them all makes no sense, or the road is too short for so many vehicles.
     """
 
     road = "highway"
@@ -61,6 +76,17 @@ class Highway(Scenario):
         density: float = 1.0,
         policy_frequency: int = 5,
     ) -> None:
+        for what, number in (("lanes", lanes), ("vehicles", vehicles), ("policy_frequency", policy_frequency)):
+            if not isinstance(number, Integral):
+                raise TypeError(f"{what} must be a whole number, not {number!r}")
+        if lanes < 1:
+            raise ValueError(f"lanes must be at least 1, not {lanes}")
+        if vehicles < 2:
+            raise ValueError(f"vehicles must be at least 2, the ego among them, not {vehicles}")
+        if not 0 < density < np.inf:
+            raise ValueError(f"density must be positive and finite, not {density}")
+        if policy_frequency < 1 or SIMULATION_FREQUENCY % policy_frequency:
+            raise ValueError(f"policy_frequency must divide {SIMULATION_FREQUENCY}, not be {policy_frequency}")
         self.name, self.styles = name, styles
         self.lanes, self.num_vehicles, self.policy_frequency = lanes, vehicles, policy_frequency
         self.spacing = np.exp(-5 / 40 * lanes) / density  # `Vehicle.create_random`
@@ -72,6 +98,13 @@ class Highway(Scenario):
             "delta": Draw(IDMVehicle.DELTA_RANGE[0], IDMVehicle.DELTA_RANGE[1], size=vehicles),
             "ego_offset": Draw(-0.3, 0.3),  # [m]
         }
+        longest_gap = self.draws["gap"].high * self.spacing * (12.0 + self.draws["speed"].high)
+        farthest = vehicles * longest_gap + EPISODE_STEPS / policy_frequency * Vehicle.MAX_SPEED
+        if farthest > ROAD_LENGTH:
+            raise ValueError(
+                f"vehicles: {vehicles} at density {density:g} on {lanes} lanes may come {farthest:,.0f} m far, but the "
+                f"road ends at {ROAD_LENGTH:,.0f} m; have fewer of them, or more decisions per second"
+            )
 
     def initial_states(self, scene: Scene) -> Array:
         xp = array_namespace(scene["speed"])
@@ -102,12 +135,10 @@ class Highway(Scenario):
         ]
 
     def off_road(self, states: Array, scene: Scene) -> Array:
-        centre = LANE_WIDTH * (self.lanes - 1) / 2
-        return abs(states[..., 0, 1] - centre) > LANE_WIDTH * self.lanes / 2
+        return abs(self.lane_offset(states, scene)) > LANE_WIDTH * self.lanes / 2
 
     def lane_offset(self, states: Array, scene: Scene) -> Array:
-        y = states[..., 0, 1]
-        return y - LANE_WIDTH * self._lane(y)
+        return states[..., 0, 1] - LANE_WIDTH * (self.lanes - 1) / 2
 
     def distance(self, states: Array, scene: Scene) -> Array:
         return states[..., 0, 0]
@@ -118,14 +149,19 @@ class Highway(Scenario):
         xp = array_namespace(states)
         ego = VehicleState.of(states, 0)
         lane = self._lane(ego.y)
-        leader, _ = self._neighbours(states, lane)
         rows = (
             ego.speed,
-            self._headway(leader, ego.speed),
+            self.headway(states),
             abs(xp.diff(ego.speed, axis=0)) * self.policy_frequency,
         )
         changes = xp.sum(xp.where(xp.diff(lane, axis=0) != 0, 1.0, 0.0), axis=0)
         return xp.stack((*(xp.mean(row, axis=0) for row in rows), changes))
+
+    def headway(self, states: Array) -> Array:
+        """(...) [s] to the rear bumper of the leader in the ego's lane, at most `LONGEST_HEADWAY`."""
+        ego = VehicleState.of(states, 0)
+        leader, _ = self._neighbours(states, self._lane(ego.y))
+        return self._headway(leader, ego.speed)
 
     def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
         """The style whose demonstrations are nearest in the mean.
@@ -184,7 +220,7 @@ class Highway(Scenario):
 
     @staticmethod
     def _headway(leader: tuple[Array, Array, Array], speed: Array) -> Array:
-        """(...) [s] to the leader's rear bumper, at most `LONGEST_HEADWAY`."""
+        """As `headway`, of a leader that has been found."""
         xp = array_namespace(speed)
         present, gap, _ = leader
         headway = (gap - Vehicle.LENGTH) / xp.clip(speed, 1.0, None)

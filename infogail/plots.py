@@ -16,12 +16,13 @@ from matplotlib.patches import Rectangle
 
 from envs.demonstrations import Recording
 from envs.files import write_atomically
+from envs.highway import LONGEST_HEADWAY
 from envs.roads import LANE_WIDTH, bend_coordinates
-from envs.scenario import NO_STYLE, Scenario, Scene, VehicleState
+from envs.scenario import EPISODE_STEPS, NO_STYLE, Scenario, Scene, VehicleState
 from infogail.evaluate import Episode
 
 Trajectories = Callable[[np.ndarray, Scene], list[tuple[Axes, np.ndarray, np.ndarray]]]
-"""Maps states (T, V, 4) to lines x (T,), y (T,) in a figure."""
+"""Maps states (T, V, 4) to lines x (T,), y (T,), or points (1,), in a figure; the last is a line."""
 
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
 """Okabe & Ito's colours, which colour-blind people can tell apart; code k has colour k."""
@@ -36,11 +37,11 @@ def plot(scenario: Scenario, recording: Recording, episodes: Sequence[Episode], 
     total = recording.demonstrations.num_episodes
     for k in range(total):
         for axes, x, y in lines(recording.trajectory(k), recording.scene(k)):
-            axes.plot(x, y, color=DEMONSTRATION, lw=0.7, alpha=0.35, zorder=2)
+            axes.plot(x, y, _marker(x), color=DEMONSTRATION, lw=0.7, ms=4, mew=0, alpha=0.35, zorder=2)
     for episode in episodes:
         paint = PALETTE[episode.code % len(PALETTE)]
         for axes, x, y in lines(episode.vehicle_states, episode.scene):
-            axes.plot(x, y, color=paint, lw=1.0, alpha=0.75, zorder=3)
+            axes.plot(x, y, _marker(x), color=paint, lw=1.0, ms=6, mew=0, alpha=0.75, zorder=3)
             if episode.crashed or episode.off_road:
                 axes.plot(x[-1], y[-1], "x", color=paint, ms=7, mew=2, zorder=4)
     handles = [Line2D([], [], color=DEMONSTRATION, label=f"{total} demonstrations")]
@@ -58,9 +59,14 @@ def plot(scenario: Scenario, recording: Recording, episodes: Sequence[Episode], 
     return figure
 
 
+def _marker(x: np.ndarray) -> str:
+    """Of one point a dot, of more a line."""
+    return "o" if len(x) == 1 else "-"
+
+
 def road_lines(scenario: Scenario, figure: Figure) -> Trajectories:
     """Draw the scenario's road into `figure`; gives a function that maps trajectories to lines over it."""
-    return _ROADS[scenario.road](figure)
+    return _ROADS[scenario.road](scenario, figure)
 
 
 def write_plot(path: Path, figure: Figure) -> None:
@@ -75,7 +81,7 @@ def deed(scenario: Scenario, style: int) -> str:
     return "" if style == NO_STYLE else _DEEDS[scenario.road].format(scenario.styles[style])
 
 
-def _pass_plot(figure: Figure) -> Trajectories:
+def _pass_plot(scenario: Scenario, figure: Figure) -> Trajectories:
     figure.set_size_inches(8.0, 3.2)
     axes = figure.subplots()
     axes.axhspan(-1.5 * LANE_WIDTH, 1.5 * LANE_WIDTH, color=ROAD, lw=0)
@@ -89,7 +95,7 @@ def _pass_plot(figure: Figure) -> Trajectories:
     return lambda states, scene: [(axes, states[:, 0, 0] - states[:, 1, 0], states[:, 0, 1])]
 
 
-def _turn_plot(figure: Figure) -> Trajectories:
+def _turn_plot(scenario: Scenario, figure: Figure) -> Trajectories:
     """Left the bend from above, all bends brought to one radius and direction; right offset over progress."""
     figure.set_size_inches(8.0, 3.2)
     above, axes = figure.subplots(1, 2, width_ratios=(1.0, 2.0))
@@ -127,5 +133,28 @@ def _turn_plot(figure: Figure) -> Trajectories:
     return lines
 
 
-_ROADS: dict[str, Callable[[Figure], Trajectories]] = {"pass": _pass_plot, "turn": _turn_plot}
-_DEEDS = {"pass": "passed {}", "turn": "took the {}"}
+def _highway_plot(scenario: Scenario, figure: Figure) -> Trajectories:
+    """Left speed over time; right a point for each episode, its mean headway and mean speed."""
+    figure.set_size_inches(8.0, 3.6)
+    over_time, means = figure.subplots(1, 2, width_ratios=(1.4, 1.0), sharey=True)
+    over_time.set(xlim=(0.0, EPISODE_STEPS / scenario.policy_frequency), ylim=(0.0, 35.0))
+    over_time.set(xlabel="time [s]", ylabel="speed [m/s]")
+    means.set(xlim=(0.0, LONGEST_HEADWAY + 0.1), xlabel="headway [s], mean of an episode")
+    means.annotate("mean speed", (0.02, 0.03), xycoords="axes fraction", fontsize=9, color="#777777")
+    for axes in (over_time, means):
+        axes.grid(color=ROAD, lw=0.8)
+
+    def lines(states: np.ndarray, scene: Scene) -> list[tuple[Axes, np.ndarray, np.ndarray]]:
+        speed, headway, *_ = scenario.measure(states)
+        time = np.arange(len(states)) / scenario.policy_frequency
+        return [(means, np.array([headway]), np.array([speed])), (over_time, time, states[:, 0, 3])]
+
+    return lines
+
+
+_ROADS: dict[str, Callable[[Scenario, Figure], Trajectories]] = {
+    "pass": _pass_plot,
+    "turn": _turn_plot,
+    "highway": _highway_plot,
+}
+_DEEDS = {"pass": "passed {}", "turn": "took the {}", "highway": "{}"}

@@ -31,7 +31,7 @@ from envs import environment_id, get_scenario
 from envs.demonstrations import Recording
 from envs.files import write_atomically
 from envs.reference import DrivingEnv
-from envs.scenario import NO_STYLE, POLICY_FREQUENCY, SIMULATION_FREQUENCY, Scenario, Scene, VehicleState
+from envs.scenario import NO_STYLE, POLICY_FREQUENCY, SIMULATION_FREQUENCY, Characters, Scenario, Scene, VehicleState
 from infogail.driver import load
 from infogail.evaluate import Episode, drive_episode
 from infogail.plots import PALETTE, deed, plot, write_plot
@@ -50,6 +50,8 @@ BACKGROUND, TRACK, WHITE, DIMMED = (24, 26, 30), (58, 62, 70), (255, 255, 255), 
 ALARM = (255, 92, 92)
 OFF_ROAD = (52, 66, 54)
 TURN_PANEL = 560  # [px]
+HIGHWAY_WIDTH, HIGHWAY_LENGTH, HIGHWAY_AHEAD = 1120, 180.0, 20.0  # [px], of [m], the middle so far before the ego [m]
+ENOUGH = 30  # decisions, until which nothing is said of a style that is told by what is usual
 TOP, ROW, GAP, MARGIN = 28, 28, 8, 16  # [px], of captions and between panels
 GIF_WIDTH, GIF_COLOURS, GIF_EVERY = 640, 64, 2  # [px], shared by all frames, every so many frames of the film
 SHIFT = 4  # OpenCV draws at 1/16 px
@@ -64,26 +66,33 @@ class View:
     """Width and height of one panel's scene [px]."""
     columns: int
     """At most so many panels side by side."""
-    camera: Callable[[np.ndarray, Scene], tuple[np.ndarray, float]]
+    camera: Callable[[Scenario, np.ndarray, Scene], tuple[np.ndarray, float]]
     """What the panel shows, for states (V, 4): the centre (2,) [m], and how large [px/m]."""
 
 
-def _pass_camera(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
+def _pass_camera(scenario: Scenario, states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
     """Half-way between ego and lead, so that both are seen; with the ego, should they be far apart."""
     ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
     return np.array([ego.x + np.clip((lead.x - ego.x) / 2, -45.0, 45.0), 0.0]), 10.0
 
 
-def _turn_camera(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
+def _turn_camera(scenario: Scenario, states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
     """Fixed over the whole bend."""
     radius, approach, direction = (float(scene[name]) for name in ("radius", "approach", "direction"))
     span = approach + radius + 20.0
     return np.array([(radius - approach + 4.0) / 2, direction * (span / 2 - 10.0)]), TURN_PANEL / span
 
 
+def _highway_camera(scenario: Scenario, states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
+    """With the ego, of which more is seen ahead than behind."""
+    ego = VehicleState.of(states, 0)
+    return np.array([ego.x + HIGHWAY_AHEAD, ego.y - scenario.lane_offset(states, scene)]), HIGHWAY_WIDTH / HIGHWAY_LENGTH
+
+
 VIEWS = {
     "pass": View((1120, 160), 1, _pass_camera),
     "turn": View((TURN_PANEL, TURN_PANEL), 3, _turn_camera),
+    "highway": View((HIGHWAY_WIDTH, 124), 1, _highway_camera),
 }
 
 
@@ -115,7 +124,7 @@ def render(
     thumbnails: list[np.ndarray] = []
 
     def frames() -> Iterator[np.ndarray]:
-        for k, frame in enumerate(film(scenario, filmed, beliefs)):
+        for k, frame in enumerate(film(scenario, filmed, beliefs, driver.characters)):
             if k % GIF_EVERY == 0:
                 height = round(frame.shape[0] * GIF_WIDTH / frame.shape[1])
                 thumbnails.append(cv2.resize(frame, (GIF_WIDTH, height), interpolation=cv2.INTER_AREA))
@@ -149,33 +158,41 @@ def colour(code: int) -> Colour:
     return red, green, blue
 
 
-def film(scenario: Scenario, episodes: Sequence[Episode], beliefs: Sequence[np.ndarray | None]) -> Iterator[np.ndarray]:
+def film(
+    scenario: Scenario,
+    episodes: Sequence[Episode],
+    beliefs: Sequence[np.ndarray | None],
+    characters: Characters | None = None,
+) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) uint8, H and W even, `FPS` a second: one panel per episode, all at the same time.
 
     Args:
         episodes: of one scene, usually.
         beliefs: (N + 1, K) per episode, as `belief` makes them, or None for a learner without a posterior.
+        characters: of the demonstrations, by which styles are told where geometry alone cannot.
     """
     columns = min(VIEWS[scenario.road].columns, len(episodes))
-    styles = [styles_so_far(scenario, episode) for episode in episodes]
+    styles = [styles_so_far(scenario, episode, characters) for episode in episodes]
     panels = [_panel(scenario, *each) for each in zip(episodes, beliefs, styles, strict=True)]
-    for _ in range(FRAMES_PER_DECISION * _decisions_to_show(episodes, styles) + 1):
+    for _ in range(FRAMES_PER_DECISION * _decisions_to_show(scenario, episodes, styles) + 1):
         frame = _tile([next(panel) for panel in panels], columns)
         yield frame
     for _ in range(round(HOLD * FPS)):
         yield frame
 
 
-def styles_so_far(scenario: Scenario, episode: Episode) -> list[int]:
+def styles_so_far(scenario: Scenario, episode: Episode, characters: Characters | None = None) -> list[int]:
     """What style the episode has, judged by its states until each decision and after the last: T + 1 of them."""
-    states = episode.vehicle_states
-    return [int(scenario.style(states[: k + 1], episode.scene)) for k in range(len(states))]
+    states, enough = episode.vehicle_states, ENOUGH if scenario.measures else 0
+    styles = [int(scenario.style(states[: k + 1], episode.scene, characters)) for k in range(enough, len(states))]
+    return [NO_STYLE] * (len(states) - len(styles)) + styles
 
 
-def _decisions_to_show(episodes: Sequence[Episode], styles: Sequence[list[int]]) -> int:
-    """Until a little after the last code has done its manoeuvre; everything, if one fails or never does it."""
+def _decisions_to_show(scenario: Scenario, episodes: Sequence[Episode], styles: Sequence[list[int]]) -> int:
+    """Until a little after the last code has done its manoeuvre; everything, if one fails or never does it, or if the
+    style is no manoeuvre."""
     everything = max(len(episode.actions) for episode in episodes)
-    if any(map(failure, episodes)) or any(style[-1] == NO_STYLE for style in styles):
+    if scenario.measures or any(map(failure, episodes)) or any(style[-1] == NO_STYLE for style in styles):
         return everything
     done = max(style.index(style[-1]) for style in styles)
     return min(done + round(LINGER * POLICY_FREQUENCY), everything)
@@ -204,7 +221,8 @@ class Stage:
     def __init__(self, scenario: Scenario, scene: Scene, paint: Colour) -> None:
         self._paint, self._view = paint, VIEWS[scenario.road]
         width, height = self._view.size
-        _, self._scaling = self._view.camera(np.asarray(scenario.initial_states(scene)), scene)
+        self._scenario = scenario
+        _, self._scaling = self._view.camera(scenario, np.asarray(scenario.initial_states(scene)), scene)
         config = {
             "policy_frequency": SIMULATION_FREQUENCY,  # one decision, held for one physics step: same motion
             "screen_width": SUPERSAMPLING * width,
@@ -231,7 +249,7 @@ class Stage:
 
     def picture(self) -> np.ndarray:
         """The scene (H, W, 3) as it is now, with the ego's trail."""
-        centre, _ = self._view.camera(self.states[-1], self.env.scene)
+        centre, _ = self._view.camera(self._scenario, self.states[-1], self.env.scene)
         self.env.viewer.observer_vehicle = SimpleNamespace(position=centre)
         width, height = self._view.size
         # Not env.render(): it copies the picture column by column, which takes longer than drawing it.
