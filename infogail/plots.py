@@ -139,8 +139,7 @@ def _highway_plot(scenario: Scenario, figure: Figure) -> Trajectories:
     over_time, means = figure.subplots(1, 2, width_ratios=(1.4, 1.0), sharey=True)
     over_time.set(xlim=(0.0, EPISODE_STEPS / scenario.policy_frequency), ylim=(0.0, 35.0))
     over_time.set(xlabel="time [s]", ylabel="speed [m/s]")
-    means.set(xlim=(0.0, LONGEST_HEADWAY + 0.1), xlabel="headway [s], mean of an episode")
-    means.annotate("mean speed", (0.02, 0.03), xycoords="axes fraction", fontsize=9, color="#777777")
+    means.set(xlim=(0.0, LONGEST_HEADWAY + 0.1), xlabel="mean headway of an episode [s]", ylabel="mean speed [m/s]")
     for axes in (over_time, means):
         axes.grid(color=ROAD, lw=0.8)
 

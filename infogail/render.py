@@ -30,6 +30,7 @@ from PIL import Image
 from envs import environment_id, get_scenario
 from envs.demonstrations import Recording
 from envs.files import write_atomically
+from envs.highway import LONGEST_HEADWAY, Highway
 from envs.reference import DrivingEnv
 from envs.scenario import NO_STYLE, POLICY_FREQUENCY, SIMULATION_FREQUENCY, Characters, Scenario, Scene, VehicleState
 from infogail.driver import load
@@ -68,6 +69,8 @@ class View:
     """At most so many panels side by side."""
     camera: Callable[[Scenario, np.ndarray, Scene], tuple[np.ndarray, float]]
     """What the panel shows, for states (V, 4): the centre (2,) [m], and how large [px/m]."""
+    detail: Callable[[Scenario, np.ndarray], str] = lambda scenario, states: ""
+    """What the caption says besides, of states (V, 4)."""
 
 
 def _pass_camera(scenario: Scenario, states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
@@ -86,13 +89,20 @@ def _turn_camera(scenario: Scenario, states: np.ndarray, scene: Scene) -> tuple[
 def _highway_camera(scenario: Scenario, states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
     """With the ego, of which more is seen ahead than behind."""
     ego = VehicleState.of(states, 0)
-    return np.array([ego.x + HIGHWAY_AHEAD, ego.y - scenario.lane_offset(states, scene)]), HIGHWAY_WIDTH / HIGHWAY_LENGTH
+    return np.array(
+        [ego.x + HIGHWAY_AHEAD, ego.y - scenario.lane_offset(states, scene)]
+    ), HIGHWAY_WIDTH / HIGHWAY_LENGTH
+
+
+def _headway(scenario: Scenario, states: np.ndarray) -> str:
+    headway = float(cast(Highway, scenario).headway(states))
+    return f"headway {headway:.1f} s" if headway < LONGEST_HEADWAY else "nobody near ahead"
 
 
 VIEWS = {
     "pass": View((1120, 160), 1, _pass_camera),
     "turn": View((TURN_PANEL, TURN_PANEL), 3, _turn_camera),
-    "highway": View((HIGHWAY_WIDTH, 124), 1, _highway_camera),
+    "highway": View((HIGHWAY_WIDTH, 124), 1, _highway_camera, _headway),
 }
 
 
@@ -200,17 +210,19 @@ def _decisions_to_show(scenario: Scenario, episodes: Sequence[Episode], styles: 
 
 def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styles: list[int]) -> Iterator[np.ndarray]:
     """Frames (header + H, W, 3) of one episode, replayed by its actions; after its end, the last one for ever."""
-    width, _ = VIEWS[scenario.road].size
+    view = VIEWS[scenario.road]
+    width, _ = view.size
     stage = Stage(scenario, episode.scene, colour(episode.code))
     for k in range(FRAMES_PER_DECISION * len(episode.actions) + 1):
         if k:
             stage.step(episode.actions[(k - 1) // FRAMES_PER_DECISION])
         now = k // FRAMES_PER_DECISION
-        picture, speed, chances = stage.picture(), stage.states[-1][0, 3], None if belief is None else belief[now]
-        frame = np.vstack((caption(width, episode.code, deed(scenario, styles[now]), speed, chances), picture))
+        picture, states, chances = stage.picture(), stage.states[-1], None if belief is None else belief[now]
+        told = states[0, 3], chances, view.detail(scenario, states)
+        frame = np.vstack((caption(width, episode.code, deed(scenario, styles[now]), *told), picture))
         yield frame
     if remark := failure(episode):
-        frame = np.vstack((caption(width, episode.code, remark, speed, chances, ALARM), alarmed(picture)))
+        frame = np.vstack((caption(width, episode.code, remark, *told, ALARM), alarmed(picture)))
     while True:
         yield frame
 
@@ -297,15 +309,22 @@ def _outline(lane: AbstractLane) -> np.ndarray:
 
 
 def caption(
-    width: int, code: int, remark: str, speed: float, chances: np.ndarray | None, paint: Colour = WHITE
+    width: int,
+    code: int,
+    remark: str,
+    speed: float,
+    chances: np.ndarray | None,
+    detail: str = "",
+    paint: Colour = WHITE,
 ) -> np.ndarray:
-    """A strip (h, width, 3): the code, a remark in the colour `paint`, the `speed` [m/s], and a bar for each of the
-    `chances` (K,) that the posterior gives the codes."""
+    """A strip (h, width, 3): the code, a remark in the colour `paint`, the `speed` [m/s], some detail, and a bar for
+    each of the `chances` (K,) that the posterior gives the codes."""
     rows = 2 if chances is None else max(2, len(chances))
     strip = np.full((TOP + rows * ROW, width, 3), BACKGROUND, np.uint8)
     _text(strip, f"code {code}", (MARGIN, 36), 1.05, colour(code))
     _text(strip, remark, (MARGIN, 70), 0.85, paint)
     _text(strip, f"{3.6 * speed:.0f} km/h", (int(0.55 * width), 36), 0.85, WHITE, right=True)
+    _text(strip, detail, (int(0.55 * width), 70), 0.7, DIMMED, right=True)
     if chances is None:
         return strip
     left, right = int(0.66 * width), width - MARGIN - 62
