@@ -51,7 +51,7 @@ BACKGROUND, TRACK, WHITE, DIMMED = (24, 26, 30), (58, 62, 70), (255, 255, 255), 
 ALARM = (255, 92, 92)
 OFF_ROAD = (52, 66, 54)
 TURN_PANEL = 560  # [px]
-HIGHWAY_WIDTH, HIGHWAY_LENGTH, HIGHWAY_AHEAD = 1120, 180.0, 20.0  # [px], of [m], the middle so far before the ego [m]
+HIGHWAY_LENGTH, HIGHWAY_AHEAD = 180.0, 20.0  # [m], of which the middle is so far before the ego
 ENOUGH = 30  # decisions, until which nothing is said of a style that is told by what is usual
 TOP, ROW, GAP, MARGIN = 28, 28, 8, 16  # [px], of captions and between panels
 GIF_WIDTH, GIF_COLOURS, GIF_EVERY = 640, 64, 2  # [px], shared by all frames, every so many frames of the film
@@ -89,9 +89,8 @@ def _turn_camera(scenario: Scenario, states: np.ndarray, scene: Scene) -> tuple[
 def _highway_camera(scenario: Scenario, states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
     """With the ego, of which more is seen ahead than behind."""
     ego = VehicleState.of(states, 0)
-    return np.array(
-        [ego.x + HIGHWAY_AHEAD, ego.y - scenario.lane_offset(states, scene)]
-    ), HIGHWAY_WIDTH / HIGHWAY_LENGTH
+    middle = ego.y - scenario.lane_offset(states, scene)
+    return np.array([ego.x + HIGHWAY_AHEAD, middle]), 1120 / HIGHWAY_LENGTH
 
 
 def _headway(scenario: Scenario, states: np.ndarray) -> str:
@@ -102,7 +101,7 @@ def _headway(scenario: Scenario, states: np.ndarray) -> str:
 VIEWS = {
     "pass": View((1120, 160), 1, _pass_camera),
     "turn": View((TURN_PANEL, TURN_PANEL), 3, _turn_camera),
-    "highway": View((HIGHWAY_WIDTH, 124), 1, _highway_camera, _headway),
+    "highway": View((1120, 124), 1, _highway_camera, _headway),
 }
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from math import log
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import gymnasium
+import highway_env  # noqa: F401 (registers highway-v0)
 import numpy as np
 import torch
 from rich.box import SIMPLE
@@ -28,6 +30,8 @@ NUM_ENVS = (256, 1024, 4096, 16384)
 COMPARED = 4096  # environments of the twin that is compared with highway-env, and compiled
 ROUNDS = 5  # highway-env and the twins take turns, so that a slow moment of the machine hits all alike
 SECONDS = 0.7  # of each turn
+TRAFFIC, VEHICLES = 1024, (25, 50, 100, 200)  # environments and vehicles of the twin of highway-v0
+HIGHWAY_V0 = {"lanes": 4, "vehicles": 50, "density": 1.0, "policy_frequency": 1}  # as highway-v0 has it by default
 
 
 def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
@@ -37,7 +41,8 @@ def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -
     Where there is a C++ compiler the twin is measured compiled too. Ratios are medians of each round's own ratio.
     """
     torch.set_num_threads(Config().threads)
-    return {name: _measure_scenario(name, seed, progress) for name in BASIC_SCENARIOS}
+    basic = {name: _measure_scenario(name, seed, progress) for name in BASIC_SCENARIOS}
+    return basic | {"highway": _measure_highway(seed, progress)}
 
 
 def _measure_scenario(name: str, seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -91,8 +96,53 @@ def _measure_training(scenario: str, seed: int, iterations: int = 6) -> dict[str
     }
 
 
+def _measure_highway(seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """`HIGHWAY_V0` is highway-env's own `highway-v0`, 15 physics steps a decision, and the twin with its numbers.
+
+    "idle" keeps lane and speed and so drives long; with "random" actions, the twin's being the wilder, episodes end and
+    begin anew all the time. "as trained" is our scenario as it is, in both physics. By number of vehicles: milliseconds
+    of the twin for a decision in all its environments.
+    """
+    reference = {action: _highway_v0_loop(action == "idle", seed) for action in ("idle", "random")}
+    reference["as trained"] = _reference_loop("highway", seed)
+    twin = {a: _twin_loop("highway", TRAFFIC, seed, idle=a == "idle", **HIGHWAY_V0) for a in ("idle", "random")}
+    twin["as trained"] = _twin_loop("highway", TRAFFIC, seed)
+    sizes = {v: _twin_loop("highway", TRAFFIC, seed, idle=True, **HIGHWAY_V0 | {"vehicles": v}) for v in VEHICLES}
+    rounds = []
+    for k in range(ROUNDS):
+        progress(f"highway: round {k + 1} of {ROUNDS}")
+        rounds.append([{key: _rate(loop) for key, loop in loops.items()} for loops in (reference, twin, sizes)])
+    return {
+        "reference_steps_per_second": {key: median(rates[key] for rates, _, _ in rounds) for key in reference},
+        "twin_steps_per_second": {key: median(rates[key] for _, rates, _ in rounds) for key in twin},
+        "ratio": {key: median(ours[key] / theirs[key] for theirs, ours, _ in rounds) for key in twin},
+        "twin_milliseconds": {str(v): median(1000 * TRAFFIC / rates[v] for _, _, rates in rounds) for v in VEHICLES},
+    }
+
+
 def print_table(results: dict[str, Any]) -> None:
     """The same for people."""
+    _print_basic({name: results[name] for name in BASIC_SCENARIOS})
+    highway, fewest = results["highway"], min(VEHICLES)
+    table = Table(title="highway: steps per second", box=SIMPLE)
+    for heading in ("", "highway-v0, idle", "highway-v0, random", "as trained"):
+        table.add_column(heading, justify="right" if heading else "left")
+    keys = "reference_steps_per_second", "twin_steps_per_second", "ratio"
+    for heading, key in zip(("highway-env", f"twin, {TRAFFIC:,} envs", "twin / highway-env"), keys, strict=True):
+        table.add_row(heading, *map(_figure, highway[key].values()))
+    Console().print(table)
+    table = Table(title=f"twin of highway-v0, {TRAFFIC:,} envs, by vehicles V", box=SIMPLE)
+    for heading in ("V", "ms for a decision", f"÷ with {fewest}", "V log V ÷ its own"):
+        table.add_column(heading, justify="right")
+    for vehicles, spent in highway["twin_milliseconds"].items():
+        growth = int(vehicles) * log(int(vehicles)) / (fewest * log(fewest))
+        table.add_row(
+            vehicles, f"{spent:.0f}", f"{spent / highway['twin_milliseconds'][str(fewest)]:.2f}", f"{growth:.2f}"
+        )
+    Console().print(table)
+
+
+def _print_basic(results: dict[str, Any]) -> None:
     table = Table(title=f"steps per second, torch threads: {torch.get_num_threads()}", box=SIMPLE)
     table.add_column()
     for name in results:
@@ -133,11 +183,29 @@ def _reference_loop(name: str, seed: int, **config: Any) -> Callable[[], int]:
     return steps
 
 
-def _twin_loop(name: str, num_envs: int, seed: int, compile: bool = False) -> Callable[[], int]:
-    env = gymnasium.make_vec(environment_id(name), num_envs, vectorization_mode="vector_entry_point", compile=compile)
+def _highway_v0_loop(idle: bool, seed: int) -> Callable[[], int]:
+    env = gymnasium.make("highway-v0")
+    env.reset(seed=seed)
+    env.action_space.seed(seed)
+    idle_action = 1
+
+    def steps(count: int = 10) -> int:
+        for _ in range(count):
+            _, _, terminated, truncated, _ = env.step(idle_action if idle else env.action_space.sample())
+            if terminated or truncated:
+                env.reset()
+        return count
+
+    return steps
+
+
+def _twin_loop(name: str, num_envs: int, seed: int, idle: bool = False, **settings: Any) -> Callable[[], int]:
+    env = gymnasium.make_vec(environment_id(name), num_envs, vectorization_mode="vector_entry_point", **settings)
     env.reset(seed=seed)
     generator = torch.Generator().manual_seed(seed)
     actions = torch.rand((8, num_envs, 2), generator=generator) * 2 - 1
+    if idle:
+        actions *= 0.0
 
     def steps() -> int:
         for some in actions:
