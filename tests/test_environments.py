@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from envs import environment_id, get_scenario
 from envs.dynamics import drive, undamaged, vehicle_states
 
-SCENARIOS = ("pass", "turn")
+SCENARIOS = ("pass", "turn", "highway")
 
 
 def make_twin(scenario: str, num_envs: int, dtype: str = "float32"):
@@ -89,7 +89,7 @@ def test_scene_round_trip(scenario):
     scene, states = envs.scene, envs.vehicle_state
     assert states.dtype == np.float64 and states.shape == (5, get_scenario(scenario).num_vehicles, 4)
     for k in range(5):
-        env.reset(options={"scene": {name: values[k] for name, values in scene.items()}})
+        env.reset(options={"scene": {name: values[..., k] for name, values in scene.items()}})
         np.testing.assert_allclose(env.vehicle_state, states[k], rtol=0, atol=1e-12)
         assert env.scene.keys() == scene.keys()
     envs.reset(seed=3)
@@ -109,7 +109,7 @@ def test_scene_round_trip(scenario):
 def test_time_limit_is_sixty_decisions(scenario):
     env = gymnasium.make(environment_id(scenario))
     env.reset(seed=0)
-    calm = {"pass": [-0.4, 0.0], "turn": [-1.0, 0.0]}[scenario]
+    calm = {"pass": [-0.4, 0.0], "turn": [-1.0, 0.0], "highway": [-0.4, 0.0]}[scenario]
     for step in range(1, 61):
         action = calm if env.unwrapped.vehicle_state[0, 3] > 0.5 else [0.0, 0.0]
         _, _, terminated, truncated, _ = env.step(np.array(action, np.float32))
