@@ -171,7 +171,7 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         return _features(self.scenario, self._world).T, {"crashed": crashed, "off_road": off_road}
 
     def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Drive one decision (0.2 s) with `actions` (num_envs, 2) = acceleration, steering in [-1, 1]."""
+        """Drive one decision with `actions` (num_envs, 2) = acceleration, steering in [-1, 1]."""
         actions = torch.as_tensor(actions, dtype=self.dtype, device=self.device).T.contiguous()
         self._world, outcome = self._step(self._world, self._streams, actions)
         infos: dict[str, Any] = {"crashed": outcome.crashed, "off_road": outcome.off_road}

@@ -30,6 +30,28 @@ def recorded():
 
 
 @pytest.fixture(scope="session")
+def highway_recording():
+    """Six or so episodes of each style."""
+    recording, failed = record("highway", 24, seed=0)
+    assert failed == 0
+    return recording
+
+
+@pytest.fixture(scope="session")
+def highway_run(highway_recording, tmp_path_factory):
+    """Four codes, hardly trained."""
+    from infogail.config import Config
+    from infogail.learner import InfoGAIL
+    from infogail.runner import train
+
+    folder = tmp_path_factory.mktemp("highway")
+    highway_recording.save(folder / "highway.safetensors")
+    config = Config(num_codes=4, num_envs=32, iterations=1, bc_steps=400, rim_steps=20, rim_tries=1)
+    train(InfoGAIL, "infogail", folder / "highway.safetensors", "highway", config, folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
 def file(tmp_path_factory):
     """Ten demonstrations of pass."""
     path = tmp_path_factory.mktemp("demos") / "pass.safetensors"

@@ -127,9 +127,7 @@ def test_characters_by_hand():
     np.testing.assert_array_equal(characters.means, [[2, 1], [np.inf, np.inf], [11, 5]])  # nobody is of style 1
     np.testing.assert_allclose(characters.spread, [1.0, 0.5**0.5])
     np.testing.assert_array_equal(characters.nearest(measures), [0, 0, 2, 2])
-    assert (
-        characters.nearest(np.array([2.0, 4.9])) == 0
-    )  # 5.5 spreads off in one measure; style 2 is 9 off in the other
+    assert characters.nearest(np.array([2.0, 4.9])) == 0  # 5.5 spreads off; style 2 is 9 off
     assert characters.nearest(np.array([6.0, 4.9])) == 2
 
 
@@ -200,7 +198,7 @@ def test_what_cannot_be_configured_or_compiled_says_so():
         gymnasium.make_vec("infogail/Highway-v0", 2, vectorization_mode="vector_entry_point", compile=True)
 
 
-@pytest.mark.parametrize(("numbers", "count"), [({}, 16), (NUMBERS, 16)])
+@pytest.mark.parametrize(("numbers", "count"), [({}, 16), (NUMBERS, 8)])
 def test_the_twin_drives_as_highway_env_does(numbers, count):
     """Whole episodes, each physics on its own: a driver may be calm, nervous, drunk, or in a hurry."""
     twin, reference = make_pair(count, **numbers)
@@ -222,7 +220,7 @@ def test_the_twin_drives_as_highway_env_does(numbers, count):
     for case in range(count):
         obs, _ = reference.reset(options={"scene": {name: values[..., case] for name, values in scene.items()}})
         assert obs in reference.observation_space
-        for step, (action, (states, last, reward, flags)) in enumerate(zip(actions, told, strict=True)):
+        for action, (states, last, reward, flags) in zip(actions, told, strict=True):
             obs, reference_reward, terminated, truncated, info = reference.step(action[case])
             np.testing.assert_allclose(states[case], reference.vehicle_state, rtol=0, atol=1e-9)
             np.testing.assert_allclose(last[case], obs, rtol=0, atol=1e-5)  # the reference's is float32
@@ -230,7 +228,7 @@ def test_the_twin_drives_as_highway_env_does(numbers, count):
             assert flags[case] == [terminated, truncated, info["crashed"], info["off_road"]]
             if terminated or truncated:
                 break
-        ends.append((step == 59 and truncated, info["crashed"], info["off_road"]))
+        ends.append((truncated, info["crashed"], info["off_road"]))
     completed, crashed, off_road = np.sum(ends, axis=0)
     assert min(completed, crashed, off_road) >= 2, ends
 
