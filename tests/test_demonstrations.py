@@ -63,6 +63,36 @@ def test_what_is_saved_is_what_is_loaded(recording, tmp_path):
     assert_same(Demonstrations.load(path), recording.demonstrations)
 
 
+def test_a_highways_recording_has_characters_and_is_loaded_as_it_was(highway_recording, tmp_path):
+    path, demonstrations = tmp_path / "a.safetensors", highway_recording.demonstrations
+    highway_recording.save(path)
+    assert_same(Recording.load(path, "highway"), highway_recording)
+    learners = Demonstrations.load(path, "highway")
+    assert_same(learners, demonstrations)
+    assert learners.characters.means.shape == (4, 4) and not learners.labels
+    labels = highway_recording.with_labels(0.01).labels
+    assert sorted(labels.values()) == [0, 1, 2, 3]
+    some = highway_recording.episodes(slice(3)).demonstrations  # a part is judged by the whole's characters
+    np.testing.assert_array_equal(some.characters.means, demonstrations.characters.means)
+
+
+def test_a_highways_recording_holds_what_was_driven(highway_recording):
+    scenario, demonstrations = get_scenario("highway"), highway_recording.demonstrations
+    assert highway_recording.vehicle_states.shape == (24 * (EPISODE_STEPS + 1), scenario.num_vehicles, 4)
+    assert highway_recording.scenes["speed"].shape == (24, scenario.num_vehicles)
+    assert set(highway_recording.styles) == {0, 1, 2, 3}
+    for k in (0, 23):
+        states, scene = highway_recording.trajectory(k), highway_recording.scene(k)
+        rows = slice(*demonstrations.episode_bounds[k : k + 2])
+        np.testing.assert_array_equal(states[0], scenario.initial_states(scene))
+        np.testing.assert_allclose(
+            demonstrations.observations[rows], np.stack(scenario.observe(states[:-1], scene), -1), rtol=1e-6, atol=1e-6
+        )
+    again, _ = record("highway", 1, seed=0)
+    np.testing.assert_array_equal(again.vehicle_states, highway_recording.trajectory(0))
+    np.testing.assert_array_equal(again.demonstrations.actions, demonstrations.actions[:EPISODE_STEPS])
+
+
 def test_labels_are_told_of_the_first_of_each_style(recording):
     assert recording.styles.tolist()[:4] == [0, 1, 0, 1] or len(set(recording.styles)) == 2
     assert not recording.with_labels(0.0).labels

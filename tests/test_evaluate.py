@@ -7,12 +7,21 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs import environment_id
+from envs import environment_id, get_scenario
 from envs.demonstrations import InvalidDemonstrations, record
 from envs.scenario import NO_STYLE
 from infogail import evaluate as evaluation
-from infogail.driver import InvalidRun
-from infogail.evaluate import Episode, demonstrated_episodes, drive, drive_episode, evaluate, evaluate_many, judge
+from infogail.driver import InvalidRun, load
+from infogail.evaluate import (
+    Episode,
+    demonstrated_episodes,
+    drive,
+    drive_episode,
+    evaluate,
+    evaluate_many,
+    judge,
+    style_of,
+)
 
 METRICS = [
     *("style_nmi", "style_ami", "style_ari", "style_accuracy", "style_accuracy_merged"),
@@ -236,6 +245,30 @@ def test_time_to_collision_is_from_bumper_to_bumper(env):
     assert times.tolist() == pytest.approx([5.0 - 0.2 * t for t in range(25)])
     states[:, 0, 1] = 2.1  # wider apart than a car: the ego would pass by
     assert len(evaluation._quantities(env.scenario, episode)["time_to_collision"]) == 0
+
+
+def test_on_a_highway_nobody_runs_into_those_on_other_lanes():
+    scenario = get_scenario("highway")
+    states = np.zeros((61, scenario.num_vehicles, 4))
+    states[:, :, 0] = 1000.0 * np.arange(scenario.num_vehicles)
+    states[:, 0, 0], states[:, 1, 0] = np.arange(61) * 0.2 * 19, 25.0 + np.arange(61) * 0.2 * 15
+    actions = np.zeros((60, 2), np.float32)
+    episode = Episode(0, np.zeros((60, 24), np.float32), actions, states, {}, False, False, NO_STYLE)
+    assert evaluation._quantities(scenario, episode)["time_to_collision"][0] == pytest.approx(5.0)
+    states[:, 1:, 1] = 4.0  # the next lane
+    assert not (evaluation._quantities(scenario, episode)["time_to_collision"] < 100).any()
+
+
+def test_a_highway_run_is_judged_by_its_demonstrations_characters(highway_run, highway_recording):
+    result = evaluate(highway_run, episodes=4, processes=1)
+    assert result["scenario"] == "highway" and result["num_codes"] == 4
+    failed = result["collision_rate"] + result["off_road_rate"]
+    assert result["success_rate"] == 1.0 - failed  # every other episode is of some style
+    assert result["wasserstein_speed"] is not None and result["style_coverage"] > 0
+    driver = load(highway_run)
+    np.testing.assert_array_equal(driver.characters.means, highway_recording.demonstrations.characters.means)
+    told = [style_of(get_scenario("highway"), driver, highway_recording.trajectory(k), {}) for k in range(24)]
+    assert (told == highway_recording.styles).mean() > 0.9
 
 
 def test_the_posterior_is_judged_on_held_out_demonstrations_alone(recording):

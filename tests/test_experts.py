@@ -7,7 +7,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from envs import environment_id, get_scenario
 from envs.demonstrations import record
-from envs.experts import Expert
+from envs.experts import CHARACTERS, Expert
+from envs.scenario import Characters
 
 SCENARIOS = {name: get_scenario(name) for name in ("pass", "turn")}
 HARDER = {name: get_scenario(name) for name in ("pass-pace", "pass-follow")}
@@ -45,6 +46,48 @@ def test_experts_do_what_their_style_says(name, style):
     assert np.max(extremes) <= 1.0
     used = np.median(extremes, 0) > 0.1
     assert used[0] and (used[1] or env.scenario.styles[style] == "behind")  # both controls are used
+
+
+def test_characters_on_the_highway_differ_as_they_wish_to(highway_recording):
+    scenario, styles = get_scenario("highway"), highway_recording.styles
+    measures = np.stack([scenario.measure(highway_recording.trajectory(k)) for k in range(len(styles))], axis=1)
+    speed, headway, acceleration, changes = Characters.of(measures, styles).means.T
+    aggressive, passive, tailgater, speeder = (scenario.styles.index(s) for s in CHARACTERS)
+    assert speed[passive] < speed[tailgater] < speed[speeder] < speed[aggressive]
+    assert (
+        headway[aggressive] < headway[speeder] < min(headway[tailgater], headway[passive])
+    )  # nobody ahead of the slow
+    assert acceleration[passive] > acceleration[speeder]  # there is much speed to lose
+    assert changes.argmax() == aggressive
+    others = np.arange(len(styles))[:, None] != np.arange(len(styles))
+    told = [Characters.of(measures[:, o], styles[o]).nearest(measures[:, k]) for k, o in enumerate(others)]
+    assert (told == styles).mean() >= 0.9
+
+
+@pytest.mark.slow
+def test_characters_tell_the_styles_of_held_out_drivers(recorded):
+    training, held_out = recorded("highway")
+    measures = [get_scenario("highway").measure(held_out.trajectory(k)) for k in range(len(held_out.styles))]
+    characters = training._judgeable().demonstrations.characters
+    assert (characters.nearest(np.stack(measures, axis=1)) == held_out.styles).mean() >= 0.95
+
+
+@pytest.mark.parametrize("style", [0, 1])
+def test_the_seed_decides_how_manners_drive(style):
+    env = gymnasium.make(environment_id("highway-manners")).unwrapped
+    drives = [drive(env, style, seed) for seed in (1, 1, 2)]
+    assert not any(terminated for terminated, _, _ in drives)
+    (_, states, actions), (_, again, same), (_, other, _) = drives
+    np.testing.assert_array_equal(states, again)
+    np.testing.assert_array_equal(actions, same)
+    assert (states[0] != other[0]).any() and np.abs(actions).max() <= 1.0
+
+
+def test_manners_answer_the_same_traffic_differently():
+    env = gymnasium.make(environment_id("highway-manners")).unwrapped
+    states = [drive(env, style, seed=3)[1] for style in (0, 1)]
+    np.testing.assert_array_equal(states[0][0], states[1][0])
+    assert np.abs(states[0][:, 0, 3] - states[1][:, 0, 3]).max() > 0.1  # [m/s]; they are much alike
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

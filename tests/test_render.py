@@ -32,7 +32,7 @@ from infogail.render import (
     write_mp4,
 )
 
-PASS = get_scenario("pass")
+PASS, HIGHWAY = get_scenario("pass"), get_scenario("highway")
 
 
 @dataclass
@@ -180,7 +180,7 @@ def test_the_ego_stays_in_the_picture_however_far_the_lead(episodes):
     states = episodes[0].vehicle_states[0].copy()
     for gap in (-300.0, 0.0, 300.0):
         states[1, 0] = states[0, 0] + gap
-        centre, scaling = rendering.VIEWS["pass"].camera(states, episodes[0].scene)
+        centre, scaling = rendering.VIEWS["pass"].camera(PASS, states, episodes[0].scene)
         assert abs(states[0, 0] - centre[0]) * scaling < rendering.VIEWS["pass"].size[0] / 2 - 60
 
 
@@ -303,6 +303,53 @@ def test_plots_hold_every_trajectory_and_count_what_codes_did(name):
         counts = [int(word) for word in text.split(":")[1].replace(",", " ").split() if word.isdigit()]
         assert text.startswith(f"code {code}:") and sum(counts) == 2
     assert all("[" in label for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel()))
+
+
+def test_a_plot_of_the_highway_has_speed_over_time_and_a_point_for_each_episode(highway_recording):
+    driven = [episode_of(highway_recording, k, code=k % 4) for k in range(8)]
+    driven[1] = replace(driven[1], off_road=True, style=NO_STYLE)
+    figure = plot(HIGHWAY, highway_recording, driven, 4)
+    over_time, means = figure.axes
+    speed, headway, *_ = HIGHWAY.measure(driven[2].vehicle_states)
+    assert [len(line.get_xdata()) for line in over_time.lines if line.get_color() == colour_name(2)] == [61, 61]
+    point, _ = [line for line in means.lines if line.get_color() == colour_name(2)]
+    assert (point.get_xydata() == [[headway, speed]]).all() and point.get_marker() == "o"
+    assert [line.get_marker() for line in means.lines if line.get_color() == colour_name(1)] == ["o", "x", "o"]
+    assert len([line for line in over_time.lines if line.get_color() == "#7f7f7f"]) == 24
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "1 failed" in legend[2] and HIGHWAY.styles[driven[0].style] in legend[1]
+
+
+def colour_name(code):
+    return rendering.PALETTE[code]
+
+
+def test_of_a_highway_driver_nothing_is_said_before_enough_is_seen(highway_recording):
+    characters = highway_recording.demonstrations.characters
+    episode = episode_of(highway_recording, 0, code=0)
+    styles = rendering.styles_so_far(HIGHWAY, episode, characters)
+    assert len(styles) == 61 and set(styles[: rendering.ENOUGH]) == {NO_STYLE} and NO_STYLE not in styles[30:]
+    assert styles[-1] == HIGHWAY.style(episode.vehicle_states, episode.scene, characters)
+    short = cut(episode, 10)
+    assert set(rendering.styles_so_far(HIGHWAY, short, characters)) == {NO_STYLE}
+
+
+def test_a_film_of_the_highway_follows_each_ego(highway_recording, monkeypatch):
+    driven = [episode_of(highway_recording, k, code=k) for k in (0, 1)]
+    driven = [replace(cut(e, 33), style=0) for e in driven]
+    details, remarks = [], []
+    monkeypatch.setattr(rendering, "caption", lambda *a: (remarks.append(a[2]), details.append(a[5]), caption(*a))[-1])
+    frames = list(film(HIGHWAY, driven, [None, None], highway_recording.demonstrations.characters))
+    assert len(frames) == 33 * FRAMES_PER_DECISION + 1 + round(HOLD * FPS)
+    width, height = rendering.VIEWS["highway"].size
+    for k in (0, -1):
+        for code, top in ((0, len(frames[k]) // 2 - rendering.GAP // 2 - height), (1, len(frames[k]) - height)):
+            picture = frames[k][top : top + height]
+            assert picture.shape == (height, width, 3)
+            assert has(picture[:, width // 4 : width // 2], colour(code)) and has(picture, OFF_ROAD)
+    assert set(remarks[: 2 * 90]) == {""} and set(remarks[2 * 90 :]) <= set(HIGHWAY.styles)
+    headway = HIGHWAY.headway(driven[0].vehicle_states[0])
+    assert details[0] == (f"headway {headway:.1f} s" if headway < 4 else "nobody near ahead")
 
 
 def episode_of(recording: Recording, k: int, code: int):

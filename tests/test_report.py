@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from baselines.bc import BC
-from infogail.benchmark import Results, benchmark
+from envs import get_scenario
+from infogail.benchmark import Cell, Results, benchmark
 from infogail.config import Config
+from infogail.evaluate import demonstrated_episodes
 from infogail.learner import InfoGAIL
-from infogail.report import write_report
+from infogail.report import _occupancy, write_report
 
 SECTIONS = ("table", "seeds", "curves", "codes", "occupancy", "trajectories", "video", "run")
 TINY = Config(num_envs=32, iterations=2, bc_steps=100, rim_steps=2)
@@ -40,6 +43,13 @@ def test_the_report_is_one_file_that_asks_for_nothing(page_file):
         "num_envs",
     ):
         assert part in text
+
+
+def test_occupancy_of_a_highway_is_speed_over_time(highway_recording):
+    cell = Cell("highway", "infogail", Config(num_codes=4))
+    driven = [replace(e, code=k % 4) for k, e in enumerate(demonstrated_episodes(highway_recording))]
+    medium = _occupancy(cell, get_scenario("highway"), highway_recording, driven)
+    assert medium.source.startswith("data:image/svg") and len(medium.source) > 10_000
 
 
 @pytest.mark.parametrize("width", [390, 1440])
