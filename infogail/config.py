@@ -96,7 +96,8 @@ class Config:
     """What the posterior reads: of the state that an action led to the features in which a style can show, or all of
     them; or, as published, pairs of observation and action."""
     max_evidence: float = 0.1
-    """Evidence [nats] that one step may add to, or take from, a code; 0: unbounded."""
+    """Evidence [nats] that one step may add to, or take from, a code, in scenarios whose styles lie near each other
+    more; 0: unbounded."""
     posterior_target: float = 0.0
     """Share by which each update moves a copy of the posterior towards it, which then gives the reward; 0: no copy."""
     posterior_steps: int = 4
@@ -106,7 +107,8 @@ class Config:
     rim_coef: float = 10.0
     """Weight of regularised information maximisation on the unlabelled demonstrations."""
     rim_tries: int = 12
-    """Networks that divide the demonstrations before the first iteration; the surest is kept."""
+    """Networks that divide the demonstrations before the first iteration, for two codes, and for more in proportion;
+    the surest is kept."""
     rim_steps: int = 60
     """Updates of each of them."""
     rim_shift: float = 1.0

@@ -102,7 +102,8 @@ def load(run: str | Path) -> Driver:
         _fill(policy, _part(tensors, "policy."))
         evidence = None
         if evidence_tensors:
-            evidence = Evidence(blank, posterior_features(manifest.scenario, config.posterior_input), config)
+            features = posterior_features(manifest.scenario, config.posterior_input)
+            evidence = Evidence(blank, features, config, get_scenario(manifest.scenario).style_tolerance)
             _fill(evidence, evidence_tensors)
     except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

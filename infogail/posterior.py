@@ -121,16 +121,17 @@ class Evidence(nn.Module):
     """What one state, or pair, says about the code, from its entries `features` alone.
 
     Evidence is an unnormalised log-probability: its log_softmax is log Q(c|s), that of its sum over time log Q(c|τ).
+    The nearer to each other styles lie (`Scenario.style_tolerance`), the sharper it may be.
     """
 
     features: Tensor
     prior: Tensor
     """(K,): how common each code is."""
 
-    def __init__(self, observations: Tensor, features: list[int], config: Config) -> None:
+    def __init__(self, observations: Tensor, features: list[int], config: Config, tolerance: float = 1.0) -> None:
         super().__init__()
         num_codes = config.num_codes
-        self.max_evidence = config.max_evidence
+        self.max_evidence = config.max_evidence / tolerance
         self.levels = levels(num_codes) if config.graded_code else None
         self.register_buffer("features", torch.tensor(features))
         self.register_buffer("prior", torch.full((num_codes,), 1 / num_codes))
@@ -175,7 +176,8 @@ class Posterior:
         padded = demonstrations.padded_pairs() if self.reads_pairs else demonstrations.padded_observations()
         self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + 2
         self.scenario = demonstrations.scenario
-        self.shift = config.rim_shift * get_scenario(self.scenario).style_tolerance
+        self.poles = 2 if config.graded_code else self.config.num_codes  # of a graded code, the ends
+        self.tolerance = get_scenario(self.scenario).style_tolerance
         self.rows = torch.from_numpy(demonstrations.pairs() if self.reads_pairs else demonstrations.observations)
         self.labels = demonstrations.labels
         self.evidence, self.optimiser = self._start()
@@ -186,7 +188,7 @@ class Posterior:
         reader = self.target if self.config.posterior_target else self.evidence
         evidence, prior = step_by_step(reader, self._read(rollout)), self.evidence.prior
         if self.config.info_reward == "step":
-            return step_info_reward(evidence, rollout.codes, self.config.max_evidence)
+            return step_info_reward(evidence, rollout.codes, self.evidence.max_evidence)
         return info_reward(belief(evidence, rollout.first_episode(), prior), rollout.codes, prior)
 
     def divide_demonstrations(self) -> None:
@@ -201,7 +203,7 @@ class Posterior:
         if not self.config.rim_steps:
             return
         tries, batch = [], self.config.posterior_batch * num_processes()
-        with apart(self.config.rim_tries) as own_tries:
+        with apart(math.ceil(self.config.rim_tries * self.poles / 2)) as own_tries:
             for _ in own_tries:
                 self.evidence, self.optimiser = self._start()
                 self._tell_apart(*self._exemplars())
@@ -230,9 +232,9 @@ class Posterior:
         """Some demonstrations, and the codes that they shall stand for: the labelled ones, or some that differ."""
         if self.labels:
             return torch.tensor(list(self.labels)), torch.tensor(list(self.labels.values()))
-        count = 2 if self.config.graded_code else self.config.num_codes  # of a graded code, the ends
         rows = self.evidence.inputs(self.demonstrations[::DIVIDING_THINNING]).transpose(0, 1).flatten(1)
-        return spread_out(rows, count, self.generator), torch.linspace(0, self.config.num_codes - 1, count).long()
+        codes = torch.linspace(0, self.config.num_codes - 1, self.poles).long()
+        return spread_out(rows, self.poles, self.generator), codes
 
     def _tell_apart(self, episodes: Tensor, codes: Tensor) -> None:
         """Some steps of supervised learning on exemplars, moved as in `demonstrations_loss`."""
@@ -284,7 +286,8 @@ class Posterior:
 
     def _moved(self, x: Tensor) -> Tensor:
         """Inputs (T, n, F), each trajectory shifted by one random offset per feature."""
-        return x + self.shift * torch.randn(x.shape[1:], generator=self.generator)
+        shift = self.config.rim_shift * self.tolerance
+        return x + shift * torch.randn(x.shape[1:], generator=self.generator)
 
     def _read(self, rollout: Rollout) -> Tensor:
         """What the evidence network is given of each step: (T, B, F), or pairs (T, B, F + 2)."""
@@ -293,5 +296,5 @@ class Posterior:
     def _start(self) -> tuple[Evidence, torch.optim.Optimizer]:
         """A random network and its optimiser."""
         features = posterior_features(self.scenario, self.config.posterior_input)
-        evidence = Evidence(self.rows, features, self.config)
+        evidence = Evidence(self.rows, features, self.config, self.tolerance)
         return evidence, adam([evidence], self.config.learning_rate)
