@@ -41,7 +41,7 @@ class Record:
     """Record scripted experts of all styles in highway-env."""
 
     scenario: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENARIO")]
-    """pass, turn, pass-pace, pass-follow, pass-unbalanced or turn-line"""
+    """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway or highway-manners"""
     out: Path | None = None
     """File to write; demos/SCENARIO.safetensors by default."""
     episodes: int = 200
@@ -72,7 +72,7 @@ class Train:
     """Train one learner on recorded demonstrations, without their style labels, in the batched twin."""
 
     scenario: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="SCENARIO")] = None
-    """pass, turn, pass-pace, pass-follow, pass-unbalanced or turn-line"""
+    """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway or highway-manners"""
     out: Path | None = None
     """Run folder to make."""
     resume: Path | None = None
@@ -259,7 +259,7 @@ class Benchmark:
     out: Path
     """Folder of the runs; each one's metrics.json is its result."""
     scenarios: tuple[str, ...] = BASIC_SCENARIOS
-    """Any of pass, turn, pass-pace, pass-follow, pass-unbalanced and turn-line."""
+    """Any of pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway and highway-manners."""
     algorithms: tuple[Literal["infogail", "gail", "bc"], ...] = ("bc", "gail", "infogail")
     """The learners."""
     presets: tuple[str, ...] = (DEFAULT,)
