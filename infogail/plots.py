@@ -137,7 +137,8 @@ def _highway_plot(scenario: Scenario, figure: Figure) -> Trajectories:
     """Left speed over time; right a point for each episode, its mean headway and mean speed."""
     figure.set_size_inches(8.0, 3.6)
     over_time, means = figure.subplots(1, 2, width_ratios=(1.4, 1.0), sharey=True)
-    over_time.set(xlim=(0.0, EPISODE_STEPS / scenario.policy_frequency), ylim=(0.0, 35.0))
+    half = 0.5 / scenario.policy_frequency
+    over_time.set(xlim=(-half, EPISODE_STEPS / scenario.policy_frequency + half), ylim=(0.0, 35.0))
     over_time.set(xlabel="time [s]", ylabel="speed [m/s]")
     means.set(xlim=(0.0, LONGEST_HEADWAY + 0.1), xlabel="mean headway of an episode [s]", ylabel="mean speed [m/s]")
     for axes in (over_time, means):

@@ -72,7 +72,11 @@ def write_report(
         [_curves(out, results, scenario) for scenario in dict.fromkeys(cell.scenario for cell in results.metrics)],
     )
     heat = Section("codes", "Code × style", "How often each code drove each style; the codes mean what they do here.")
-    maps = Section("occupancy", "Where on the road", "Share of time, demonstrations beside each code.")
+    maps = Section(
+        "occupancy",
+        "Where on the road",
+        "Share of time (on the highway: speed over time), demonstrations beside each code.",
+    )
     lines = Section("trajectories", "Trajectories", "Demonstrations in grey, codes in colour, × where one failed.")
     video = Section("video", "One scene, every code", "All panels begin in the same scene; only the code differs.")
     for cell in sorted(pictured, key=lambda cell: cell.name):

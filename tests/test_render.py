@@ -45,6 +45,7 @@ class Scripted:
     num_codes = 2
     codes = (0, 1)
     seed = 0
+    characters = None
 
     def act(self, obs, code):
         offset, heading, speed, gap = obs[:4] * (4.0, 0.1, 5.0, 30.0)
@@ -146,7 +147,7 @@ def test_the_trail_lies_where_the_ego_has_been_in_its_colour(name):
     for _ in range(20):
         stage.step(np.zeros(2))
     for moment in (0, 6):
-        centre, scaling = rendering.VIEWS[name].camera(stage.states[-1], scene)
+        centre, scaling = rendering.VIEWS[name].camera(scenario, stage.states[-1], scene)
         x, y = ((stage.states[moment][0, :2] - centre) * scaling + np.array(stage._view.size) / 2).round().astype(int)
         assert tuple(stage.picture()[y, x]) == colour(1)
     stage.states = stage.states[-1:]
@@ -156,7 +157,7 @@ def test_the_trail_lies_where_the_ego_has_been_in_its_colour(name):
 def test_the_bend_has_round_edges_and_a_roadside():
     _, scene = start("turn")
     stage = Stage(get_scenario("turn"), scene, colour(0))
-    centre, scaling = rendering.VIEWS["turn"].camera(stage.states[-1], scene)
+    centre, scaling = rendering.VIEWS["turn"].camera(get_scenario("turn"), stage.states[-1], scene)
     picture, direction, radius = stage.picture(), float(scene["direction"]), float(scene["radius"])
 
     def at(distance_from_centre, angle):
