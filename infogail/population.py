@@ -1,0 +1,219 @@
+"""Trained drivers as traffic: vehicles of mixed styles for any environment of highway-env.
+
+    config = {"other_vehicles_type": population("runs/highway", mix=(0.1, 0.2, 0.3, 0.4))}
+    env = gymnasium.make("highway-v0", config=config)
+
+What the drivers never saw in training: fewer or more than three lanes, lanes that bend, end or merge, obstacles, and
+traffic that crosses or comes towards them. They see a road as straight along their own lane, keep within the lanes that
+are open to lane changes, and take an obstacle for a car that stands still. Routes, priorities and `enable_lane_change`
+mean nothing to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote, unquote
+
+import numpy as np
+import torch
+from highway_env.road.lane import StraightLane
+from highway_env.road.road import LaneIndex, Road, Route
+from highway_env.utils import wrap_to_pi
+from highway_env.vehicle.controller import ControlledVehicle
+from highway_env.vehicle.kinematics import Vehicle
+
+from envs import BadInput, get_scenario
+from envs.highway import Highway
+from envs.roads import LANE_WIDTH
+from envs.scenario import ACCELERATION_RANGE
+from infogail.driver import Driver, load
+
+PREFIX = "driven by "
+
+
+def population(run: str | Path, mix: Sequence[float] | None = None) -> str:
+    """The class path, for `other_vehicles_type`, of vehicles that drive as `run` was trained to.
+
+    It says all there is to know, so that it means the same in every process that can read the run.
+
+    Args:
+        run: trained on `highway` or `highway-manners`.
+        mix: (K,) how common each code is, in any unit; by default as the posterior found among the demonstrations.
+
+    Raises:
+        BadInput: no run of a highway, or no mix of its codes.
+    """
+    driver = load(run)
+    scenario = get_scenario(driver.scenario)
+    if not isinstance(scenario, Highway):
+        raise BadInput(f"{run}: trained on {driver.scenario}, without traffic; give a run of highway")
+    shares = driver.prior if mix is None else np.asarray(mix, dtype=np.float64)
+    if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():
+        shown = " ".join(f"{share:g}" for share in np.ravel(shares))
+        raise BadInput(f"mix {shown}: give a share for each of the {driver.num_codes} codes of {run}, none below 0")
+    name = PREFIX + quote(f"{Path(run).resolve()} {','.join(map(repr, shares.tolist()))}", "/, ").replace(".", "%2E")
+    members = {
+        "policy": NumpyPolicy(driver),
+        "mix": shares / shares.sum(),
+        "steering_range": scenario.steering_range,
+        "period": 1 / scenario.policy_frequency,
+        "__module__": __name__,
+    }
+    globals()[name] = type(name, (StyledVehicle,), members)
+    return f"{__name__}.{name}"
+
+
+def __getattr__(name: str) -> type[StyledVehicle]:
+    """The class called `name`, where another process made that name."""
+    if not name.startswith(PREFIX):
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    run, shares = unquote(name.removeprefix(PREFIX)).rsplit(" ", 1)
+    population(run, [float(share) for share in shares.split(",")])
+    return globals()[name]
+
+
+class NumpyPolicy:
+    """`Driver.act` for codes 0 to K - 1, without torch, whose calls take longer than the sums of so small a network."""
+
+    def __init__(self, driver: Driver) -> None:
+        policy = deepcopy(driver.policy).double()
+        first, *others = (layer for layer in policy.net if isinstance(layer, torch.nn.Linear))
+        nothing = torch.zeros(driver.num_codes, len(policy.standardise.mean), dtype=torch.float64)
+        with torch.no_grad():
+            self.weight = (first.weight[:, : nothing.shape[1]] / policy.standardise.scale).T.numpy()
+            self.bias = first(policy.inputs(nothing, torch.arange(driver.num_codes))).numpy()
+            self.layers = [(layer.weight.T.numpy(), layer.bias.numpy()) for layer in others]
+
+    def __call__(self, observations: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """The mean actions (N, 2) in [-1, 1], for observations (N, F) and codes (N,)."""
+        x = observations @ self.weight + self.bias[codes]
+        for weight, bias in self.layers:
+            x = np.maximum(x, 0.0) @ weight + bias
+        return x.clip(-1.0, 1.0)
+
+
+class StyledVehicle(ControlledVehicle):
+    """Drives with a trained policy and a code, drawn when it is made, for life. `population` makes subclasses.
+
+    A `ControlledVehicle` for what environments ask of one: routes are taken note of, `IDMVehicle.create_from` works.
+    """
+
+    policy: ClassVar[NumpyPolicy]
+    mix: ClassVar[np.ndarray]
+    """(K,): chance of each code"""
+    steering_range: ClassVar[tuple[float, float]]
+    period: ClassVar[float]
+    """[s] between decisions"""
+
+    def __init__(
+        self,
+        road: Road,
+        position: np.ndarray,
+        heading: float = 0.0,
+        speed: float = 0.0,
+        target_lane_index: LaneIndex | None = None,
+        target_speed: float | None = None,
+        route: Route | None = None,
+        enable_lane_change: bool = True,
+        timer: float | None = None,
+        code: int | None = None,
+    ) -> None:
+        super().__init__(road, position, heading, speed, route=route)
+        if code is None:  # one number from the road's generator, as `IDMVehicle.randomize_behavior` takes one
+            code = int(np.searchsorted(np.cumsum(self.mix)[:-1], road.np_random.uniform(), side="right"))
+        self.code = code
+        self.wait = 0.0  # [s] until it decides again
+
+    @classmethod
+    def create_from(cls, vehicle: Vehicle) -> StyledVehicle:
+        """A vehicle where `vehicle` is and as fast, of the same code if it has one."""
+        code, route = getattr(vehicle, "code", None), getattr(vehicle, "route", None)
+        return cls(vehicle.road, vehicle.position, vehicle.heading, vehicle.speed, route=route, code=code)
+
+    def randomize_behavior(self) -> None:
+        """Nothing: its code is its behaviour."""
+
+    def act(self, action: dict | str | None = None) -> None:
+        """Once a period, decide, together with all of the population whose time has come: one call of the policy."""
+        if not self._is_due():
+            return
+        of_age = (v for v in self.road.vehicles if type(v) is type(self) and v._is_due())
+        drivers = list(dict.fromkeys([self, *of_age]))
+        actions = self.policy(observe(drivers), np.array([driver.code for driver in drivers]))
+        (slowest, fastest), (left, right) = ACCELERATION_RANGE, self.steering_range
+        accelerations = slowest + (actions[:, 0] + 1.0) / 2.0 * (fastest - slowest)
+        steerings = left + (actions[:, 1] + 1.0) / 2.0 * (right - left)
+        for driver, acceleration, steering in zip(drivers, accelerations.tolist(), steerings.tolist(), strict=True):
+            driver.action = {"acceleration": acceleration, "steering": steering}
+            driver.wait += self.period
+
+    def step(self, dt: float) -> None:
+        """As any vehicle."""
+        super().step(dt)
+        self.wait -= dt
+        # What others believe that it wants. An `IDMVehicle` that thinks of cutting in reckons that whoever has no
+        # `target_speed` wishes to stop; merge-v0 divides by it.
+        self.target_lane_index, self.target_speed = self.lane_index, max(self.speed, 1.0)
+
+    def _is_due(self) -> bool:
+        return self.wait < 1e-6 and not self.crashed
+
+
+def observe(drivers: Sequence[Vehicle]) -> np.ndarray:
+    """What drivers of one road observe, (N, F), each along its own lane as if the road were a straight highway."""
+    road = drivers[0].road
+    seen = list(dict.fromkeys([*drivers, *road.vehicles, *(thing for thing in road.objects if thing.solid)]))
+    world = np.array([(*thing.position, thing.heading, thing.speed) for thing in seen])
+    indices = list(dict.fromkeys(driver.lane_index for driver in drivers))
+    frames = np.stack([along(road, index, world) for index in indices])
+    own = np.array([indices.index(driver.lane_index) for driver in drivers])
+    lanes = np.array([_open_lanes(road, index)[1] for index in indices])[own]
+    states, itself = frames[own], np.arange(len(drivers))
+    egos = states[itself, itself]
+    states[itself, itself], states[:, 0] = states[:, 0].copy(), egos
+    # In training there was nobody beside the road.
+    centres = LANE_WIDTH * (lanes[:, None] - 1) / 2
+    others = states[:, 1:, 1]
+    others[abs(others - centres) > LANE_WIDTH * lanes[:, None] / 2 + 1.0] = np.inf
+    observations = np.empty((len(drivers), len(Highway.features)))
+    for count in set(lanes.tolist()):
+        rows = lanes == count
+        observations[rows] = np.transpose(_highway(count).observe(states[rows], {}))
+    return observations
+
+
+def along(road: Road, index: LaneIndex, world: np.ndarray) -> np.ndarray:
+    """States (V, 4) as `Highway` has them, if lane `index` and the open ones beside it were its road, of those in the
+    world's coordinates (V, 4)."""
+    lane: Any = road.network.get_lane(index)
+    if type(lane) is StraightLane:
+        places = (world[:, :2] - lane.start) @ np.stack((lane.direction, lane.direction_lateral), axis=1)
+        heading = lane.heading
+    else:
+        places = np.array([lane.local_coordinates(position) for position in world[:, :2]])
+        heading = np.array([lane.heading_at(longitudinal) for longitudinal in places[:, 0]])
+    number, _ = _open_lanes(road, index)
+    return np.column_stack(
+        (places[:, 0], places[:, 1] + LANE_WIDTH * number, wrap_to_pi(world[:, 2] - heading), world[:, 3])
+    )
+
+
+def _open_lanes(road: Road, index: LaneIndex) -> tuple[int, int]:
+    """Of the lanes side by side that lane `index` and those open to lane changes make: its number, their count."""
+    start, end, number = index
+    side = road.network.graph[start][end]
+    first, last = number, number
+    while first > 0 and not side[first - 1].forbidden:
+        first -= 1
+    while last < len(side) - 1 and not side[last + 1].forbidden:
+        last += 1
+    return number - first, last - first + 1
+
+
+@cache
+def _highway(lanes: int) -> Highway:
+    return Highway(lanes=lanes)
