@@ -3,17 +3,20 @@
     config = {"other_vehicles_type": population("runs/highway", mix=(0.1, 0.2, 0.3, 0.4))}
     env = gymnasium.make("highway-v0", config=config)
 
-What the drivers never saw in training: fewer or more than three lanes, lanes that bend, end or merge, obstacles, and
-traffic that crosses or comes towards them. They see a road as straight along their own lane, keep within the lanes that
-are open to lane changes, and take an obstacle for a car that stands still. Routes, priorities and `enable_lane_change`
-mean nothing to them.
+What the drivers never saw in training: each other, fewer or more than three lanes, lanes that bend, end or merge,
+obstacles, and traffic that crosses or comes towards them. They see a road as straight along their own lane, keep within
+the lanes that are open to lane changes, and take an obstacle for a car that stands still. Routes, priorities and
+`enable_lane_change` mean nothing to them.
+
+They learned among drivers who make way for them and so, left to themselves, run into each other. An assistant such as
+cars have brakes and holds the lane for them, where Responsibility-Sensitive Safety (Shalev-Shwartz, Shammah and
+Shashua, arXiv:1708.06374) asks for it, and leaves them alone otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
-from functools import cache
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
@@ -27,15 +30,19 @@ from highway_env.vehicle.controller import ControlledVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
 from envs import BadInput, get_scenario
-from envs.highway import Highway
+from envs.highway import SIDES, Highway
 from envs.roads import LANE_WIDTH
 from envs.scenario import ACCELERATION_RANGE
 from infogail.driver import Driver, load
 
 PREFIX = "driven by "
+REACTION = 0.3  # [s], what safety allows for: a decision and a half
+ALERT = 0.5  # [m] from the lane's centre, beyond which a driver within the next `OUTLOOK` leaves it
+OUTLOOK = 1.0  # [s]
+HIGHWAY = Highway()
 
 
-def population(run: str | Path, mix: Sequence[float] | None = None) -> str:
+def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bool = True) -> str:
     """The class path, for `other_vehicles_type`, of vehicles that drive as `run` was trained to.
 
     It says all there is to know, so that it means the same in every process that can read the run.
@@ -43,6 +50,7 @@ def population(run: str | Path, mix: Sequence[float] | None = None) -> str:
     Args:
         run: trained on `highway` or `highway-manners`.
         mix: (K,) how common each code is, in any unit; by default as the posterior found among the demonstrations.
+        assisted: the assistant is on.
 
     Raises:
         BadInput: no run of a highway, or no mix of its codes.
@@ -55,10 +63,12 @@ def population(run: str | Path, mix: Sequence[float] | None = None) -> str:
     if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():
         shown = " ".join(f"{share:g}" for share in np.ravel(shares))
         raise BadInput(f"mix {shown}: give a share for each of the {driver.num_codes} codes of {run}, none below 0")
-    name = PREFIX + quote(f"{Path(run).resolve()} {','.join(map(repr, shares.tolist()))}", "/, ").replace(".", "%2E")
+    shown = f"{Path(run).resolve()} {','.join(map(repr, shares.tolist()))} {'assisted' if assisted else 'alone'}"
+    name = PREFIX + quote(shown, "/, ").replace(".", "%2E")
     members = {
         "policy": NumpyPolicy(driver),
         "mix": shares / shares.sum(),
+        "assisted": assisted,
         "steering_range": scenario.steering_range,
         "period": 1 / scenario.policy_frequency,
         "__module__": __name__,
@@ -71,8 +81,8 @@ def __getattr__(name: str) -> type[StyledVehicle]:
     """The class called `name`, where another process made that name."""
     if not name.startswith(PREFIX):
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    run, shares = unquote(name.removeprefix(PREFIX)).rsplit(" ", 1)
-    population(run, [float(share) for share in shares.split(",")])
+    run, shares, how = unquote(name.removeprefix(PREFIX)).rsplit(" ", 2)
+    population(run, [float(share) for share in shares.split(",")], how == "assisted")
     return globals()[name]
 
 
@@ -105,6 +115,7 @@ class StyledVehicle(ControlledVehicle):
     policy: ClassVar[NumpyPolicy]
     mix: ClassVar[np.ndarray]
     """(K,): chance of each code"""
+    assisted: ClassVar[bool]
     steering_range: ClassVar[tuple[float, float]]
     period: ClassVar[float]
     """[s] between decisions"""
@@ -127,6 +138,7 @@ class StyledVehicle(ControlledVehicle):
             code = int(np.searchsorted(np.cumsum(self.mix)[:-1], road.np_random.uniform(), side="right"))
         self.code = code
         self.wait = 0.0  # [s] until it decides again
+        self.overruled = False  # by the assistant, in its last decision
 
     @classmethod
     def create_from(cls, vehicle: Vehicle) -> StyledVehicle:
@@ -143,12 +155,19 @@ class StyledVehicle(ControlledVehicle):
             return
         of_age = (v for v in self.road.vehicles if type(v) is type(self) and v._is_due())
         drivers = list(dict.fromkeys([self, *of_age]))
-        actions = self.policy(observe(drivers), np.array([driver.code for driver in drivers]))
+        observations = observe(drivers)
+        actions = self.policy(observations, np.array([driver.code for driver in drivers]))
         (slowest, fastest), (left, right) = ACCELERATION_RANGE, self.steering_range
         accelerations = slowest + (actions[:, 0] + 1.0) / 2.0 * (fastest - slowest)
         steerings = left + (actions[:, 1] + 1.0) / 2.0 * (right - left)
-        for driver, acceleration, steering in zip(drivers, accelerations.tolist(), steerings.tolist(), strict=True):
+        brake, hold = too_close(observations) & self.assisted
+        accelerations[brake] = slowest
+        for k in np.flatnonzero(hold):
+            steerings[k] = np.clip(drivers[k].steering_control(drivers[k].lane_index), left, right)
+        commands = accelerations.tolist(), steerings.tolist(), (brake | hold).tolist()
+        for driver, acceleration, steering, overruled in zip(drivers, *commands, strict=True):
             driver.action = {"acceleration": acceleration, "steering": steering}
+            driver.overruled = overruled
             driver.wait += self.period
 
     def step(self, dt: float) -> None:
@@ -169,51 +188,57 @@ def observe(drivers: Sequence[Vehicle]) -> np.ndarray:
     seen = list(dict.fromkeys([*drivers, *road.vehicles, *(thing for thing in road.objects if thing.solid)]))
     world = np.array([(*thing.position, thing.heading, thing.speed) for thing in seen])
     indices = list(dict.fromkeys(driver.lane_index for driver in drivers))
-    frames = np.stack([along(road, index, world) for index in indices])
+    views, counts = zip(*(along(road, index, world) for index in indices), strict=True)
     own = np.array([indices.index(driver.lane_index) for driver in drivers])
-    lanes = np.array([_open_lanes(road, index)[1] for index in indices])[own]
-    states, itself = frames[own], np.arange(len(drivers))
+    states, itself = np.stack(views)[own], np.arange(len(drivers))
     egos = states[itself, itself]
     states[itself, itself], states[:, 0] = states[:, 0].copy(), egos
+    highway, lanes = copy(HIGHWAY), np.array(counts)[own]
+    highway.lanes = lanes  # each driver's own
     # In training there was nobody beside the road.
-    centres = LANE_WIDTH * (lanes[:, None] - 1) / 2
-    others = states[:, 1:, 1]
-    others[abs(others - centres) > LANE_WIDTH * lanes[:, None] / 2 + 1.0] = np.inf
-    observations = np.empty((len(drivers), len(Highway.features)))
-    for count in set(lanes.tolist()):
-        rows = lanes == count
-        observations[rows] = np.transpose(_highway(count).observe(states[rows], {}))
-    return observations
+    aside = abs(states[:, 1:, 1] - LANE_WIDTH * (lanes[:, None] - 1) / 2)
+    states[:, 1:, 1][aside > LANE_WIDTH * lanes[:, None] / 2 + 1.0] = np.inf
+    return np.stack(highway.observe(states, {}), axis=1)
 
 
-def along(road: Road, index: LaneIndex, world: np.ndarray) -> np.ndarray:
-    """States (V, 4) as `Highway` has them, if lane `index` and the open ones beside it were its road, of those in the
-    world's coordinates (V, 4)."""
-    lane: Any = road.network.get_lane(index)
+def along(road: Road, index: LaneIndex, world: np.ndarray) -> tuple[np.ndarray, Any]:
+    """States (V, 4) as `Highway` has them, if lane `index` and those beside it that are open to lane changes were its
+    road, of states (V, 4) in the world's coordinates; and the number of these lanes."""
+    start, end, number = index
+    side = road.network.graph[start][end]
+    first, last, lane = number, number, side[number]
+    while first > 0 and not side[first - 1].forbidden:
+        first -= 1
+    while last < len(side) - 1 and not side[last + 1].forbidden:
+        last += 1
     if type(lane) is StraightLane:
         places = (world[:, :2] - lane.start) @ np.stack((lane.direction, lane.direction_lateral), axis=1)
         heading = lane.heading
     else:
         places = np.array([lane.local_coordinates(position) for position in world[:, :2]])
         heading = np.array([lane.heading_at(longitudinal) for longitudinal in places[:, 0]])
-    number, _ = _open_lanes(road, index)
-    return np.column_stack(
-        (places[:, 0], places[:, 1] + LANE_WIDTH * number, wrap_to_pi(world[:, 2] - heading), world[:, 3])
-    )
+    y = places[:, 1] + LANE_WIDTH * (number - first)
+    return np.stack((places[:, 0], y, wrap_to_pi(world[:, 2] - heading), world[:, 3]), axis=1), last - first + 1
 
 
-def _open_lanes(road: Road, index: LaneIndex) -> tuple[int, int]:
-    """Of the lanes side by side that lane `index` and those open to lane changes make: its number, their count."""
-    start, end, number = index
-    side = road.network.graph[start][end]
-    first, last = number, number
-    while first > 0 and not side[first - 1].forbidden:
-        first -= 1
-    while last < len(side) - 1 and not side[last + 1].forbidden:
-        last += 1
-    return number - first, last - first + 1
+def too_close(observations: np.ndarray) -> np.ndarray:
+    """Whether drivers who observe (N, F) have to brake and to hold their lane, (2, N) bool: the distance to whom is
+    ahead is too short, or to whom is ahead or behind in the lane that they are about to enter."""
+    told = dict(zip(Highway.features, observations.T, strict=True))  # scaled by `Highway.observe`
+    offset, heading, speed = 2.0 * told["lane_offset"], 0.1 * told["heading"], 20.0 + 10.0 * told["speed"]
+    ahead, behind = (np.stack([told[f"{side}{role}_gap"] for side in SIDES]) for role in ("leader", "follower"))
+    leader = speed - 10.0 * np.stack([told[f"{side}leader_closing"] for side in SIDES])
+    follower = speed + 10.0 * np.stack([told[f"{side}follower_closing"] for side in SIDES])
+    near = 50.0 * ahead - Vehicle.LENGTH < safe_distance(speed, leader)
+    pressed = 50.0 * behind - Vehicle.LENGTH < safe_distance(follower, speed)
+    _, left, right = near | pressed
+    goal = offset + OUTLOOK * speed * np.sin(heading)
+    return np.stack((near[0], (left & (goal < -ALERT)) | (right & (goal > ALERT))))
 
 
-@cache
-def _highway(lanes: int) -> Highway:
-    return Highway(lanes=lanes)
+def safe_distance(rear: np.ndarray, front: np.ndarray) -> np.ndarray:
+    """[m] between bumpers, at speeds [m/s]: enough if the front car brakes as hard as it can and the rear one, which
+    keeps its speed for as long as it takes to react, does so after it."""
+    hardest = -ACCELERATION_RANGE[0]
+    rear, front = np.maximum(rear, 0.0), np.maximum(front, 0.0)
+    return np.maximum(REACTION * rear + (rear**2 - front**2) / (2.0 * hardest), 0.0)
