@@ -22,12 +22,14 @@ from envs.vector import missing_compiler
 from infogail import checkpoint
 from infogail.config import Config
 from infogail.learner import InfoGAIL
+from infogail.population import population
 from infogail.run_folder import Manifest, RunFolder
 
 NUM_ENVS = (256, 1024, 4096, 16384)
 COMPARED = 4096  # environments of the twin that is compared with highway-env, and compiled
 ROUNDS = 5  # highway-env and the twins take turns, so that a slow moment of the machine hits all alike
 SECONDS = 0.7  # of each turn
+TRAFFIC_STEPS = 45  # physics steps of traffic, 3 s
 
 
 def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
@@ -154,3 +156,43 @@ def _rate(steps: Callable[[], int]) -> float:
     while time.perf_counter() - start < SECONDS:
         done += steps()
     return done / (time.perf_counter() - start)
+
+
+def measure_traffic(run: Path, seed: int, environment: str = "highway-v0") -> dict[str, dict[str, float]]:
+    """Microseconds per vehicle and physics step of traffic by IDM and MOBIL, and by `run`, in the same scene: what
+    deciding takes, and all with motion and collisions. Medians of `ROUNDS` rounds, in turns."""
+    types = {"IDMVehicle": "highway_env.vehicle.behavior.IDMVehicle", "StyledVehicle": population(run)}
+    rounds = [
+        {name: _traffic_costs(environment, path, seed + k) for name, path in types.items()} for k in range(ROUNDS)
+    ]
+    return {
+        name: {
+            what: 1e6 * median(costs[name][k] for costs in rounds) for k, what in enumerate(("deciding", "everything"))
+        }
+        for name in types
+    }
+
+
+def _traffic_costs(environment: str, other_vehicles_type: str, seed: int) -> tuple[float, float]:
+    env: Any = gymnasium.make(environment, config={"other_vehicles_type": other_vehicles_type}).unwrapped
+    env.reset(seed=seed)
+    deciding, start = 0.0, time.perf_counter()
+    for _ in range(TRAFFIC_STEPS):
+        before = time.perf_counter()
+        env.road.act()
+        deciding += time.perf_counter() - before
+        env.road.step(1 / env.config["simulation_frequency"])
+    everything = time.perf_counter() - start
+    shares = TRAFFIC_STEPS * len(env.road.vehicles)
+    return deciding / shares, everything / shares
+
+
+def print_traffic(costs: dict[str, dict[str, float]]) -> None:
+    """The same for people."""
+    table = Table(title="traffic of highway-v0, microseconds per vehicle and physics step", box=SIMPLE)
+    table.add_column()
+    for what in next(iter(costs.values())):
+        table.add_column(what, justify="right")
+    for name, row in costs.items():
+        table.add_row(name, *(f"{value:.1f}" for value in row.values()))
+    Console().print(table)
