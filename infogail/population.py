@@ -37,6 +37,7 @@ from infogail.driver import Driver, load
 
 PREFIX = "driven by "
 REACTION = 0.3  # [s], what safety allows for: a decision and a half
+CLEARANCE = 1.0  # [m]
 ALERT = 0.5  # [m] from the lane's centre, beyond which a driver within the next `OUTLOOK` leaves it
 OUTLOOK = 1.0  # [s]
 HIGHWAY = Highway()
@@ -162,6 +163,9 @@ class StyledVehicle(ControlledVehicle):
         steerings = left + (actions[:, 1] + 1.0) / 2.0 * (right - left)
         brake, hold = too_close(observations) & self.assisted
         accelerations[brake] = slowest
+        if self.assisted:  # nobody rolls back
+            speeds = np.array([driver.speed for driver in drivers])
+            accelerations = np.maximum(accelerations, -np.maximum(speeds, 0.0) / self.period)
         for k in np.flatnonzero(hold):
             steerings[k] = np.clip(drivers[k].steering_control(drivers[k].lane_index), left, right)
         commands = accelerations.tolist(), steerings.tolist(), (brake | hold).tolist()
@@ -190,7 +194,8 @@ def observe(drivers: Sequence[Vehicle]) -> np.ndarray:
     indices = list(dict.fromkeys(driver.lane_index for driver in drivers))
     views, counts = zip(*(along(road, index, world) for index in indices), strict=True)
     own = np.array([indices.index(driver.lane_index) for driver in drivers])
-    states, itself = np.stack(views)[own], np.arange(len(drivers))
+    states = np.pad(np.stack(views)[own], ((0, 0), (0, 1), (0, 0)))  # the last is nobody
+    itself = np.arange(len(drivers))
     egos = states[itself, itself]
     states[itself, itself], states[:, 0] = states[:, 0].copy(), egos
     highway, lanes = copy(HIGHWAY), np.array(counts)[own]
@@ -198,6 +203,7 @@ def observe(drivers: Sequence[Vehicle]) -> np.ndarray:
     # In training there was nobody beside the road.
     aside = abs(states[:, 1:, 1] - LANE_WIDTH * (lanes[:, None] - 1) / 2)
     states[:, 1:, 1][aside > LANE_WIDTH * lanes[:, None] / 2 + 1.0] = np.inf
+    states[:, -1, 1] = np.inf
     return np.stack(highway.observe(states, {}), axis=1)
 
 
@@ -237,8 +243,8 @@ def too_close(observations: np.ndarray) -> np.ndarray:
 
 
 def safe_distance(rear: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """[m] between bumpers, at speeds [m/s]: enough if the front car brakes as hard as it can and the rear one, which
+    """[m] between bumpers, at speeds [m/s]: leaves `CLEARANCE` if the front car brakes as hard as it can and the rear one, which
     keeps its speed for as long as it takes to react, does so after it."""
     hardest = -ACCELERATION_RANGE[0]
     rear, front = np.maximum(rear, 0.0), np.maximum(front, 0.0)
-    return np.maximum(REACTION * rear + (rear**2 - front**2) / (2.0 * hardest), 0.0)
+    return CLEARANCE + np.maximum(REACTION * rear + (rear**2 - front**2) / (2.0 * hardest), 0.0)
