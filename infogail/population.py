@@ -10,7 +10,7 @@ the lanes that are open to lane changes, and take an obstacle for a car that sta
 
 They learned among drivers who make way for them and so, left to themselves, run into each other. An assistant such as
 cars have brakes and holds the lane for them, where Responsibility-Sensitive Safety (Shalev-Shwartz, Shammah and
-Shashua, arXiv:1708.06374) asks for it, and leaves them alone otherwise.
+Shashua, arXiv:1708.06374) asks for it, or they are about to leave the road, and leaves them alone otherwise.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ PREFIX = "driven by "
 REACTION = 0.3  # [s], what safety allows for: a decision and a half
 CLEARANCE = 1.0  # [m]
 ALERT = 0.5  # [m] from the lane's centre, beyond which a driver within the next `OUTLOOK` leaves it
+EDGE = (LANE_WIDTH - Vehicle.WIDTH) / 2  # [m], the same for the outermost lanes and the road: wheels on the line
 OUTLOOK = 1.0  # [s]
 HIGHWAY = Highway()
 
@@ -229,7 +230,7 @@ def along(road: Road, index: LaneIndex, world: np.ndarray) -> tuple[np.ndarray, 
 
 def too_close(observations: np.ndarray) -> np.ndarray:
     """Whether drivers who observe (N, F) have to brake and to hold their lane, (2, N) bool: the distance to whom is
-    ahead is too short, or to whom is ahead or behind in the lane that they are about to enter."""
+    ahead is too short, or to whom is ahead or behind in the lane that they are about to enter, or there is no lane."""
     told = dict(zip(Highway.features, observations.T, strict=True))  # scaled by `Highway.observe`
     offset, heading, speed = 2.0 * told["lane_offset"], 0.1 * told["heading"], 20.0 + 10.0 * told["speed"]
     ahead, behind = (np.stack([told[f"{side}{role}_gap"] for side in SIDES]) for role in ("leader", "follower"))
@@ -239,12 +240,14 @@ def too_close(observations: np.ndarray) -> np.ndarray:
     pressed = 50.0 * behind - Vehicle.LENGTH < safe_distance(follower, speed)
     _, left, right = near | pressed
     goal = offset + OUTLOOK * speed * np.sin(heading)
-    return np.stack((near[0], (left & (goal < -ALERT)) | (right & (goal > ALERT))))
+    left_room, right_room = np.where(left, ALERT, np.inf), np.where(right, ALERT, np.inf)
+    left_room[told["left_lane"] == 0] = right_room[told["right_lane"] == 0] = EDGE
+    return np.stack((near[0], (goal < -left_room) | (goal > right_room)))
 
 
 def safe_distance(rear: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """[m] between bumpers, at speeds [m/s]: leaves `CLEARANCE` if the front car brakes as hard as it can and the rear one, which
-    keeps its speed for as long as it takes to react, does so after it."""
+    """[m] between bumpers, at speeds [m/s]: leaves `CLEARANCE` if the front car brakes as hard as it can, and the rear
+    one, which keeps its speed for as long as it takes to react, does so after it."""
     hardest = -ACCELERATION_RANGE[0]
     rear, front = np.maximum(rear, 0.0), np.maximum(front, 0.0)
     return CLEARANCE + np.maximum(REACTION * rear + (rear**2 - front**2) / (2.0 * hardest), 0.0)
