@@ -213,7 +213,7 @@ class Traffic:
     assisted: bool = True
     """Brake and hold the lane for the drivers where the distance is unsafe."""
     seconds: float = 20.0
-    """How long the film is, unless the environment's episode ends before."""
+    """How long the film is."""
     out: Path | None = None
     """Folder to write into; RUN/videos by default."""
     seed: int = 0

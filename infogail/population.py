@@ -42,6 +42,10 @@ ALERT = 0.5  # [m] from the lane's centre, beyond which a driver within the next
 EDGE = (LANE_WIDTH - Vehicle.WIDTH) / 2  # [m], the same for the outermost lanes and the road: wheels on the line
 OUTLOOK = 1.0  # [s]
 HIGHWAY = Highway()
+SLOTS = [
+    [Highway.features.index(f"{side}{what}") for side in SIDES]
+    for what in ("leader_gap", "leader_closing", "follower_gap", "follower_closing")
+]
 
 
 def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bool = True) -> str:
@@ -233,9 +237,8 @@ def too_close(observations: np.ndarray) -> np.ndarray:
     ahead is too short, or to whom is ahead or behind in the lane that they are about to enter, or there is no lane."""
     told = dict(zip(Highway.features, observations.T, strict=True))  # scaled by `Highway.observe`
     offset, heading, speed = 2.0 * told["lane_offset"], 0.1 * told["heading"], 20.0 + 10.0 * told["speed"]
-    ahead, behind = (np.stack([told[f"{side}{role}_gap"] for side in SIDES]) for role in ("leader", "follower"))
-    leader = speed - 10.0 * np.stack([told[f"{side}leader_closing"] for side in SIDES])
-    follower = speed + 10.0 * np.stack([told[f"{side}follower_closing"] for side in SIDES])
+    ahead, nearing, behind, pressing = (observations[:, columns].T for columns in SLOTS)
+    leader, follower = speed - 10.0 * nearing, speed + 10.0 * pressing
     near = 50.0 * ahead - Vehicle.LENGTH < safe_distance(speed, leader)
     pressed = 50.0 * behind - Vehicle.LENGTH < safe_distance(follower, speed)
     _, left, right = near | pressed

@@ -158,13 +158,11 @@ def _rate(steps: Callable[[], int]) -> float:
     return done / (time.perf_counter() - start)
 
 
-def measure_traffic(run: Path, seed: int, environment: str = "highway-v0") -> dict[str, dict[str, float]]:
-    """Microseconds per vehicle and physics step of traffic by IDM and MOBIL, and by `run`, in the same scene: what
-    deciding takes, and all with motion and collisions. Medians of `ROUNDS` rounds, in turns."""
+def measure_traffic(run: Path, seed: int) -> dict[str, dict[str, float]]:
+    """Microseconds per vehicle and physics step of highway-v0's traffic by IDM and MOBIL, and by `run`, from the same
+    scenes: what deciding takes, and all with motion and collisions. Medians of `ROUNDS` rounds, in turns."""
     types = {"IDMVehicle": "highway_env.vehicle.behavior.IDMVehicle", "StyledVehicle": population(run)}
-    rounds = [
-        {name: _traffic_costs(environment, path, seed + k) for name, path in types.items()} for k in range(ROUNDS)
-    ]
+    rounds = [{name: _traffic_costs(path, seed + k) for name, path in types.items()} for k in range(ROUNDS)]
     return {
         name: {
             what: 1e6 * median(costs[name][k] for costs in rounds) for k, what in enumerate(("deciding", "everything"))
@@ -173,8 +171,8 @@ def measure_traffic(run: Path, seed: int, environment: str = "highway-v0") -> di
     }
 
 
-def _traffic_costs(environment: str, other_vehicles_type: str, seed: int) -> tuple[float, float]:
-    env: Any = gymnasium.make(environment, config={"other_vehicles_type": other_vehicles_type}).unwrapped
+def _traffic_costs(other_vehicles_type: str, seed: int) -> tuple[float, float]:
+    env: Any = gymnasium.make("highway-v0", config={"other_vehicles_type": other_vehicles_type}).unwrapped
     env.reset(seed=seed)
     deciding, start = 0.0, time.perf_counter()
     for _ in range(TRAFFIC_STEPS):

@@ -31,8 +31,8 @@ ENVIRONMENTS = [
 LOUD = 40.0  # the last layer begins with small weights, and actions near 0 would prove little
 
 
-def trained(folder, scenario, config=TINY):
-    record(scenario, 10, seed=0)[0].save(folder / "demonstrations.safetensors")
+def trained(folder, scenario, config=TINY, episodes=10):
+    record(scenario, episodes, seed=0)[0].save(folder / "demonstrations.safetensors")
     train(InfoGAIL, "infogail", folder / "demonstrations.safetensors", scenario, config, folder / "run")
     return folder / "run"
 
@@ -271,6 +271,27 @@ def test_assistant_prevents_a_crash_that_the_driver_alone_would_have(driver, mak
     assert crashed == [True, False] and overruled > 0 and road.vehicles[0].speed > -1e-6
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "seconds"), [("highway-v0", 20), ("merge-v0", 10)])
+def test_trained_drivers_neither_crash_nor_leave_the_road(trained_run, name, seconds):
+    drivers, off_road = [], set()
+    for seed in range(4):
+        env = environment(name, population(trained_run), seed)
+        env.road.vehicles[env.road.vehicles.index(env.vehicle)] = IDMVehicle.create_from(env.vehicle)
+        for _ in range(15 * seconds):
+            env.road.act()
+            env.road.step(1 / 15)
+            off_road |= {vehicle for vehicle in styled(env) if not vehicle.on_road}
+        drivers += styled(env)
+    assert sum(driver.crashed for driver in drivers) <= 0.02 * len(drivers)
+    assert len(off_road) <= 0.02 * len(drivers)
+
+
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("trained"), "highway", Config(num_codes=4, iterations=20), 60)
+
+
 # What can be wrong, and the film
 
 
@@ -304,7 +325,7 @@ def test_film(run, tmp_path):
 
 def test_costs_less_than_idm(run):
     ours, theirs = (
-        min(_traffic_costs("highway-v0", path, 0) for _ in range(2))[0]
+        min(_traffic_costs(path, 0) for _ in range(2))[0]
         for path in (population(run), "highway_env.vehicle.behavior.IDMVehicle")
     )
     assert ours < theirs
