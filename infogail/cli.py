@@ -1,4 +1,4 @@
-"""The command line: `infogail record | train | evaluate | render | recognise | speed | benchmark | demo`."""
+"""The command line: `infogail record | train | evaluate | render | traffic | recognise | speed | benchmark | demo`."""
 
 from __future__ import annotations
 
@@ -201,6 +201,53 @@ class Render:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """Film an environment of highway-env in which a run drives the others, each with a code: traffic-*.mp4 and .gif."""
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder, of a highway."""
+    environment: str = "highway-v0"
+    """Which environment: any of highway-env's."""
+    mix: tuple[float, ...] = ()
+    """How common each code is, in any unit; by default as among the demonstrations."""
+    assisted: bool = True
+    """Brake and hold the lane for the drivers where the distance is unsafe."""
+    seconds: float = 20.0
+    """How long the film is."""
+    out: Path | None = None
+    """Folder to write into; RUN/videos by default."""
+    seed: int = 0
+    """Seed of the start and of the drawn codes."""
+    force: bool = False
+    """Replace videos that are there."""
+
+    def run(self) -> None:
+        at_least("--seed", self.seed, 0)
+        at_least("--seconds", self.seconds, 1)
+        from envs.files import check_output
+        from infogail.progress import console
+        from infogail.traffic_film import check_environment, film_files, film_traffic
+
+        check_environment(self.environment)
+        out = self.out or self.path / "videos"
+        for file in film_files(out, self.environment):
+            check_output(file, self.force)
+        with console.status(f"filming {self.path}") as status:
+            files = film_traffic(
+                self.path,
+                self.environment,
+                self.mix or None,
+                self.assisted,
+                self.seconds,
+                self.seed,
+                out,
+                lambda message: status.update(f"{self.path}: {message}"),
+            )
+        for file in files:
+            print(file)
+
+
+@dataclass(frozen=True)
 class Recognise:
     """Who finds the styles in held-out demonstrations: the posterior, its unsupervised peers, supervised ceilings."""
 
@@ -235,18 +282,23 @@ class Speed:
     """Print JSON instead of a table."""
     seed: int = 0
     """Seed of the starts and the actions."""
+    traffic: Annotated[Path | None, tyro.conf.arg(name="run", metavar="RUN")] = None
+    """Run of a highway driver, to measure as traffic against highway-env's own."""
 
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
         from infogail.progress import console
-        from infogail.speed import measure, print_table
+        from infogail.speed import measure, measure_traffic, print_table, print_traffic
 
         with console.status("measuring") as status:
+            costs = measure_traffic(self.traffic, self.seed) if self.traffic else {}
             results = measure(self.seed, status.update)
         if self.json:
-            print(json.dumps(results, indent=2))
-        else:
-            print_table(results)
+            print(json.dumps(results | ({"traffic": costs} if costs else {}), indent=2))
+            return
+        print_table(results)
+        if costs:
+            print_traffic(costs)
 
 
 @dataclass(frozen=True)
@@ -319,7 +371,7 @@ class Demo:
             sys.exit(1)
 
 
-Command = Record | Train | Evaluate | Render | Recognise | Speed | Benchmark | Demo
+Command = Record | Train | Evaluate | Render | Traffic | Recognise | Speed | Benchmark | Demo
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -444,7 +496,7 @@ def suggestion(word: str, names: Sequence[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names[:-1])} and {names[-1]}"
 
 
-def at_least(option: str, value: int, least: int) -> None:
+def at_least(option: str, value: float, least: int) -> None:
     """Raise BadInput where `value` is below `least`."""
     if value < least:
         raise BadInput(f"{option} {value}: give at least {least}")

@@ -21,6 +21,7 @@ import cv2
 import gymnasium
 import numpy as np
 import pygame
+from highway_env.envs.common.abstract import AbstractEnv
 from highway_env.envs.common.graphics import EnvViewer
 from highway_env.road.graphics import WorldSurface
 from highway_env.road.lane import AbstractLane
@@ -113,8 +114,7 @@ def render(
     Returns:
         the files written into `out`: codes.mp4, codes.gif, codes.png.
     """
-    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
-        os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")  # SDL comes to this by itself, but complains first
+    draw_offscreen()
     driver = load(run)
     recording = Recording.load(Path(run) / "demonstrations.safetensors", driver.scenario)
     scenario = get_scenario(driver.scenario)
@@ -130,21 +130,14 @@ def render(
     progress(f"plotting {png}")
     write_plot(png, plot(scenario, recording, driven, driver.num_codes))
     beliefs = [belief(driver.log_posterior(episode.observations, episode.actions)) for episode in filmed]
-    thumbnails: list[np.ndarray] = []
-
-    def frames() -> Iterator[np.ndarray]:
-        for k, frame in enumerate(film(scenario, filmed, beliefs, driver.characters)):
-            if k % GIF_EVERY == 0:
-                height = round(frame.shape[0] * GIF_WIDTH / frame.shape[1])
-                thumbnails.append(cv2.resize(frame, (GIF_WIDTH, height), interpolation=cv2.INTER_AREA))
-            if k % FPS == 0:
-                progress(f"filming {mp4}: {k // FPS} s")
-            yield frame
-
-    write_mp4(mp4, frames())
-    progress(f"writing {gif}")
-    write_gif(gif, thumbnails)
+    write_film(mp4, gif, film(scenario, filmed, beliefs, driver.characters), progress)
     return [mp4, gif, png]
+
+
+def draw_offscreen() -> None:
+    """Where there is no screen, let SDL do without, before it is asked to draw."""
+    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")  # SDL comes to this by itself, but complains first
 
 
 def belief(log_posterior: np.ndarray | None) -> np.ndarray | None:
@@ -226,32 +219,68 @@ def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styl
         yield frame
 
 
+class Camera:
+    """Takes pictures of one environment of highway-env, drawn by its own renderer."""
+
+    def __init__(self, env: AbstractEnv, size: tuple[int, int], scaling: float) -> None:
+        """Pictures of `size`, width and height [px], so large [px/m]."""
+        self.env, self._size, self._scaling = env, size, scaling
+        env.config |= {
+            "screen_width": SUPERSAMPLING * size[0],
+            "screen_height": SUPERSAMPLING * size[1],
+            "scaling": SUPERSAMPLING * scaling,
+            "centering_position": [0.5, 0.5],
+        }
+        env.viewer = EnvViewer(env)
+        env.viewer.enabled = True  # highway-env draws nothing under SDL's dummy driver, though it could
+        # Never closed: highway-env's close() ends pygame for every other camera, too.
+        self._lanes = [_outline(lane) for lane in env.road.network.lanes_list()]
+        self._ground_at: tuple[np.ndarray, np.ndarray] | None = None
+
+    def picture(self, centre: np.ndarray) -> np.ndarray:
+        """The scene (H, W, 3) around `centre` (2,) [m], as it is now."""
+        self.env.viewer.observer_vehicle = SimpleNamespace(position=centre)
+        # Not env.render(): it copies the picture column by column, which takes longer than drawing it.
+        self.env.viewer.display()
+        surface = self.env.viewer.sim_surface
+        pixels = np.frombuffer(pygame.image.tobytes(surface, "RGB"), np.uint8)
+        picture = cv2.resize(
+            pixels.reshape(surface.get_height(), surface.get_width(), 3), self._size, interpolation=cv2.INTER_AREA
+        )
+        cv2.copyTo(self._ground(centre), cv2.inRange(picture, WorldSurface.GREY, WorldSurface.GREY), picture)
+        return picture
+
+    def _ground(self, centre: np.ndarray) -> np.ndarray:
+        """Road and roadside (H, W, 3): highway-env has one grey for all ground."""
+        if self._ground_at is None or (self._ground_at[0] != centre).any():
+            width, height = self._size
+            ground = np.full((height, width, 3), OFF_ROAD, np.uint8)
+            for lane in self._lanes:
+                cv2.fillPoly(ground, [self.subpixels(lane, centre)], WorldSurface.GREY, shift=SHIFT)
+            self._ground_at = centre, ground
+        return self._ground_at[1]
+
+    def subpixels(self, positions: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        """Where `positions` (n, 2) [m] are in the picture, int32 in units of 2^-SHIFT px, as OpenCV takes them."""
+        pixels = (positions - centre) * self._scaling + np.array(self._size) / 2
+        return (pixels * 2**SHIFT).round().astype(np.int32)
+
+
 class Stage:
     """highway-env with a camera: one scene, driven one physics step at a time."""
 
     def __init__(self, scenario: Scenario, scene: Scene, paint: Colour) -> None:
         self._paint, self._view = paint, VIEWS[scenario.road]
-        width, height = self._view.size
         self._scenario = scenario
         _, self._scaling = self._view.camera(scenario, np.asarray(scenario.initial_states(scene)), scene)
-        config = {
-            "policy_frequency": SIMULATION_FREQUENCY,  # one decision, held for one physics step: same motion
-            "screen_width": SUPERSAMPLING * width,
-            "screen_height": SUPERSAMPLING * height,
-            "scaling": SUPERSAMPLING * self._scaling,
-            "centering_position": [0.5, 0.5],
-        }
+        config = {"policy_frequency": SIMULATION_FREQUENCY}  # one decision, held for one physics step: same motion
         env = gymnasium.make(environment_id(scenario.name), render_mode="rgb_array", config=config).unwrapped
         self.env = cast(DrivingEnv, env)
         self.env.reset(options={"scene": scene})
         for vehicle in self.env.road.vehicles:
             vehicle.color = paint if vehicle is self.env.vehicle else OTHER_VEHICLE
-        self.env.viewer = EnvViewer(self.env)
-        self.env.viewer.enabled = True  # highway-env draws nothing under SDL's dummy driver, though it could
-        # Never closed: highway-env's close() ends pygame for every other stage, too.
+        self._camera = Camera(self.env, self._view.size, self._scaling)
         self.states: list[np.ndarray] = [self.env.vehicle_state]
-        self._lanes = [_outline(lane) for lane in self.env.road.network.lanes_list()]
-        self._ground_at: tuple[np.ndarray, np.ndarray] | None = None
 
     def step(self, action: np.ndarray) -> None:
         """Drive one physics step with `action` (2,)."""
@@ -261,43 +290,18 @@ class Stage:
     def picture(self) -> np.ndarray:
         """The scene (H, W, 3) as it is now, with the ego's trail."""
         centre, _ = self._view.camera(self._scenario, self.states[-1], self.env.scene)
-        self.env.viewer.observer_vehicle = SimpleNamespace(position=centre)
-        width, height = self._view.size
-        # Not env.render(): it copies the picture column by column, which takes longer than drawing it.
-        self.env.viewer.display()
-        surface = self.env.viewer.sim_surface
-        pixels = np.frombuffer(pygame.image.tobytes(surface, "RGB"), np.uint8)
-        picture = cv2.resize(
-            pixels.reshape(surface.get_height(), surface.get_width(), 3), (width, height), interpolation=cv2.INTER_AREA
-        )
-        cv2.copyTo(self._ground(centre), cv2.inRange(picture, WorldSurface.GREY, WorldSurface.GREY), picture)
-        return self._with_trail(picture, centre)
+        return self._with_trail(self._camera.picture(centre), centre)
 
     def _with_trail(self, picture: np.ndarray, centre: np.ndarray) -> np.ndarray:
         """`picture` with the line along which the ego came, under the vehicles."""
         vehicles = np.zeros(picture.shape[:2], np.uint8)
         for vehicle in self.env.road.vehicles:
-            outline = [self._subpixels(vehicle.polygon(), centre)]
+            outline = [self._camera.subpixels(vehicle.polygon(), centre)]
             cv2.fillPoly(vehicles, outline, 255, shift=SHIFT)
             cv2.polylines(vehicles, outline, True, 255, round(0.6 * self._scaling), shift=SHIFT)  # the tyres stick out
-        trail = [self._subpixels(np.stack(self.states)[:, 0, :2], centre)]
+        trail = [self._camera.subpixels(np.stack(self.states)[:, 0, :2], centre)]
         trailed = cv2.polylines(picture.copy(), trail, False, self._paint, 4, cv2.LINE_AA, SHIFT)
         return cv2.copyTo(picture, vehicles, trailed)
-
-    def _ground(self, centre: np.ndarray) -> np.ndarray:
-        """Road and roadside (H, W, 3): highway-env has one grey for all ground."""
-        if self._ground_at is None or (self._ground_at[0] != centre).any():
-            width, height = self._view.size
-            ground = np.full((height, width, 3), OFF_ROAD, np.uint8)
-            for lane in self._lanes:
-                cv2.fillPoly(ground, [self._subpixels(lane, centre)], WorldSurface.GREY, shift=SHIFT)
-            self._ground_at = centre, ground
-        return self._ground_at[1]
-
-    def _subpixels(self, positions: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        """Where `positions` (n, 2) [m] are in the picture, int32 in units of 2^-SHIFT px, as OpenCV takes them."""
-        pixels = (positions - centre) * self._scaling + np.array(self._view.size) / 2
-        return (pixels * 2**SHIFT).round().astype(np.int32)
 
 
 def _outline(lane: AbstractLane) -> np.ndarray:
@@ -320,21 +324,21 @@ def caption(
     each of the `chances` (K,) that the posterior gives the codes."""
     rows = 2 if chances is None else max(2, len(chances))
     strip = np.full((TOP + rows * ROW, width, 3), BACKGROUND, np.uint8)
-    _text(strip, f"code {code}", (MARGIN, 36), 1.05, colour(code))
-    _text(strip, remark, (MARGIN, 70), 0.85, paint)
-    _text(strip, f"{3.6 * speed:.0f} km/h", (int(0.55 * width), 36), 0.85, WHITE, right=True)
-    _text(strip, detail, (int(0.55 * width), 70), 0.7, DIMMED, right=True)
+    write_text(strip, f"code {code}", (MARGIN, 36), 1.05, colour(code))
+    write_text(strip, remark, (MARGIN, 70), 0.85, paint)
+    write_text(strip, f"{3.6 * speed:.0f} km/h", (int(0.55 * width), 36), 0.85, WHITE, right=True)
+    write_text(strip, detail, (int(0.55 * width), 70), 0.7, DIMMED, right=True)
     if chances is None:
         return strip
     left, right = int(0.66 * width), width - MARGIN - 62
-    _text(strip, "posterior's belief", (left - 28, 20), 0.58, DIMMED)
+    write_text(strip, "posterior's belief", (left - 28, 20), 0.58, DIMMED)
     for k, chance in enumerate(chances):
         top, bottom = TOP + k * ROW, TOP + (k + 1) * ROW - 6
-        _text(strip, str(k), (left - 12, bottom - 4), 0.6, colour(k), right=True)
+        write_text(strip, str(k), (left - 12, bottom - 4), 0.6, colour(k), right=True)
         cv2.rectangle(strip, (left, top), (right, bottom), TRACK, cv2.FILLED)
         if (end := left + round(chance * (right - left))) > left:
             cv2.rectangle(strip, (left, top), (end, bottom), colour(k), cv2.FILLED)
-        _text(strip, f"{100 * chance:.0f} %", (width - MARGIN, bottom - 4), 0.6, WHITE, right=True)
+        write_text(strip, f"{100 * chance:.0f} %", (width - MARGIN, bottom - 4), 0.6, WHITE, right=True)
     return strip
 
 
@@ -344,7 +348,9 @@ def alarmed(picture: np.ndarray) -> np.ndarray:
     return cv2.rectangle(dark, (4, 4), (dark.shape[1] - 5, dark.shape[0] - 5), ALARM, 8)
 
 
-def _text(image: np.ndarray, text: str, at: tuple[int, int], size: float, paint: Colour, right: bool = False) -> None:
+def write_text(
+    image: np.ndarray, text: str, at: tuple[int, int], size: float, paint: Colour, right: bool = False
+) -> None:
     """Write `text` on the baseline from `at` [px] on, or, with `right`, up to there."""
     (width, _), _ = cv2.getTextSize(text, FONT, size, 1)
     cv2.putText(image, text, (at[0] - width * right, at[1]), FONT, size, paint, 1, cv2.LINE_AA)
@@ -360,6 +366,26 @@ def _tile(panels: Sequence[np.ndarray], columns: int) -> np.ndarray:
         y, x = k // columns * (height + GAP), k % columns * (width + GAP)
         sheet[y : y + height, x : x + width] = panel
     return sheet
+
+
+def write_film(
+    mp4: Path, gif: Path, frames: Iterable[np.ndarray], progress: Callable[[str], None] = lambda message: None
+) -> None:
+    """Write `frames` (H, W, 3) uint8, even sizes, `FPS` a second, as a film, and smaller as an animation."""
+    thumbnails: list[np.ndarray] = []
+
+    def shrunk() -> Iterator[np.ndarray]:
+        for k, frame in enumerate(frames):
+            if k % GIF_EVERY == 0:
+                height = round(frame.shape[0] * GIF_WIDTH / frame.shape[1])
+                thumbnails.append(cv2.resize(frame, (GIF_WIDTH, height), interpolation=cv2.INTER_AREA))
+            if k % FPS == 0:
+                progress(f"filming {mp4}: {k // FPS} s")
+            yield frame
+
+    write_mp4(mp4, shrunk())
+    progress(f"writing {gif}")
+    write_gif(gif, thumbnails)
 
 
 def write_mp4(path: Path, frames: Iterable[np.ndarray]) -> None:

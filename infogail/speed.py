@@ -24,6 +24,7 @@ from envs.vector import missing_compiler
 from infogail import checkpoint
 from infogail.config import Config
 from infogail.learner import InfoGAIL
+from infogail.population import population
 from infogail.run_folder import Manifest, RunFolder
 
 NUM_ENVS = (256, 1024, 4096, 16384)
@@ -32,6 +33,7 @@ ROUNDS = 5  # highway-env and the twins take turns, so that a slow moment of the
 SECONDS = 0.7  # of each turn
 TRAFFIC, VEHICLES = 1024, (25, 50, 100, 200)  # environments and vehicles of the twin of highway-v0
 HIGHWAY_V0 = {"lanes": 4, "vehicles": 50, "density": 1.0, "policy_frequency": 1}  # as highway-v0 has it by default
+TRAFFIC_STEPS = 45  # physics steps of traffic, 3 s
 
 
 def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
@@ -222,3 +224,41 @@ def _rate(steps: Callable[[], int]) -> float:
     while time.perf_counter() - start < SECONDS:
         done += steps()
     return done / (time.perf_counter() - start)
+
+
+def measure_traffic(run: Path, seed: int) -> dict[str, dict[str, float]]:
+    """Microseconds per vehicle and physics step of highway-v0's traffic by IDM and MOBIL, and by `run`, from the same
+    scenes: what deciding takes, and all with motion and collisions. Medians of `ROUNDS` rounds, in turns."""
+    types = {"IDMVehicle": "highway_env.vehicle.behavior.IDMVehicle", "StyledVehicle": population(run)}
+    rounds = [{name: _traffic_costs(path, seed + k) for name, path in types.items()} for k in range(ROUNDS)]
+    return {
+        name: {
+            what: 1e6 * median(costs[name][k] for costs in rounds) for k, what in enumerate(("deciding", "everything"))
+        }
+        for name in types
+    }
+
+
+def _traffic_costs(other_vehicles_type: str, seed: int) -> tuple[float, float]:
+    env: Any = gymnasium.make("highway-v0", config={"other_vehicles_type": other_vehicles_type}).unwrapped
+    env.reset(seed=seed)
+    deciding, start = 0.0, time.perf_counter()
+    for _ in range(TRAFFIC_STEPS):
+        before = time.perf_counter()
+        env.road.act()
+        deciding += time.perf_counter() - before
+        env.road.step(1 / env.config["simulation_frequency"])
+    everything = time.perf_counter() - start
+    shares = TRAFFIC_STEPS * len(env.road.vehicles)
+    return deciding / shares, everything / shares
+
+
+def print_traffic(costs: dict[str, dict[str, float]]) -> None:
+    """The same for people."""
+    table = Table(title="traffic of highway-v0, microseconds per vehicle and physics step", box=SIMPLE)
+    table.add_column()
+    for what in next(iter(costs.values())):
+        table.add_column(what, justify="right")
+    for name, row in costs.items():
+        table.add_row(name, *(f"{value:.1f}" for value in row.values()))
+    Console().print(table)

@@ -17,7 +17,7 @@ from infogail.cli import main, parse
 from infogail.config import Config
 from infogail.render import film
 
-COMMANDS = ("record", "train", "evaluate", "render", "recognise", "speed", "benchmark", "demo")
+COMMANDS = ("record", "train", "evaluate", "render", "traffic", "recognise", "speed", "benchmark", "demo")
 ALGORITHMS = ("infogail", "gail", "bc")
 TINY = "--num-envs 16 --iterations 2 --rim-steps 2 --bc-steps 100 --threads 1"
 FILM = {"codes.gif", "codes.mp4", "codes.png"}
@@ -67,12 +67,12 @@ def contents(folder):
 
 BAD_INPUT = {
     # what there is not
-    "": "Expected one of {record, train, evaluate, render, recognise, speed, benchmark, demo}; see 'infogail --help'",
+    "": f"Expected one of {{{', '.join(COMMANDS)}}}; see 'infogail --help'",
     "recrod pass": "unknown command 'recrod'; did you mean 'record'?",
-    "xyz": "unknown command 'xyz'; there are record, train, evaluate, render, recognise, speed, benchmark and demo",
+    "xyz": f"unknown command 'xyz'; there are {', '.join(COMMANDS[:-1])} and {COMMANDS[-1]}",
     "record pas": "unknown scenario 'pas'; did you mean 'pass'?",
     "record Turn": "unknown scenario 'Turn'; did you mean 'turn'?",
-    "train merge --out a": ", turn, pass-pace, pass-follow, pass-unbalanced and turn-line",
+    "train xyz --out a": ", turn-line, highway and highway-manners",
     "record pass --epsiodes 20": "--epsiodes, 20; did you mean '--episodes'?",
     "train pass --out a --num-code=3": "--num-code=3; did you mean '--num-codes'?",
     "render made/bc --bogus": "--bogus; see 'infogail --help'",
@@ -131,6 +131,9 @@ BAD_INPUT = {
     # runs
     "evaluate nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
     "render thesis": "thesis/manifest.json: no such file; make a run with 'infogail train SCENARIO --out thesis'",
+    "traffic nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
+    "traffic nowhere --environment hihgway-v0": "unknown environment 'hihgway-v0'; did you mean 'highway-v0'?",
+    "traffic nowhere --seconds 0": "--seconds 0.0: give at least 1",
     "recognise nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
     "train --resume thesis": "thesis/manifest.json: no such file; make a run with 'infogail train SCENARIO --out "
     "thesis'",
