@@ -32,7 +32,7 @@ COMPARED = 4096  # environments of the twin that is compared with highway-env, a
 ROUNDS = 5  # highway-env and the twins take turns, so that a slow moment of the machine hits all alike
 SECONDS = 0.7  # of each turn
 TRAFFIC, VEHICLES = 1024, (25, 50, 100, 200)  # environments and vehicles of the twin of highway-v0
-HIGHWAY_V0 = {"lanes": 4, "vehicles": 50, "density": 1.0, "policy_frequency": 1}  # as highway-v0 has it by default
+HIGHWAY_V0 = {"lanes": 4, "vehicles": 51, "density": 1.0, "policy_frequency": 1}  # its defaults, and its ego
 TRAFFIC_STEPS = 45  # physics steps of traffic, 3 s
 
 
