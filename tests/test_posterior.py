@@ -1,4 +1,5 @@
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -244,6 +245,36 @@ def test_each_step_says_little():
     evidence = Evidence(torch.randn(50, 2), [0, 1], Config(num_codes=3, hidden=8))
     obs = 1e3 * torch.randn(200, 2)
     assert (evidence(obs).max(-1).values - evidence(obs).min(-1).values).max() <= 1.0  # a factor of e at most
+
+
+def test_evidence_may_be_sharper_where_styles_lie_near_each_other():
+    torch.manual_seed(0)
+    evidence = Evidence(torch.randn(50, 2), [0, 1], Config(num_codes=3, hidden=8), tolerance=0.25)
+    with torch.no_grad():
+        evidence.net[-1].weight.mul_(100.0)
+    assert evidence(1e3 * torch.randn(200, 2)).abs().max().item() == pytest.approx(0.4, rel=1e-3)  # 0.1 nats / 0.25
+
+
+@pytest.mark.parametrize(
+    ("num_codes", "graded", "tries"), [(2, False, 12), (3, False, 18), (4, False, 24), (7, True, 12)]
+)
+def test_more_codes_take_more_tries(recorded, monkeypatch, num_codes, graded, tries):
+    told = []
+    monkeypatch.setattr("infogail.posterior.apart", lambda count: told.append(count) or nullcontext(range(1)))
+    divide(recorded("pass")[0].demonstrations, 0, rim_steps=1, num_codes=num_codes, graded_code=graded)
+    assert told == [tries]
+
+
+def test_trajectories_are_moved_by_what_the_scenario_tolerates(highway_recording, recorded):
+    for demonstrations, expected in (
+        (highway_recording.demonstrations, 0.3),
+        (recorded("pass")[0].demonstrations, 1.0),
+    ):
+        posterior = Posterior(demonstrations, Config(), torch.Generator().manual_seed(0))
+        still = torch.zeros(5, 4000, len(posterior.evidence.features))
+        moved = posterior._moved(still)
+        assert moved.std().item() == pytest.approx(expected, rel=0.03)
+        assert (moved == moved[:1]).all()  # all of a trajectory by the same
 
 
 def test_unbounded_evidence_says_what_the_network_says():
