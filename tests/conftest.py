@@ -1,4 +1,5 @@
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; networks this small are slower on two
 
@@ -8,6 +9,9 @@ import pytest
 import torch
 
 from envs.demonstrations import Recording, num_training_episodes, record
+
+# A shell starts what runs in the background with Ctrl-C ignored, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
