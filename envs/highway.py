@@ -51,7 +51,6 @@ class Highway(Scenario):
     road = "highway"
     graded = False
     style_mix = None
-    reactive = True
     steering_range = (-0.15, 0.15)
     screen = (900, 150)
     features = (

@@ -94,7 +94,7 @@ class Characters(NamedTuple):
 
     @classmethod
     def of(cls, measures: np.ndarray, styles: np.ndarray) -> Characters:
-        """Fitted to `measures` (M, E) of demonstrations of `styles` (E,), of each at least one."""
+        """Fitted to `measures` (M, E) of demonstrations of `styles` (E,)."""
         means = np.full((styles.max() + 1, len(measures)), np.inf)  # no episode is near a style that does not occur
         for style in np.unique(styles):
             means[style] = measures[:, styles == style].mean(1)
@@ -124,8 +124,6 @@ class Scenario(Protocol):
     """Styles differ by degrees: `style_value` says more than `style`."""
     policy_frequency: int = POLICY_FREQUENCY
     """Decisions per second."""
-    reactive: bool = False
-    """The other vehicles drive by IDM and MOBIL; or else they keep their course and speed."""
     measures: tuple[str, ...] = ()
     """By what a nearest-centroid rule, fitted on demonstrations, tells styles apart; none: geometry alone tells."""
     features: tuple[str, ...]

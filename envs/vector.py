@@ -102,7 +102,7 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
         self.scenario = get_scenario(scenario, **road)
-        if compile and self.scenario.reactive:
+        if compile and isinstance(self.scenario, Highway):
             raise ValueError(f"compile=True: traffic that reacts, as in {scenario}, is not for compiling; leave it out")
         self.num_envs = num_envs
         self.dtype, self.device = getattr(torch, dtype), torch.device(device)
