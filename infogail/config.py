@@ -11,6 +11,7 @@ from typing import Literal, get_args, get_type_hints
 from envs import BadInput, get_scenario
 
 LEVELS = 7  # of a graded code, by default
+ITERATIONS, ITERATIONS_FOR_MEANS = 30, 45  # the latter where a style shows in means alone, as in dense traffic
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Config:
     """Torch threads; results depend on it in the last bits. A second run gains more from a second core."""
     num_envs: int = 1024
     """Environments B of the batched twin."""
-    iterations: int = 30
-    """Iterations: rollout, discriminator, posterior, PPO."""
+    iterations: int = 0
+    """Iterations: rollout, discriminator, posterior, PPO; 0: 30, or 45 in dense traffic."""
     hidden: int = 64
     """Width of the two hidden layers of policy, value and posterior."""
     learning_rate: float = 3e-3
@@ -122,19 +123,25 @@ class Config:
     """Iterations from one checkpoint to the next."""
 
     def for_scenario(self, scenario: str) -> Config:
-        """These settings with the kind of code that `scenario` asks for, and their number if none is set.
+        """These settings with the kind of code that `scenario` asks for, and, where not set, the numbers of codes and
+        iterations.
 
         Raises:
             BadInput: fewer codes than styles that labels are told of.
         """
         if get_scenario(scenario).graded and not self.graded_code:
             return replace(self, graded_code=True).for_scenario(scenario)
-        styles = len(get_scenario(scenario).styles)
+        definition = get_scenario(scenario)
+        styles = len(definition.styles)
         if self.labelled and 0 < self.num_codes < styles:
             raise BadInput(
                 f"--num-codes {self.num_codes}: {scenario} has {styles} styles; give no fewer with --labelled"
             )
-        return replace(self, num_codes=self.num_codes or (LEVELS if self.graded_code else styles))
+        return replace(
+            self,
+            num_codes=self.num_codes or (LEVELS if self.graded_code else styles),
+            iterations=self.iterations or (ITERATIONS_FOR_MEANS if definition.measures else ITERATIONS),
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Config:
@@ -162,7 +169,7 @@ class Config:
             BadInput: naming the setting, its value and what it may be.
         """
         may_be_zero = {"seed", "entropy_coef", "gradient_penalty", "info_coef", "posterior_steps", "rim_coef"}
-        may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda", "final_learning_rate", "num_codes"}
+        may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda", "final_learning_rate", "num_codes", "iterations"}
         may_be_zero |= {"weight_clip", "discriminator_learning_rate", "warm_start_steps", "failure_penalty"}
         may_be_zero |= {"replay_iterations", "max_evidence", "posterior_target", "demonstrations_limit", "labelled"}
         hints = get_type_hints(Config)
