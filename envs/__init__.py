@@ -6,6 +6,7 @@ light: the simulators themselves (highway-env, torch) are imported when the firs
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -22,6 +23,7 @@ SCENARIO_NAMES = (
     "turn-line",
     "highway",
     "highway-manners",
+    "replay",
 )
 BASIC_SCENARIOS = SCENARIO_NAMES[:2]
 
@@ -31,10 +33,12 @@ class BadInput(ValueError):
 
 
 def get_scenario(name: str, **road: Any) -> Scenario:
-    """The scenario called `name`, one of `SCENARIO_NAMES`; a highway with what `road` says of it.
+    """The scenario called `name`, one of `SCENARIO_NAMES`; a highway with what `road` says of it, a replay with its
+    `recording`, a file from `infogail import`; without one it only tells what it observes.
 
     Raises:
         KeyError: there is no such scenario.
+        InvalidDemonstrations: the recording is malformed.
         TypeError: `road` says what the scenario does not know.
     """
     from envs.highway import Highway
@@ -54,6 +58,11 @@ def get_scenario(name: str, **road: Any) -> Scenario:
         return Highway(**road)
     if name == "highway-manners":
         return Highway(name, ("aggressive", "defensive"), **road)
+    if name == "replay" and set(road) <= {"recording"}:
+        from envs.demonstrations import Recording
+        from envs.replay import Replay
+
+        return Replay(Recording.load(Path(road["recording"]), name) if road else None)
     if road:
         raise TypeError(f"{name} knows nothing of {', '.join(road)}")
     return {scenario.name: scenario for scenario in scenarios}[name]

@@ -18,7 +18,9 @@ import numpy as np
 
 from envs import SCENARIO_NAMES, BadInput, environment_id, get_scenario
 from envs.files import UnreadableFile, seal, unseal, write_atomically
-from envs.scenario import EPISODE_STEPS, POLICY_FREQUENCY, Characters, Scene
+from envs.replays import ARRAYS, Replays
+from envs.replays import problem as world_problem
+from envs.scenario import EPISODE_STEPS, Characters, Scene
 
 SCHEMA = "infogail-demonstrations-2"
 VERSIONED = ("highway-env", "gymnasium", "numpy")
@@ -43,6 +45,8 @@ class Demonstrations:
     """Styles by episode, of those few whose style is told; none, unless semi-supervision is asked for."""
     characters: Characters | None = None
     """By what other episodes are judged, where geometry alone cannot tell styles apart; learners do not look at it."""
+    road: Mapping[str, Any] = field(default_factory=dict)
+    """What environments of the scenario are to be made with: for a replay its recording."""
 
     @property
     def num_episodes(self) -> int:
@@ -96,6 +100,14 @@ class Recording:
     """(E,) or (E, size) float64 each"""
     styles: np.ndarray
     """(E,) int64, indices into the scenario's `styles`"""
+    world: Replays | None = None
+    """What was around, where people were recorded."""
+
+    @property
+    def num_training(self) -> int:
+        """How many of the episodes, from the first on, are for training; the others are held out for judging."""
+        total = self.demonstrations.num_episodes
+        return num_training_episodes(total) if self.world is None else int(self.world.num_training[0])
 
     def trajectory(self, episode: int) -> np.ndarray:
         """States (T + 1, V, 4) of one episode."""
@@ -114,6 +126,7 @@ class Recording:
             self.vehicle_states[_rows(bounds, chosen)],
             {name: values[chosen] for name, values in self.scenes.items()},
             self.styles[chosen],
+            self.world,
         )
 
     def _judgeable(self) -> Recording:
@@ -142,14 +155,18 @@ class Recording:
         Raises:
             InvalidDemonstrations: see `validate`.
         """
-        arrays, name = _read(path, scenario)
-        demonstrations = Demonstrations(name, arrays["observations"], arrays["actions"], arrays["episode_bounds"])
-        scenes = {key.removeprefix("scene."): array for key, array in arrays.items() if key.startswith("scene.")}
-        return cls(demonstrations, arrays["vehicle_states"], scenes, arrays["styles"])._judgeable()
+        arrays, metadata = _read(path, scenario)
+        name = metadata["scenario"]
+        world = Replays.from_arrays(_named(arrays, "world."), metadata["files"]) if name == "replay" else None
+        road = {} if world is None else {"recording": Path(path)}
+        observations, actions, bounds = (arrays[key] for key in ("observations", "actions", "episode_bounds"))
+        demonstrations = Demonstrations(name, observations, actions, bounds, road=road)
+        states, styles = arrays["vehicle_states"], arrays["styles"]
+        return cls(demonstrations, states, _named(arrays, "scene."), styles, world)._judgeable()
 
     def save(self, path: Path) -> None:
         """Write the file at `path`, whole or not at all."""
-        demonstrations = self.demonstrations
+        demonstrations, scenario = self.demonstrations, get_scenario(self.demonstrations.scenario)
         arrays = {
             "observations": demonstrations.observations,
             "actions": demonstrations.actions,
@@ -160,10 +177,13 @@ class Recording:
         metadata = {
             "schema": SCHEMA,
             "scenario": demonstrations.scenario,
-            "features": json.dumps(get_scenario(demonstrations.scenario).features),
-            "decisions_per_second": str(POLICY_FREQUENCY),
+            "features": json.dumps(scenario.features),
+            "decisions_per_second": str(scenario.policy_frequency),
             "versions": json.dumps({name: version(name) for name in VERSIONED}),
         }
+        if self.world is not None:
+            arrays |= {f"world.{name}": values for name, values in self.world.arrays().items()}
+            metadata["files"] = json.dumps(self.world.files)
         validate(arrays, metadata, str(path))
         write_atomically(path, seal(arrays, metadata))
 
@@ -243,9 +263,10 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
         f"features are {metadata.get('features')}, but {name} has {json.dumps(scenario.features)}",
     )
     rate = metadata.get("decisions_per_second")
-    require(rate == str(POLICY_FREQUENCY), f"decisions_per_second is {rate}, not {POLICY_FREQUENCY}")
+    require(rate == str(scenario.policy_frequency), f"decisions_per_second is {rate}, not {scenario.policy_frequency}")
     scenes = tuple(f"scene.{draw}" for draw in scenario.draws)
-    expected = ("observations", "actions", "episode_bounds", "vehicle_states", "styles", *scenes)
+    worlds = tuple(f"world.{part}" for part in ARRAYS) if name == "replay" else ()
+    expected = ("observations", "actions", "episode_bounds", "vehicle_states", "styles", *scenes, *worlds)
     for key in expected:
         require(key in arrays, f"'{key}' is missing")
     for key in arrays:
@@ -270,9 +291,16 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
     require((np.abs(arrays["actions"]) <= 1).all(), "'actions' leave [-1, 1]")
     styles = arrays["styles"]
     require(((styles >= 0) & (styles < len(scenario.styles))).all(), f"'styles' leave 0 to {len(scenario.styles) - 1}")
+    if worlds:
+        wrong = world_problem(_named(arrays, "world."), metadata.get("files"), episodes, EPISODE_STEPS)
+        require(wrong is None, f"its world: {wrong}")
 
 
-def _read(path: Path, scenario: str | None) -> tuple[dict[str, np.ndarray], str]:
+def _named(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+
+
+def _read(path: Path, scenario: str | None) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     if Path(path).is_dir():
         raise InvalidDemonstrations(f"{path}: is a folder; give a file from 'infogail record'")
     if not Path(path).is_file():
@@ -287,7 +315,7 @@ def _read(path: Path, scenario: str | None) -> tuple[dict[str, np.ndarray], str]
     name = metadata["scenario"]
     if scenario is not None and name != scenario:
         raise InvalidDemonstrations(f"{path}: recorded in {name}, not in {scenario}; give a file of {scenario}")
-    return arrays, name
+    return arrays, metadata
 
 
 def _rows(bounds: np.ndarray, episodes: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from torch import Tensor
 
 LENGTH, WIDTH = Vehicle.LENGTH, Vehicle.WIDTH  # [m]
 DIAGONAL = (LENGTH**2 + WIDTH**2) ** 0.5  # [m]
+Size = tuple[float | Tensor, float | Tensor]
+"""Length and width [m]."""
 MIN_SPEED, MAX_SPEED = Vehicle.MIN_SPEED, Vehicle.MAX_SPEED  # [m/s]
 
 
@@ -165,12 +167,17 @@ def _collide(a: Car, b: Car, dt: float) -> tuple[Car, Car]:
     return hit(a, 0.5), hit(b, -0.5)
 
 
-def contact(a: Car, b: Car, dt: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def contact(
+    a: Car, b: Car, dt: float, size_a: Size = (LENGTH, WIDTH), size_b: Size = (LENGTH, WIDTH)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Separating-axis test: highway-env's `are_polygons_intersecting`, and the circle that it looks at first.
 
     On an axis, let c be the way from a's centre to b's, r the sum of the bodies' half extents, and m half the way that
     a moves relative to b within `dt`. The bodies overlap now if |c| ≤ r on all axes. What a sweeps is 2|m| longer than
     a, its centre is m ahead: it overlaps b by r + |m| - |c - m|, and parting the two takes as much.
+
+    Args:
+        size_a, size_b: length and width [m].
 
     Returns:
         intersecting (B,) bool: the bodies overlap now;
@@ -179,18 +186,22 @@ def contact(a: Car, b: Car, dt: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """
     cos_a, sin_a, cos_b, sin_b = a.heading.cos(), a.heading.sin(), b.heading.cos(), b.heading.sin()
     cos, sin = cos_a * cos_b + sin_a * sin_b, cos_a * sin_b - sin_a * cos_b  # of b's heading as seen from a
-    ahead = LENGTH / 2 + LENGTH / 2 * cos.abs() + WIDTH / 2 * sin.abs()
-    aside = WIDTH / 2 + LENGTH / 2 * sin.abs() + WIDTH / 2 * cos.abs()
+    (length_a, width_a), (length_b, width_b) = size_a, size_b
+    ahead_a = length_a / 2 + length_b / 2 * cos.abs() + width_b / 2 * sin.abs()
+    aside_a = width_a / 2 + length_b / 2 * sin.abs() + width_b / 2 * cos.abs()
+    ahead_b = length_b / 2 + length_a / 2 * cos.abs() + width_a / 2 * sin.abs()
+    aside_b = width_b / 2 + length_a / 2 * sin.abs() + width_a / 2 * cos.abs()
     half_a, half_b = a.speed * (dt / 2), b.speed * (dt / 2)
     x, y = b.x - a.x, b.y - a.y
-    near = x * x + y * y <= (DIAGONAL + a.speed * dt).square()
+    diagonals = (length_a**2 + width_a**2) ** 0.5 / 2 + (length_b**2 + width_b**2) ** 0.5 / 2
+    near = x * x + y * y <= (diagonals + a.speed * dt).square()
     intersecting = near
     least = push_x = push_y = torch.full_like(x, torch.inf)
     for axis_x, axis_y, r, m in (
-        (cos_a, sin_a, ahead, half_a - half_b * cos),
-        (-sin_a, cos_a, aside, -half_b * sin),
-        (cos_b, sin_b, ahead, half_a * cos - half_b),
-        (-sin_b, cos_b, aside, -half_a * sin),
+        (cos_a, sin_a, ahead_a, half_a - half_b * cos),
+        (-sin_a, cos_a, aside_a, -half_b * sin),
+        (cos_b, sin_b, ahead_b, half_a * cos - half_b),
+        (-sin_b, cos_b, aside_b, -half_a * sin),
     ):
         c = axis_x * x + axis_y * y
         intersecting = intersecting & (c.abs() <= r)

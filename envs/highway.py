@@ -14,7 +14,7 @@ from highway_env.road.road import Road, RoadNetwork
 from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
-from envs.roads import LANE_WIDTH, straight_network
+from envs.roads import LANE_WIDTH
 from envs.scenario import (
     EPISODE_STEPS,
     SIMULATION_FREQUENCY,
@@ -25,7 +25,7 @@ from envs.scenario import (
     Scene,
     VehicleState,
 )
-from envs.traffic import SPEED_LIMIT
+from envs.traffic import SPEED_LIMIT, drive_in_traffic, initial_traffic
 
 ROAD_LENGTH = 10_000.0  # [m]
 SENSOR_RANGE = 100.0  # [m], beyond which a car is as good as absent
@@ -52,6 +52,7 @@ class Highway(Scenario):
     graded = False
     style_mix = None
     steering_range = (-0.15, 0.15)
+    compilable = False  # its drivers decide by who is where
     screen = (900, 150)
     features = (
         "lane_offset",
@@ -172,9 +173,14 @@ class Highway(Scenario):
             raise ValueError(f"{self.name}: its styles are told apart by the characters of demonstrations; give them")
         return characters.nearest(np.asarray(self.measure(states), dtype=np.float64))
 
-    def style_value(self, states: Array, scene: Scene) -> Array:
-        """Mean speed [m/s]."""
-        return self.measure(states)[0]
+    def begin(self, scene: Scene) -> Array:
+        return initial_traffic(self.initial_states(scene).transpose(0, 1), self.lanes)
+
+    def move(
+        self, traffic: Array, acceleration: Array, steering: Array, scene: Scene, elapsed: Array, thorough: bool
+    ) -> Array:
+        duration = 1 / self.simulation_frequency, self.simulation_frequency // self.policy_frequency
+        return drive_in_traffic(traffic, acceleration, steering, *self.wishes(scene), self.lanes, *duration)
 
     def road_network(self, scene: Scene) -> RoadNetwork:
         return RoadNetwork.straight_road_network(self.lanes, speed_limit=SPEED_LIMIT)
@@ -185,9 +191,6 @@ class Highway(Scenario):
         for driver, delta in zip(drivers, scene["delta"][1:], strict=True):
             driver.DELTA = float(delta)
         return [Vehicle(road, ego[:2], float(ego[2]), float(ego[3])), *drivers]
-
-    def expert_path(self, scene: Scene, offset: float) -> RoadNetwork:
-        return straight_network(0.0, ROAD_LENGTH, [LANE_WIDTH * (self.lanes - 1) / 2 + offset])
 
     def wishes(self, scene: Scene) -> tuple[Array, Array]:
         """(V, ...) each: the speed [m/s] that every vehicle wishes to keep, 0 for the ego, and IDM's exponent."""
@@ -202,20 +205,11 @@ class Highway(Scenario):
 
     def _neighbours(self, states: Array, lane: Array) -> list[tuple[Array, Array, Array]]:
         """Leader and follower in `lane` (...): whether there is one, how far off [m] and how fast it nears [m/s]."""
-        xp = array_namespace(states)
         ahead = states[..., 1:, 0] - states[..., :1, 0]
         slower = states[..., :1, 3] - states[..., 1:, 3]
         aside = abs(states[..., 1:, 1] - LANE_WIDTH * lane[..., None])
         there = aside <= LANE_WIDTH / 2 + 1.0  # `Road.neighbour_vehicles`: who is between two lanes is in both
-        found = []
-        for sign in (1.0, -1.0):
-            gaps = sign * ahead
-            gaps = xp.where(there & ((gaps >= 0) if sign > 0 else (gaps > 0)), gaps, SENSOR_RANGE)
-            gap = xp.min(gaps, axis=-1)
-            closing = xp.max(xp.where(gaps == gap[..., None], sign * slower, -xp.inf), axis=-1)
-            present = gap < SENSOR_RANGE
-            found.append((xp.where(present, 1.0, 0.0), gap, xp.where(present, closing, 0.0)))
-        return found
+        return next_in_lane(there, ahead, slower)
 
     @staticmethod
     def _headway(leader: tuple[Array, Array, Array], speed: Array) -> Array:
@@ -224,3 +218,26 @@ class Highway(Scenario):
         present, gap, _ = leader
         headway = (gap - Vehicle.LENGTH) / xp.clip(speed, 1.0, None)
         return xp.where(present > 0, xp.clip(headway, 0.0, LONGEST_HEADWAY), LONGEST_HEADWAY)
+
+
+def next_in_lane(
+    there: Array, ahead: Array, slower: Array, bodies: Array | float = 0.0
+) -> list[tuple[Array, Array, Array]]:
+    """Leader and follower among others (..., n): whether there is one, how far off [m] and how fast it nears [m/s].
+
+    Args:
+        there: whether they are in the lane in question.
+        ahead: by how much their centres are ahead [m].
+        slower: by how much they are slower [m/s].
+        bodies: what to take from the distance of the centres [m].
+    """
+    xp = array_namespace(ahead)
+    found = []
+    for sign in (1.0, -1.0):
+        gaps = sign * ahead
+        gaps = xp.where(there & ((gaps >= 0) if sign > 0 else (gaps > 0)), gaps - bodies, SENSOR_RANGE)
+        gap = xp.min(gaps, axis=-1)
+        closing = xp.max(xp.where(gaps == gap[..., None], sign * slower, -xp.inf), axis=-1)
+        present = gap < SENSOR_RANGE
+        found.append((xp.where(present, 1.0, 0.0), gap, xp.where(present, closing, 0.0)))
+    return found

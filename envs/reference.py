@@ -17,7 +17,6 @@ from envs.scenario import (
     ACCELERATION_RANGE,
     EPISODE_STEPS,
     POLICY_FREQUENCY,
-    SIMULATION_FREQUENCY,
     Scene,
     as_float64,
     named,
@@ -32,7 +31,7 @@ class DrivingEnv(AbstractEnv):
     The reward is the ego's speed as a share of highway-env's limit, 0 once crashed or off the road; imitation does not
     read it. Crash and road exit terminate; after 60 decisions (12 s) the episode is truncated. Observations are the
     scenario's features, unless `config` asks for one of highway-env's own (`{"observation": {"type": "Kinematics"}}`).
-    `road` is for `envs.highway.Highway`: its lanes, vehicles, density, and decisions per second.
+    `road` is for highways (lanes, vehicles, density, decisions per second) and for replays (their recording).
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": POLICY_FREQUENCY}
@@ -48,7 +47,7 @@ class DrivingEnv(AbstractEnv):
                 "acceleration_range": ACCELERATION_RANGE,
                 "steering_range": self.scenario.steering_range,
             },
-            "simulation_frequency": SIMULATION_FREQUENCY,
+            "simulation_frequency": self.scenario.simulation_frequency,
             "policy_frequency": self.scenario.policy_frequency,
             "screen_width": self.scenario.screen[0],
             "screen_height": self.scenario.screen[1],
@@ -59,7 +58,7 @@ class DrivingEnv(AbstractEnv):
     @property
     def vehicle_state(self) -> np.ndarray:
         """float64 (V, 4): x [m], y [m], heading [rad], speed [m/s], the ego first."""
-        return np.array([(*v.position, v.heading, v.speed) for v in self.road.vehicles], dtype=np.float64)
+        return self.scenario.states_of(self.road.vehicles, self._scene)
 
     @property
     def scene(self) -> Scene:
@@ -103,7 +102,7 @@ class DrivingEnv(AbstractEnv):
 
     def _is_truncated(self) -> bool:
         return (
-            self.steps >= EPISODE_STEPS * SIMULATION_FREQUENCY // self.scenario.policy_frequency
+            self.steps >= EPISODE_STEPS * self.scenario.simulation_frequency // self.scenario.policy_frequency
             and not self._is_terminated()
         )
 

@@ -16,6 +16,8 @@ from array_api_compat import array_namespace
 from highway_env.road.road import Road, RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
 
+from envs.dynamics import drive, drive_thoroughly, undamaged, vehicle_states
+
 Array = Any
 """numpy.ndarray or torch.Tensor."""
 Scene = dict[str, Array]
@@ -124,6 +126,10 @@ class Scenario(Protocol):
     """Styles differ by degrees: `style_value` says more than `style`."""
     policy_frequency: int = POLICY_FREQUENCY
     """Decisions per second."""
+    simulation_frequency: int = SIMULATION_FREQUENCY
+    """Physics steps per second."""
+    compilable: bool = True
+    """The twin's step has no branch that depends on data, if `thorough`."""
     measures: tuple[str, ...] = ()
     """By what a nearest-centroid rule, fitted on demonstrations, tells styles apart; none: geometry alone tells."""
     features: tuple[str, ...]
@@ -138,6 +144,32 @@ class Scenario(Protocol):
 
     def initial_states(self, scene: Scene) -> Array:
         """Where the vehicles start: (V, 4, ...), components first."""
+
+    def begin(self, scene: Scene) -> Array:
+        """The twin's traffic (9 or more rows, V, B) at the start; see `envs.dynamics`."""
+        return undamaged(self.initial_states(scene).transpose(0, 1))
+
+    def move(
+        self, traffic: Array, acceleration: Array, steering: Array, scene: Scene, elapsed: Array, thorough: bool
+    ) -> Array:
+        """The twin's traffic one decision later.
+
+        Args:
+            acceleration, steering: (B,) [m/s²] [rad], the ego's commands.
+            elapsed: (B,) decisions since the start.
+            thorough: compute everything everywhere.
+        """
+        physics = drive_thoroughly if thorough else drive
+        steps = self.simulation_frequency // self.policy_frequency
+        return physics(traffic, acceleration, steering, 1 / self.simulation_frequency, steps)
+
+    def states(self, traffic: Array, scene: Scene, elapsed: Array) -> Array:
+        """(B, V, 4) of the twin's traffic, `elapsed` (B,) decisions after the start."""
+        return vehicle_states(traffic)
+
+    def states_of(self, vehicles: list[Vehicle], scene: Scene) -> np.ndarray:
+        """float64 (V, 4) of highway-env's vehicles, the ego first."""
+        return np.array([(*v.position, v.heading, v.speed) for v in vehicles], dtype=np.float64)
 
     def observe(self, states: Array, scene: Scene) -> list[Array]:
         """The features, each (...), scaled to about [-1, 1]."""
@@ -163,6 +195,7 @@ class Scenario(Protocol):
 
     def style_value(self, states: Array, scene: Scene) -> Array:
         """What the style is a matter of, as a number (...), for trajectories (T, ..., V, 4): for graded styles."""
+        raise ValueError(f"the styles of {self.name} are not graded")
 
     def road_network(self, scene: Scene) -> RoadNetwork:
         """highway-env's road for one scene of scalars."""
@@ -173,7 +206,9 @@ class Scenario(Protocol):
         return [Vehicle(road, (x, y), float(heading), float(speed)) for x, y, heading, speed in states]
 
     def expert_path(self, scene: Scene, offset: float) -> RoadNetwork:
-        """One lane that runs `offset` [m] beside the centre line (same sign as `lane_offset`), for the controllers."""
+        """One lane that runs `offset` [m] beside the centre line (same sign as `lane_offset`), for the controllers
+        of experts who follow a plan."""
+        raise ValueError(f"nobody follows a plan in {self.name}")
 
 
 def body_overlap(gap: Array) -> Array:

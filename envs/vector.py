@@ -17,14 +17,12 @@ from highway_env.vehicle.kinematics import Vehicle
 from torch import Tensor
 
 from envs import get_scenario
-from envs.dynamics import Car, drive, drive_thoroughly, undamaged, vehicle_states
-from envs.highway import Highway
+from envs.dynamics import Car
 from envs.reference import check_scene, feature_space
 from envs.scenario import (
     ACCELERATION_RANGE,
     EPISODE_STEPS,
     POLICY_FREQUENCY,
-    SIMULATION_FREQUENCY,
     Scenario,
     Scene,
     as_float64,
@@ -32,7 +30,6 @@ from envs.scenario import (
     num_rows,
     scene_from_uniform,
 )
-from envs.traffic import drive_in_traffic, initial_traffic
 
 CRASHED = Car._fields.index("crashed")
 
@@ -40,7 +37,7 @@ CRASHED = Car._fields.index("crashed")
 class World(NamedTuple):
     """B environments between two decisions: all that a step changes."""
 
-    traffic: Tensor  # (9, V, B), see `envs.dynamics`
+    traffic: Tensor  # (9 or more, V, B), see `envs.dynamics`
     scene: Tensor  # (k, B), in the order of the scenario's draws
     elapsed: Tensor  # (B,) int64, decisions since the episode began
     episode: Tensor  # (B,) int64, how many episodes have begun since the seed was set
@@ -102,8 +99,8 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
         self.scenario = get_scenario(scenario, **road)
-        if compile and isinstance(self.scenario, Highway):
-            raise ValueError(f"compile=True: traffic that reacts, as in {scenario}, is not for compiling; leave it out")
+        if compile and not self.scenario.compilable:
+            raise ValueError(f"compile=True: traffic as in {scenario} is not for compiling; leave it out")
         self.num_envs = num_envs
         self.dtype, self.device = getattr(torch, dtype), torch.device(device)
         self.single_observation_space = feature_space(len(self.scenario.features), np.dtype(dtype))
@@ -119,7 +116,7 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
     @property
     def vehicle_state(self) -> np.ndarray:
         """float64 (num_envs, V, 4): x [m], y [m], heading [rad], speed [m/s], the ego first."""
-        return np.array(vehicle_states(self._world.traffic).cpu(), dtype=np.float64)
+        return np.array(_states(self.scenario, self._world).cpu(), dtype=np.float64)
 
     @property
     def scene(self) -> Scene:
@@ -167,8 +164,9 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
             flat = np.concatenate([row.reshape(-1, self.num_envs) for row in rows])
             scene = torch.as_tensor(flat, dtype=self.dtype, device=self.device)
         self._world = self._begin(episode, scene)
-        crashed, off_road, _ = _judge(self.scenario, self._world)
-        return _features(self.scenario, self._world).T, {"crashed": crashed, "off_road": off_road}
+        states = _states(self.scenario, self._world)
+        crashed, off_road, _ = _judge(self.scenario, self._world, states)
+        return _features(self.scenario, self._world, states).T, {"crashed": crashed, "off_road": off_road}
 
     def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Drive one decision with `actions` (num_envs, 2) = acceleration, steering in [-1, 1]."""
@@ -187,12 +185,12 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
     def _begin(self, episode: Tensor, scene: Tensor | None = None) -> World:
         if scene is None:
             scene = _draw(self.scenario, self._streams, episode, self.dtype)
-        return World(_start(self.scenario, scene), scene, torch.zeros_like(episode), episode)
+        return World(self.scenario.begin(named(self.scenario.draws, scene)), scene, torch.zeros_like(episode), episode)
 
 
 def step_sparsely(scenario: Scenario, world: World, streams: Tensor, actions: Tensor) -> tuple[World, Outcome]:
     """One decision; collisions and new episodes are computed only where there are some."""
-    ended, outcome = _drive(drive, scenario, world, actions)
+    ended, outcome = _drive(scenario, world, actions, thorough=False)
     index = outcome.done.nonzero().squeeze(-1)
     if not len(index):
         return ended, outcome
@@ -201,33 +199,30 @@ def step_sparsely(scenario: Scenario, world: World, streams: Tensor, actions: Te
     for tensor, begun in zip(world, fresh, strict=True):
         tensor[..., index] = begun
     features = outcome.features.clone()
-    features[:, index] = _features(scenario, fresh)
+    features[:, index] = _features(scenario, fresh, _states(scenario, fresh))
     return world, outcome._replace(features=features)
 
 
 def step_densely(scenario: Scenario, world: World, streams: Tensor, actions: Tensor) -> tuple[World, Outcome]:
     """The same with all of it computed in every environment, and no branch that depends on data: for the compiler."""
-    ended, outcome = _drive(drive_thoroughly, scenario, world, actions)
+    ended, outcome = _drive(scenario, world, actions, thorough=True)
     fresh = _next_episode(scenario, streams, ended.episode, actions.dtype)
-    done = outcome.done
+    done, first_features = outcome.done, _features(scenario, fresh, _states(scenario, fresh))
     world = World(*(torch.where(done, begun, tensor) for begun, tensor in zip(fresh, ended, strict=True)))
-    return world, outcome._replace(features=torch.where(done, _features(scenario, fresh), outcome.features))
+    return world, outcome._replace(features=torch.where(done, first_features, outcome.features))
 
 
-def _drive(physics: Callable[..., Tensor], scenario: Scenario, world: World, actions: Tensor) -> tuple[World, Outcome]:
+def _drive(scenario: Scenario, world: World, actions: Tensor, thorough: bool) -> tuple[World, Outcome]:
     """One decision without what comes after an episode's end."""
     acceleration, steering = actions.clamp(-1.0, 1.0)
     acceleration, steering = acceleration * ACCELERATION_RANGE[1], steering * scenario.steering_range[1]
-    duration = 1 / SIMULATION_FREQUENCY, SIMULATION_FREQUENCY // scenario.policy_frequency
-    if isinstance(scenario, Highway):
-        wishes = scenario.wishes(named(scenario.draws, world.scene))
-        traffic = drive_in_traffic(world.traffic, acceleration, steering, *wishes, scenario.lanes, *duration)
-    else:
-        traffic = physics(world.traffic, acceleration, steering, *duration)
+    scene = named(scenario.draws, world.scene)
+    traffic = scenario.move(world.traffic, acceleration, steering, scene, world.elapsed, thorough)
     ended = World(traffic, world.scene, world.elapsed + 1, world.episode)
-    crashed, off_road, terminated = _judge(scenario, ended)
+    states = _states(scenario, ended)
+    crashed, off_road, terminated = _judge(scenario, ended, states)
     late = ended.elapsed >= EPISODE_STEPS
-    features = _features(scenario, ended)
+    features = _features(scenario, ended, states)
     return ended, Outcome(
         features,
         reward=(traffic[3, 0] / Vehicle.MAX_SPEED).masked_fill(terminated, 0.0),
@@ -237,29 +232,28 @@ def _drive(physics: Callable[..., Tensor], scenario: Scenario, world: World, act
         crashed=crashed,
         off_road=off_road,
         final_features=features,
-        final_states=vehicle_states(traffic),
+        final_states=states,
     )
 
 
-def _features(scenario: Scenario, world: World) -> Tensor:
-    return torch.stack(scenario.observe(vehicle_states(world.traffic), named(scenario.draws, world.scene)))
+def _states(scenario: Scenario, world: World) -> Tensor:
+    return scenario.states(world.traffic, named(scenario.draws, world.scene), world.elapsed)
 
 
-def _judge(scenario: Scenario, world: World) -> tuple[Tensor, Tensor, Tensor]:
+def _features(scenario: Scenario, world: World, states: Tensor) -> Tensor:
+    return torch.stack(scenario.observe(states, named(scenario.draws, world.scene)))
+
+
+def _judge(scenario: Scenario, world: World, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(B,) bool each: the ego has crashed, is off the road, is either."""
     crashed = world.traffic[CRASHED, 0] != 0
-    off_road = scenario.off_road(vehicle_states(world.traffic), named(scenario.draws, world.scene))
+    off_road = scenario.off_road(states, named(scenario.draws, world.scene))
     return crashed, off_road, crashed | off_road
-
-
-def _start(scenario: Scenario, scene: Tensor) -> Tensor:
-    states = scenario.initial_states(named(scenario.draws, scene)).transpose(0, 1)
-    return initial_traffic(states, scenario.lanes) if isinstance(scenario, Highway) else undamaged(states)
 
 
 def _next_episode(scenario: Scenario, streams: Tensor, episode: Tensor, dtype: torch.dtype) -> World:
     scene = _draw(scenario, streams, episode + 1, dtype)
-    return World(_start(scenario, scene), scene, torch.zeros_like(episode), episode + 1)
+    return World(scenario.begin(named(scenario.draws, scene)), scene, torch.zeros_like(episode), episode + 1)
 
 
 def _draw(scenario: Scenario, streams: Tensor, episode: Tensor, dtype: torch.dtype) -> Tensor:

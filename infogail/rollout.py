@@ -102,7 +102,8 @@ def collect(
     columns: dict[str, list[Tensor]] = {
         name: [] for name in ("observations", "actions", "next_observations", "terminated", "done")
     }
-    means, states = [], [env.vehicle_state]
+    labelled = len(env.scenario.styles) > 1
+    means, states = [], [env.vehicle_state] if labelled else []
     for _ in range(EPISODE_STEPS):
         mean, std = policy(policy.inputs(obs, codes))
         action = mean + std * torch.randn(mean.shape, generator=generator)
@@ -112,10 +113,12 @@ def collect(
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
         means.append(mean)
-        states.append(np.asarray(infos["final_info"]["vehicle_state"]) if "final_info" in infos else env.vehicle_state)
+        if labelled:
+            ended = "final_info" in infos
+            states.append(np.asarray(infos["final_info"]["vehicle_state"]) if ended else env.vehicle_state)
         obs = next_obs
     stacked = {name: torch.stack(column) for name, column in columns.items()}
-    styles = env.scenario.style(np.stack(states), scene, characters)
+    styles = env.scenario.style(np.stack(states), scene, characters) if labelled else np.zeros(len(codes), np.int64)
     styles[stacked["terminated"].any(0).numpy()] = NO_STYLE
     return Rollout(
         **stacked, log_probs=log_prob(stacked["actions"], torch.stack(means), std), codes=codes, styles=styles

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from envs import BadInput
-from envs.demonstrations import Demonstrations, Recording, num_training_episodes
+from envs.demonstrations import Demonstrations, Recording
 from envs.files import UnreadableFile, write_atomically
 from infogail import checkpoint
 from infogail.config import Config
@@ -181,7 +181,7 @@ def _demonstrations(folder: RunFolder) -> Demonstrations:
     except (UnreadableFile, OSError) as error:
         raise InvalidRun(f"{folder.path / DEMONSTRATIONS}: {error}; train the run anew") from error
     config, recording = folder.manifest.config, Recording.load(folder.path / DEMONSTRATIONS, folder.manifest.scenario)
-    available = num_training_episodes(recording.demonstrations.num_episodes)
+    available = recording.num_training
     chosen = recording.episodes(slice(min(config.demonstrations_limit or available, available)))
     return chosen.with_labels(config.labelled)
 

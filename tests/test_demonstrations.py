@@ -105,7 +105,7 @@ def test_labels_are_told_of_the_first_of_each_style(recording):
 def test_a_learner_gets_neither_styles_nor_states_nor_scenes(recording, tmp_path):
     recording.save(tmp_path / "a.safetensors")
     demonstrations = Demonstrations.load(tmp_path / "a.safetensors")
-    learners_part = {"scenario", "observations", "actions", "episode_bounds", "labels", "characters"}
+    learners_part = {"scenario", "observations", "actions", "episode_bounds", "labels", "characters", "road"}
     assert set(vars(demonstrations)) == learners_part
     assert not demonstrations.labels
     other = replace(recording, styles=1 - recording.styles)
