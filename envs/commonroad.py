@@ -1,7 +1,8 @@
 """CommonRoad files: recorded driving on a map of lanelets, as plain arrays in this suite's world.
 
-https://commonroad.in.tum.de says what is in such a file; `commonroad-io` reads it. A file is somebody else's, so nothing
-in it is believed: first a parser that follows no entity and no address looks whether it is plain XML of bearable size.
+https://commonroad.in.tum.de says what is in such a file; `commonroad-io` reads it. A file is somebody else's, so
+nothing in it is believed: first a parser that follows no entity and no address looks whether it is plain XML of
+bearable size.
 CommonRoad's y points to the left of x, here it points to the right: y and headings are turned round on reading.
 """
 
@@ -94,7 +95,9 @@ def read_commonroad(path: Path) -> RecordedScene:
         cars, left_out = _cars(scenario)
     except Exception as error:  # of any type: commonroad-io has none of its own
         reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
-        raise InvalidScenario(f"{path}: not a CommonRoad scenario that can be read ({reason}); convert it anew") from error
+        raise InvalidScenario(
+            f"{path}: not a CommonRoad scenario that can be read ({reason}); convert it anew"
+        ) from error
     if not math.isclose(scenario.dt, TIME_STEP, rel_tol=1e-6):
         raise InvalidScenario(
             f"{path}: its time step is {scenario.dt:g} s, not {TIME_STEP} s; convert it with a step of {TIME_STEP} s"
@@ -150,7 +153,9 @@ def _lanelet(lanelet: Any) -> Lanelet:
 
     return Lanelet(
         lanelet.lanelet_id,
-        *(_turned(line) for line in (lanelet.left_vertices, lanelet.right_vertices, lanelet.center_vertices)),
+        _turned(lanelet.left_vertices),
+        _turned(lanelet.right_vertices),
+        _turned(lanelet.center_vertices),
         tuple(lanelet.predecessor),
         tuple(lanelet.successor),
         beside(lanelet.adj_left, lanelet.adj_left_same_direction),

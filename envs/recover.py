@@ -1,10 +1,10 @@
 """The commands of a recorded driver: acceleration and steering, of which only positions over time are known.
 
-A recorded position is off by decimetres from one step to the next, so a speed's second derivative is noise. The positions
-are smoothed first, by the least squares that penalise their third difference (jerk): Whittaker 1923, "On a new method of
-graduation". highway-env's bicycle model is then turned round. Its path says its commands: the way to the next position
-is the speed times the course, the course less the heading is the slip, and the slip's tangent is half of the steering's.
-What comes of the commands is driven through the model again, as they are stored, so it holds exactly.
+A recorded position is off by decimetres from one step to the next, so that a third derivative of it is noise. The
+positions are smoothed first, by the least squares that penalise their third difference (jerk): Whittaker 1923, "On a
+new method of graduation". highway-env's bicycle model is then turned round. Its path says its commands: the way to the
+next position is the speed along the course, the course less the heading is the slip, and the slip's tangent is half of
+the steering's. The states are those that the model drives through by the commands as they are stored.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Recovered(NamedTuple):
 def recover(states: np.ndarray, length: float, steering_limit: float, dt: float) -> Recovered:
     """The commands of the car that was recorded in `states` (T, 4), every `dt` [s].
 
-    A command beyond the limits (`ACCELERATION_RANGE`, ±`steering_limit` [rad]) is cut off there, and the car then misses
-    its recorded positions by what `misses` says.
+    A command beyond the limits (`ACCELERATION_RANGE`, ±`steering_limit` [rad]) is cut off there, and the car then
+    misses its recorded positions by what `misses` says.
 
     Args:
         states: (T, 4) x [m], y [m], heading [rad], speed [m/s]; T is at least `SHORTEST`.

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import shapely
 from array_api_compat import array_namespace
 from scipy.ndimage import gaussian_filter1d
 
@@ -118,12 +117,14 @@ def build_frame(lanelets: dict[int, Lanelet], chain: list[int]) -> Frame:
 
 def _steps_on(lanelets: dict[int, Lanelet], cars: list[Car]) -> dict[int, np.ndarray]:
     """How many steps each car (len(cars),) drives along each lanelet."""
+    from matplotlib.path import Path
+
     states = np.concatenate([car.states for car in cars])
     whose = np.repeat(np.arange(len(cars)), [len(car.states) for car in cars])
     steps = {}
     for key, lanelet in lanelets.items():
-        area = shapely.polygons(np.concatenate((lanelet.left, lanelet.right[::-1])))
-        inside = np.flatnonzero(shapely.contains_xy(area, states[:, 0], states[:, 1]))
+        area = Path(np.concatenate((lanelet.left, lanelet.right[::-1])))
+        inside = np.flatnonzero(area.contains_points(states[:, :2]))
         ways = np.diff(lanelet.centre, axis=0)
         offsets = states[inside, None, :2] - lanelet.centre[None, :-1]
         way = ways[(offsets**2).sum(-1).argmin(1)]
@@ -146,7 +147,8 @@ def _side_by_side(lanelets: dict[int, Lanelet], keys: Iterable[int]) -> set[int]
 
 def _longest_chain(lanelets: dict[int, Lanelet], driven: dict[int, float]) -> list[int]:
     """Lanelets one after the other that are driven the most; of equal ones, the longest chain. Rings are cut open."""
-    order, state = [], dict.fromkeys(lanelets, "new")
+    order: list[int] = []
+    state = dict.fromkeys(lanelets, "new")
     edges: dict[int, list[int]] = {}
     for first in lanelets:
         waiting = [first]
@@ -167,13 +169,14 @@ def _longest_chain(lanelets: dict[int, Lanelet], driven: dict[int, float]) -> li
     for key in order:
         after = [k for k in edges[key] if rank[k] < rank[key]]
         follower[key] = max(after, key=best.__getitem__, default=None)
-        steps, length = best[after_it] if (after_it := follower[key]) is not None else (0.0, 0.0)
+        steps, length = max((best[k] for k in after), default=(0.0, 0.0))
         ways = np.diff(lanelets[key].centre, axis=0)
         best[key] = (steps + driven[key], length + float(np.hypot(*ways.T).sum()))
-    chain, key = [], max(best, key=best.__getitem__)
-    while key is not None:
-        chain.append(key)
-        key = follower[key]
+    chain: list[int] = []
+    following: int | None = max(best, key=best.__getitem__)
+    while following is not None:
+        chain.append(following)
+        following = follower[following]
     return chain
 
 
@@ -248,7 +251,7 @@ def _lanes(lanelets: dict[int, Lanelet], members: set[int]) -> list[list[int]]:
         firsts = left - set(after.values())
         lane = [min(firsts or left)]
         left.discard(lane[0])
-        while (key := after.get(lane[-1])) in left:
+        while (key := after.get(lane[-1])) is not None and key in left:
             lane.append(key)
             left.discard(key)
         lanes.append(lane)
@@ -256,9 +259,7 @@ def _lanes(lanelets: dict[int, Lanelet], members: set[int]) -> list[list[int]]:
     return lanes
 
 
-def _lane(
-    lanelets: dict[int, Lanelet], lane: list[int], reference: np.ndarray, start: float, end: float
-) -> np.ndarray:
+def _lane(lanelets: dict[int, Lanelet], lane: list[int], reference: np.ndarray, start: float, end: float) -> np.ndarray:
     """(2, P): offsets [m] of the lane's left and right edge at every reference point; NaN where there is no lane."""
     points = SPACING * np.arange(len(reference))
     offsets, firsts, lasts = [], [], []

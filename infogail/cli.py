@@ -1,4 +1,7 @@
-"""The command line: `infogail record | train | evaluate | render | traffic | recognise | speed | benchmark | demo`."""
+"""The command line: `infogail COMMAND`.
+
+`infogail record | import | train | evaluate | render | traffic | recognise | speed | benchmark | demo`
+"""
 
 from __future__ import annotations
 
@@ -65,6 +68,36 @@ class Record:
             recording, failed = record(scenario, self.episodes, self.seed, lambda: advance(1))
             recording.save(out)
         print(f"recorded: {out}, {self.episodes} episodes ({failed} more failed and were left out)")
+
+
+@dataclass(frozen=True)
+class Import:
+    """Make demonstrations of recorded driving: CommonRoad files, of motorways or intersections."""
+
+    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE …")]
+    """CommonRoad files (XML, 2018b or 2020a) with steps of 0.1 s; needs the extra 'data'."""
+    out: Path = Path("demos") / "replay.safetensors"
+    """File to write."""
+    force: bool = False
+    """Replace the file if it is there."""
+
+    def run(self) -> None:
+        from envs.files import check_output
+
+        check_output(self.out, self.force)
+        if not self.paths:
+            raise BadInput("import: give CommonRoad files; see 'infogail import --help'")
+        from envs.importing import import_files
+        from infogail.progress import progress_bar
+
+        from envs.replay import STEERING_LIMIT, observations  # isort: skip
+
+        with progress_bar("importing", 2 * len(self.paths)) as advance:
+            imported = import_files(self.paths, STEERING_LIMIT, lambda: advance(1))
+            imported.recording(observations(imported)).save(self.out)
+        for line in imported.report.lines():
+            print(line)
+        print(f"imported: {self.out}")
 
 
 @dataclass(frozen=True)
@@ -371,7 +404,7 @@ class Demo:
             sys.exit(1)
 
 
-Command = Record | Train | Evaluate | Render | Traffic | Recognise | Speed | Benchmark | Demo
+Command = Record | Import | Train | Evaluate | Render | Traffic | Recognise | Speed | Benchmark | Demo
 
 
 def main(arguments: list[str] | None = None) -> None:
