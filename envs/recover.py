@@ -13,6 +13,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from highway_env.vehicle.kinematics import Vehicle
 from scipy.linalg import solveh_banded
 
 from envs.scenario import ACCELERATION_RANGE
@@ -46,8 +47,9 @@ def recover(states: np.ndarray, length: float, steering_limit: float, dt: float)
     positions = smooth(states[:, :2], STIFFNESS)
     ways = np.diff(positions, axis=0) / dt
     courses = _courses(ways, states[:, 2], dt)
-    speeds = np.maximum((ways * np.stack((np.cos(courses), np.sin(courses)), -1)).sum(-1), 0.0)
-    speeds = np.append(speeds, max(2 * speeds[-1] - speeds[-2], 0.0))  # nobody saw what came of the last acceleration
+    speeds = (ways * np.stack((np.cos(courses), np.sin(courses)), -1)).sum(-1)
+    speeds = np.append(speeds, 2 * speeds[-1] - speeds[-2])  # nobody saw what came of the last acceleration
+    speeds = np.clip(speeds, 0.0, Vehicle.MAX_SPEED)
     turns = np.diff(courses, append=courses[-1])
     largest_slip = math.atan(math.tan(steering_limit) / 2)
     actions = np.zeros((len(ways), 2), np.float32)
@@ -61,9 +63,9 @@ def recover(states: np.ndarray, length: float, steering_limit: float, dt: float)
         slip = (course - heading) / answer + (1 - 1 / answer) * steady
         slip = min(max(slip, -largest_slip), largest_slip)
         acceleration = min(max((speeds[k + 1] - speed) / dt, ACCELERATION_RANGE[0]), ACCELERATION_RANGE[1])
-        actions[k] = acceleration / ACCELERATION_RANGE[1], math.atan(2 * math.tan(slip)) / steering_limit
+        shares = acceleration / ACCELERATION_RANGE[1], math.atan(2 * math.tan(slip)) / steering_limit
+        actions[k] = np.clip(shares, -1.0, 1.0)
         path[k + 1] = bicycle_step(path[k], actions[k], length, steering_limit, dt)
-    np.clip(actions, -1.0, 1.0, out=actions)
     return Recovered(actions, path, np.hypot(*(path[:, :2] - states[:, :2]).T))
 
 

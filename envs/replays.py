@@ -63,7 +63,7 @@ class Replays:
         return paths
 
     def place(self, x: Array, y: Array, scene: Array) -> tuple[Array, Array]:
-        """Along and across (...) [m] of positions x, y (...) [m] in the scenes of numbers `scene` (...); see `place`."""
+        """Along and across (...) [m] of positions x, y (...) [m] in scenes number `scene` (...); see `place`."""
         xp = array_namespace(x)
         paths = xp.asarray(self.paths, dtype=x.dtype, device=device(x))
         return place(x, y, paths[scene])

@@ -251,9 +251,9 @@ def _lanes(lanelets: dict[int, Lanelet], members: set[int]) -> list[list[int]]:
         firsts = left - set(after.values())
         lane = [min(firsts or left)]
         left.discard(lane[0])
-        while (key := after.get(lane[-1])) is not None and key in left:
-            lane.append(key)
-            left.discard(key)
+        while lane[-1] in after and after[lane[-1]] in left:
+            lane.append(after[lane[-1]])
+            left.discard(lane[-1])
         lanes.append(lane)
         after = {key: successor for key, successor in after.items() if key in left}
     return lanes
