@@ -108,6 +108,7 @@ def build_frame(lanelets: dict[int, Lanelet], chain: list[int]) -> Frame:
     members = _alongside(lanelets, _side_by_side(lanelets, chain), reference)
     lanes = [_lane(lanelets, lane, reference, start, end) for lane in _lanes(lanelets, members)]
     rows = [_edges(np.array([lane[:, k] for lane in lanes])) for k in range(len(reference))]
+    rows = rows if any(rows) else [[0.0, 0.0] for _ in rows]  # lanelets of which nothing is wide enough
     filled = np.array([k for k, row in enumerate(rows) if row])
     nearest = filled[abs(filled - np.arange(len(rows))[:, None]).argmin(1)]
     width = max(map(len, rows))
@@ -125,9 +126,10 @@ def _steps_on(lanelets: dict[int, Lanelet], cars: list[Car]) -> dict[int, np.nda
     for key, lanelet in lanelets.items():
         area = Path(np.concatenate((lanelet.left, lanelet.right[::-1])))
         inside = np.flatnonzero(area.contains_points(states[:, :2]))
-        ways = np.diff(lanelet.centre, axis=0)
-        offsets = states[inside, None, :2] - lanelet.centre[None, :-1]
-        way = ways[(offsets**2).sum(-1).argmin(1)]
+        line = _joined([lanelet.centre])
+        line = line if len(line) > 1 else lanelet.centre
+        offsets = states[inside, None, :2] - line[None, :-1]
+        way = np.diff(line, axis=0)[(offsets**2).sum(-1).argmin(1)]
         with_traffic = np.cos(np.arctan2(way[:, 1], way[:, 0]) - states[inside, 2]) > WITH_TRAFFIC
         steps[key] = np.bincount(whose[inside[with_traffic]], minlength=len(cars))
     return steps
@@ -177,6 +179,8 @@ def _longest_chain(lanelets: dict[int, Lanelet], driven: dict[int, float]) -> li
     while following is not None:
         chain.append(following)
         following = follower[following]
+    while len(chain) > 1 and np.hypot(*(lanelets[chain[-1]].centre[-1] - lanelets[chain[0]].centre[0])) < RAGGED:
+        chain.pop()  # or else the road's end would be its start, and a place there in two places
     return chain
 
 

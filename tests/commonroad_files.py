@@ -62,7 +62,7 @@ class Obstacle:
 
     def __post_init__(self):
         time = 0.1 * np.arange(self.steps)
-        rate = 0.8 + 0.05 * self.key
+        rate = 0.8 + 0.01 * (self.key - 50)
         along = self.start + self.speed * time + self.wobble / rate * np.sin(rate * time)
         speed = (self.speed + self.wobble * np.cos(rate * time)) * (RADIUS + self.offset) / RADIUS
         self.states = np.column_stack((on_bend(along, self.offset), speed))

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from highway_env.road.road import Road
 from highway_env.vehicle.kinematics import Vehicle
 
 from envs.recover import mean_absolute_jerk, recover, smooth
@@ -11,7 +10,7 @@ LIMIT = 0.3  # [rad]
 def drive(state, length, commands):
     """States (T + 1, 4) of highway-env's own vehicle, of `length`, by `commands` (T, 2) [m/s²] [rad]."""
     x, y, heading, speed = state
-    vehicle = Vehicle(Road(), (x, y), heading, speed)
+    vehicle = Vehicle(None, (x, y), heading, speed)
     vehicle.LENGTH = length
     states = [state]
     for acceleration, steering in commands:
@@ -21,15 +20,15 @@ def drive(state, length, commands):
     return np.array(states)
 
 
-def wavy(steps, seed):
+def wavy(steps, seed, steering=0.02):
     time = 0.1 * np.arange(steps)
     phase = np.random.default_rng(seed).uniform(0, 6, 2)
-    return np.stack((1.5 * np.sin(0.9 * time + phase[0]), 0.02 * np.sin(0.7 * time + phase[1])), -1)
+    return np.stack((1.5 * np.sin(0.9 * time + phase[0]), steering * np.sin(0.7 * time + phase[1])), -1)
 
 
-@pytest.mark.parametrize(("length", "speed"), [(4.8, 14.0), (12.0, 9.0), (2.3, 35.0)])
-def test_finds_known_commands_in_noisy_positions(length, speed):
-    commands = wavy(100, seed=1)
+@pytest.mark.parametrize(("length", "speed", "steering"), [(4.8, 14.0, 0.02), (12.0, 9.0, 0.05), (2.3, 33.0, 0.002)])
+def test_finds_known_commands_in_noisy_positions(length, speed, steering):
+    commands = wavy(100, 1, steering)
     true = drive((3.0, -7.0, 2.9, speed), length, commands)
     noise = np.random.default_rng(0).normal(0, 0.05, (101, 2))
     recorded = true + np.concatenate((noise, np.zeros((101, 2))), -1)

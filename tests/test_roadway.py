@@ -27,7 +27,7 @@ def test_follows_a_bend_and_drops_the_lane_that_ends(tmp_path):
     (frame,) = frames
     assert member.tolist() == [0, 0] and frame.lanelets == {1, 2, 3, 11, 12}
     reference, edges = frame.reference, frame.edges
-    assert len(reference) == pytest.approx(LENGTH + 1 + 2 * EXTENSION, abs=1)
+    assert len(reference) == pytest.approx(LENGTH + 2 * EXTENSION, abs=2)
     np.testing.assert_allclose(np.hypot(*np.diff(reference[:, :2], axis=0).T), 1.0, atol=1e-3)
     np.testing.assert_allclose(edges[EXTENSION + 10], [-6, -2, 2, 6], atol=0.05)
     np.testing.assert_allclose(edges[0], [-6, -2, 2, 6], atol=0.05)
@@ -105,12 +105,12 @@ def test_a_ring_is_cut_open_and_points_may_be_there_twice():
     lanelets = {}
     for k in range(4):
         turn = np.repeat(np.linspace(angles[k], angles[k + 1], 20), 2)  # every point twice
-        lines = (np.stack((r * np.cos(turn), r * np.sin(turn)), -1) for r in (28.0, 32.0, 30.0))
+        lines = (np.stack((r * np.cos(turn), r * np.sin(turn)), -1) for r in (32.0, 28.0, 30.0))
         lanelets[k] = Lanelet(k, *lines, ((k - 1) % 4,), ((k + 1) % 4,), None, None)
     turn = 0.03 * np.arange(80)
     states = np.stack((30 * np.cos(turn), 30 * np.sin(turn), turn + np.pi / 2, np.full(80, 9.0)), -1)
     frames, member = find_frames(lanelets, [make_car(0, states)])
-    assert member.tolist() == [0] and np.isfinite(frames[0].reference).all()
+    assert member.tolist() == [0] and frames[0].lanelets == {0, 1, 2} and np.isfinite(frames[0].reference).all()
     assert abs(frames[0].place(states[5:-5, :2])[:, 1]).max() < 0.5
 
 
