@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import cKDTree
 
 from envs.commonroad import Car, Lanelet
 from envs.scenario import Array
@@ -128,8 +129,7 @@ def _steps_on(lanelets: dict[int, Lanelet], cars: list[Car]) -> dict[int, np.nda
         inside = np.flatnonzero(area.contains_points(states[:, :2]))
         line = _joined([lanelet.centre])
         line = line if len(line) > 1 else lanelet.centre
-        offsets = states[inside, None, :2] - line[None, :-1]
-        way = np.diff(line, axis=0)[(offsets**2).sum(-1).argmin(1)]
+        way = np.diff(line, axis=0)[cKDTree(line[:-1]).query(states[inside, :2])[1]]
         with_traffic = np.cos(np.arctan2(way[:, 1], way[:, 0]) - states[inside, 2]) > WITH_TRAFFIC
         steps[key] = np.bincount(whose[inside[with_traffic]], minlength=len(cars))
     return steps
@@ -180,7 +180,8 @@ def _longest_chain(lanelets: dict[int, Lanelet], driven: dict[int, float]) -> li
         chain.append(following)
         following = follower[following]
     while len(chain) > 1 and np.hypot(*(lanelets[chain[-1]].centre[-1] - lanelets[chain[0]].centre[0])) < RAGGED:
-        chain.pop()  # or else the road's end would be its start, and a place there in two places
+        # Or else the road's end would be its start, and what is there in two places. What is driven the most remains.
+        chain.pop(0 if driven[chain[0]] < driven[chain[-1]] else -1)
     return chain
 
 

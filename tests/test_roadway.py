@@ -112,6 +112,8 @@ def test_a_ring_is_cut_open_and_points_may_be_there_twice():
     frames, member = find_frames(lanelets, [make_car(0, states)])
     assert member.tolist() == [0] and frames[0].lanelets == {0, 1, 2} and np.isfinite(frames[0].reference).all()
     assert abs(frames[0].place(states[5:-5, :2])[:, 1]).max() < 0.5
+    frames, member = find_frames(lanelets, [make_car(0, states[60:70] * (-1, -1, 1, 1) + (0, 0, np.pi, 0))])
+    assert member.tolist() == [0] and 3 in frames[0].lanelets
 
 
 def make_car(key, states):
