@@ -9,6 +9,7 @@ CommonRoad's y points to the left of x, here it points to the right: y and headi
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,7 +87,8 @@ def read_commonroad(path: Path) -> RecordedScene:
     from commonroad.common.reader.file_reader_xml import XMLFileReader
 
     try:
-        scenario, _ = XMLFileReader(raw).open()
+        with warnings.catch_warnings(action="ignore"):  # what matters is checked below
+            scenario, _ = XMLFileReader(raw).open()
         lanelets = {
             lanelet.lanelet_id: _lanelet(lanelet)
             for lanelet in scenario.lanelet_network.lanelets
@@ -190,6 +192,8 @@ def _car(obstacle: Any) -> Car | None:
         return None
     states = [obstacle.initial_state, *(trajectory.state_list if trajectory is not None else ())]
     first = states[0].time_step
+    if not isinstance(first, int):
+        return None
     rows = np.zeros((len(states), 4))
     for k, (row, state) in enumerate(zip(rows, states, strict=True)):
         known = (getattr(state, "orientation", None), getattr(state, "velocity", None))

@@ -17,7 +17,7 @@ from infogail.cli import main, parse
 from infogail.config import Config
 from infogail.render import film
 
-COMMANDS = ("record", "train", "evaluate", "render", "traffic", "recognise", "speed", "benchmark", "demo")
+COMMANDS = ("record", "import", "train", "evaluate", "render", "traffic", "recognise", "speed", "benchmark", "demo")
 ALGORITHMS = ("infogail", "gail", "bc")
 TINY = "--num-envs 16 --iterations 2 --rim-steps 2 --bc-steps 100 --threads 1"
 FILM = {"codes.gif", "codes.mp4", "codes.png"}

@@ -60,6 +60,13 @@ def test_leaves_out_what_is_no_car_and_what_is_not_known_exactly(write):
     assert read_commonroad(write(text)).left_out == {"not a rectangle with exact states": 1}
 
 
+def test_leaves_out_whom_nobody_knows_when_he_came(write):
+    when = "<intervalStart>0</intervalStart><intervalEnd>1</intervalEnd>"
+    late = Obstacle(56).xml().replace("<exact>0</exact>", when, 1)
+    text = TEXT.replace("</commonRoad>", late + "</commonRoad>")
+    assert read_commonroad(write(text)).left_out == {"not a rectangle with exact states": 1}
+
+
 def test_moves_what_is_far_from_the_origin_there(write):
     def far(text):
         return re.sub(r"<x>([^<]*)</x>", lambda match: f"<x>{float(match[1]) + 4_000_000:.4f}</x>", text)
