@@ -20,6 +20,8 @@ test: .venv/installed
 	# Torch first and by itself: pinned exactly, so that no resolver goes looking for another build.
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)" --constraint constraints.txt
 	$(BIN)/pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	# By itself, for the protobuf that it pins but does not need here; see pyproject.toml.
+	$(BIN)/pip install --quiet --no-deps "$$(grep '^commonroad-io==' constraints.txt)"
 	touch $@
 
 clean:

@@ -195,7 +195,12 @@ def record(
 
     Returns:
         the recording, and how many more episodes failed (crash, road exit, manoeuvre not done) and were left out.
+
+    Raises:
+        BadInput: the scenario is one of recorded people.
     """
+    if get_scenario(scenario).recorded:
+        raise BadInput(f"record {scenario}: its drivers are people; import recordings of them with 'infogail import'")
     from envs.experts import Expert
 
     env: Any = gymnasium.make(environment_id(scenario)).unwrapped
@@ -304,9 +309,9 @@ def _read(path: Path, scenario: str | None) -> tuple[dict[str, np.ndarray], dict
     if Path(path).is_dir():
         raise InvalidDemonstrations(f"{path}: is a folder; give a file from 'infogail record'")
     if not Path(path).is_file():
-        raise InvalidDemonstrations(
-            f"{path}: no such file; make it with 'infogail record {scenario or 'SCENARIO'} --out {path}'"
-        )
+        recorded = scenario is not None and get_scenario(scenario).recorded
+        command = "import FILES" if recorded else f"record {scenario or 'SCENARIO'}"
+        raise InvalidDemonstrations(f"{path}: no such file; make it with 'infogail {command} --out {path}'")
     try:
         arrays, metadata = unseal(Path(path), SCHEMA)
     except (UnreadableFile, OSError) as error:

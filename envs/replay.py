@@ -20,8 +20,8 @@ from torch import Tensor
 
 from envs.dynamics import Slip, as_car, contact, undamaged, vehicle_step
 from envs.highway import LONGEST_HEADWAY, SIDES, Highway, next_in_lane
-from envs.replays import SPACING
-from envs.scenario import Array, Characters, Draw, Scenario, Scene
+from envs.roadway import SPACING, place
+from envs.scenario import EPISODE_STEPS, Array, Characters, Draw, Scenario, Scene
 
 if TYPE_CHECKING:
     from envs.demonstrations import Recording
@@ -75,6 +75,7 @@ class Replay(Scenario):
     styles = ("human",)  # nobody labelled these drivers
     style_mix = None
     graded = False
+    recorded = True
     steering_range = (-0.3, 0.3)
     screen = (1200, 400)
     policy_frequency = simulation_frequency = 10
@@ -170,6 +171,18 @@ class Replay(Scenario):
             ego[..., WIDTH] - Vehicle.WIDTH,
         ]
 
+    def observations(self, vehicle_states: np.ndarray) -> np.ndarray:
+        """(N, F) float32: what the egos of all demonstrations saw, who drove through `vehicle_states` (N + E, 1, 4)."""
+        tables, steps = self._tables[None], EPISODE_STEPS + 1
+        seen = []
+        for e, ego in enumerate(vehicle_states[:, 0].reshape(-1, steps, 4)):
+            scene = {"demonstration": np.float64(e)}
+            others = tables.others[tables.row[e] :][:steps].copy()
+            others[:, tables.car[e]] = ABSENT
+            states = np.concatenate((self._with_place(ego, scene, tables)[:, None], others), 1)
+            seen.append(np.stack(self.observe(states, scene), -1)[:-1])
+        return np.concatenate(seen).astype(np.float32)
+
     def off_road(self, states: Array, scene: Scene) -> Array:
         _, edges = self._road_at(states[..., 0, S], scene, self.tables(states))
         across = states[..., 0, D]
@@ -246,19 +259,14 @@ class Replay(Scenario):
 
     @staticmethod
     def _place(x: Array, y: Array, scene: Array, reference: Array) -> tuple[Array, Array]:
-        """s and d (...) [m] of points: `envs.replays.place`, which looks at all of the line; this looks twice."""
+        """s and d (...) [m] of points: `envs.roadway.place`, which looks at all of the line; this looks twice."""
         xp = array_namespace(x)
-
-        def nearest(points: Array) -> Array:
-            return xp.argmin((points[..., 0] - x[..., None]) ** 2 + (points[..., 1] - y[..., None]) ** 2, axis=-1)
-
-        coarse = COARSE * nearest(reference[:, ::COARSE][scene])
-        steps = xp.arange(-COARSE, COARSE + 1, dtype=coarse.dtype)
-        around = xp.clip(coarse[..., None] + steps, 0, reference.shape[1] - 1)
-        i = xp.clip(coarse - COARSE + nearest(reference[scene[..., None], around]), 0, reference.shape[1] - 1)
-        point = reference[scene, i]
-        dx, dy, cos, sin = x - point[..., 0], y - point[..., 1], xp.cos(point[..., 2]), xp.sin(point[..., 2])
-        return SPACING * xp.astype(i, x.dtype) + dx * cos + dy * sin, dy * cos - dx * sin
+        coarse = reference[:, ::COARSE][scene]
+        nearest = xp.argmin((coarse[..., 0] - x[..., None]) ** 2 + (coarse[..., 1] - y[..., None]) ** 2, axis=-1)
+        first = xp.clip(COARSE * (nearest - 1), 0, max(reference.shape[1] - 1 - 2 * COARSE, 0))
+        around = first[..., None] + xp.arange(min(2 * COARSE + 1, reference.shape[1]), dtype=first.dtype)
+        along, across = place(x, y, reference[scene[..., None], around])
+        return SPACING * xp.astype(first, x.dtype) + along, across
 
     @staticmethod
     def _road_at(s: Array, scene: Scene, tables: Tables) -> tuple[Array, Array]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-SPACING = 1.0  # [m] from one point of a reference line to the next
-
 
 @dataclass(frozen=True)
 class Replays:
@@ -18,8 +16,6 @@ class Replays:
     E demonstrations are windows of 61 states in it.
     """
 
-    files: tuple[str, ...]
-    """Names of the files."""
     states: np.ndarray
     """(R, V, 4) float64: x, y [m], heading [rad], speed [m/s]; 0 where the car is not there"""
     present: np.ndarray
@@ -31,7 +27,7 @@ class Replays:
     first_row: np.ndarray
     """(K + 1,) int64: scene k has the rows from `first_row[k]` to `first_row[k + 1]`."""
     reference: np.ndarray
-    """(P, 4) float64: x, y [m], heading [rad], curvature [1/m] of the reference line every `SPACING`"""
+    """(P, 4) float64: x, y [m], heading [rad], curvature [1/m] of the reference line every `roadway.SPACING`"""
     edges: np.ndarray
     """(P, M + 1) float64 [m]: d of the lanes' edges from left to right; the last is repeated where there are fewer"""
     first_point: np.ndarray
@@ -48,6 +44,8 @@ class Replays:
     """(E,) int64: number of the recorded car among all; windows of one car share it"""
     num_training: np.ndarray
     """(1,) int64: demonstrations from 0 on are for training; the others are of files that are held out."""
+    files: tuple[str, ...]
+    """Names of the files."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All but the names of the files."""
@@ -56,7 +54,7 @@ class Replays:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], files: str) -> Replays:
         """What `arrays` gave, and the files' names as JSON; see `problem`."""
-        return cls(tuple(json.loads(files)), **arrays)
+        return cls(**arrays, files=tuple(json.loads(files)))
 
 
 ARRAYS = tuple(field.name for field in fields(Replays) if field.name != "files")

@@ -124,6 +124,8 @@ class Scenario(Protocol):
     """Chance of each style among recorded drivers; None if all have the same."""
     graded: bool
     """Styles differ by degrees: `style_value` says more than `style`."""
+    recorded: bool = False
+    """Demonstrations are of people, from `infogail import`; nobody knows their styles."""
     policy_frequency: int = POLICY_FREQUENCY
     """Decisions per second."""
     simulation_frequency: int = SIMULATION_FREQUENCY

@@ -20,7 +20,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from envs import BadInput
+from envs import BadInput, get_scenario
 from envs.demonstrations import Demonstrations, record
 from envs.files import check_folder
 from infogail.cluster import check_address, cluster
@@ -158,11 +158,14 @@ def plan(
 
 
 def _record(scenario: str, file: Path, episodes: int, seed: int, force: bool) -> None:
-    """Record what all cells of a scenario learn from, unless it is there.
+    """Record what all cells of a scenario learn from, unless it is there; people must have been imported there.
 
     Raises:
-        BadInput: what is there has another number of episodes.
+        BadInput: what is there has another number of episodes, or nothing was imported.
     """
+    if get_scenario(scenario).recorded:
+        Demonstrations.load(file, scenario)
+        return
     if force or not file.exists():
         with progress_bar(f"recording {scenario}", episodes) as advance:
             recording, _ = record(scenario, episodes, seed, partial(advance, 1))

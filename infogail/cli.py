@@ -1,4 +1,7 @@
-"""The command line: `infogail record | train | evaluate | render | traffic | recognise | speed | benchmark | demo`."""
+"""The command line: `infogail COMMAND`.
+
+`infogail record | import | train | evaluate | render | traffic | recognise | speed | benchmark | demo`
+"""
 
 from __future__ import annotations
 
@@ -68,11 +71,39 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Import:
+    """Make demonstrations of recorded driving: CommonRoad files, of motorways or intersections."""
+
+    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE …")]
+    """CommonRoad files (XML, 2018b or 2020a) with steps of 0.1 s; needs the extra 'data'."""
+    out: Path = Path("demos") / "replay.safetensors"
+    """File to write."""
+    force: bool = False
+    """Replace the file if it is there."""
+
+    def run(self) -> None:
+        from envs.files import check_output
+
+        check_output(self.out, self.force)
+        if not self.paths:
+            raise BadInput("import: give CommonRoad files; see 'infogail import --help'")
+        from envs.importing import import_files
+        from infogail.progress import progress_bar
+
+        with progress_bar("importing", 2 * len(self.paths)) as advance:
+            imported = import_files(self.paths, lambda: advance(1))
+            imported.recording().save(self.out)
+        for line in imported.report.lines():
+            print(line)
+        print(f"imported: {self.out}")
+
+
+@dataclass(frozen=True)
 class Train:
     """Train one learner on recorded demonstrations, without their style labels, in the batched twin."""
 
     scenario: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="SCENARIO")] = None
-    """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway or highway-manners"""
+    """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners or replay"""
     out: Path | None = None
     """Run folder to make."""
     resume: Path | None = None
@@ -311,7 +342,8 @@ class Benchmark:
     out: Path
     """Folder of the runs; each one's metrics.json is its result."""
     scenarios: tuple[str, ...] = BASIC_SCENARIOS
-    """Any of pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway and highway-manners."""
+    """Any of pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners and
+    replay."""
     algorithms: tuple[Literal["infogail", "gail", "bc"], ...] = ("bc", "gail", "infogail")
     """The learners."""
     presets: tuple[str, ...] = (DEFAULT,)
@@ -371,7 +403,7 @@ class Demo:
             sys.exit(1)
 
 
-Command = Record | Train | Evaluate | Render | Traffic | Recognise | Speed | Benchmark | Demo
+Command = Record | Import | Train | Evaluate | Render | Traffic | Recognise | Speed | Benchmark | Demo
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -102,7 +102,7 @@ def collect(
     columns: dict[str, list[Tensor]] = {
         name: [] for name in ("observations", "actions", "next_observations", "terminated", "done")
     }
-    labelled = len(env.scenario.styles) > 1
+    labelled = not env.scenario.recorded
     means, states = [], [env.vehicle_state] if labelled else []
     for _ in range(EPISODE_STEPS):
         mean, std = policy(policy.inputs(obs, codes))
