@@ -38,6 +38,7 @@ def get_scenario(name: str, **road: Any) -> Scenario:
         TypeError: `road` says what the scenario does not know.
     """
     from envs.highway import Highway
+    from envs.manners import Manners
     from envs.passing import Pass
     from envs.turning import Turn
 
@@ -53,7 +54,7 @@ def get_scenario(name: str, **road: Any) -> Scenario:
     if name == "highway":
         return Highway(**road)
     if name == "highway-manners":
-        return Highway(name, ("aggressive", "defensive"), **road)
+        return Manners(**road)
     if road:
         raise TypeError(f"{name} knows nothing of {', '.join(road)}")
     return {scenario.name: scenario for scenario in scenarios}[name]
