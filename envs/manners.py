@@ -1,11 +1,12 @@
 """Highway-manners: a column on a single lane, and an ego in it that is in more of a hurry than all the others.
 
-Its styles are highway-env's own `AggressiveVehicle` and `DefensiveVehicle`, linear drivers with the same wishes: 30 m/s,
-and a gap to the leader that is safe. They differ only in how much the one weighs against the other: for 1 m/s that is
-missing, the aggressive one gives up 0.21 m of the safe gap, the defensive one 0.08 m. On an open road, or where there is
-another lane to flee to, that hardly shows. Here the others want 15 to 18 m/s, nobody can pass, and all begin about as
-far from each other as they wish to be; so one comes to stay 3.5 m within the safe gap, the other 1.3 m, behind whatever
-leader. Everybody observes this margin, which speed and gap decide, and no single moment of it tells the styles apart.
+Its styles are highway-env's own `AggressiveVehicle` and `DefensiveVehicle`, linear drivers with the same wishes: 30 m/s
+and a gap to the leader that is safe. They differ only in how they weigh the one against the other: for each 1 m/s
+that is missing, the aggressive one gives up 0.21 m of the safe gap, the defensive one 0.08 m. On an open road, or where
+there is another lane to flee to, that hardly shows: on three lanes, among others at 21 to 24 m/s, a centroid rule was
+right in 59 % of the episodes. So here nobody can pass, the others want 15 to 18 m/s, and all begin about as far from
+each other as they mean to stay. Behind whatever leader, one settles about 3.5 m within the safe gap, the other 1.3 m.
+This margin is a matter of the gap and the speed alone, and a feature of the observation.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Manners(Highway):
     measures = ("mean_margin",)
 
     def __init__(
-        self, lanes: int = 1, vehicles: int = 6, density: float = 0.55, policy_frequency: int = POLICY_FREQUENCY
+        self, lanes: int = 1, vehicles: int = 6, density: float = 0.6, policy_frequency: int = POLICY_FREQUENCY
     ) -> None:
         super().__init__("highway-manners", ("aggressive", "defensive"), lanes, vehicles, density, policy_frequency)
         self.draws["speed"] = Draw(0.5 * SPEED_LIMIT, 0.6 * SPEED_LIMIT, size=vehicles)  # [m/s]
