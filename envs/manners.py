@@ -25,14 +25,16 @@ class Manners(Highway):
     """A `Highway` of one lane, unless told otherwise, with slower others; the ego observes its `margin` as well."""
 
     features = (*Highway.features, "margin")
-    style_features = ("margin",)
-    measures = ("mean_margin",)
+    style_features: tuple[str, ...] = ("margin",)
+    measures: tuple[str, ...] = ("mean_margin",)
+    steering_range = (-0.1, 0.1)  # enough for one lane
 
     def __init__(
         self, lanes: int = 1, vehicles: int = 6, density: float = 0.6, policy_frequency: int = POLICY_FREQUENCY
     ) -> None:
         super().__init__("highway-manners", ("aggressive", "defensive"), lanes, vehicles, density, policy_frequency)
         self.draws["speed"] = Draw(0.5 * SPEED_LIMIT, 0.6 * SPEED_LIMIT, size=vehicles)  # [m/s]
+        self.draws["ego_offset"] = Draw(-0.6, 0.6)  # [m]: to show how to get back, as no change of lane does
 
     def observe(self, states: Array, scene: Scene) -> list[Array]:
         return [*super().observe(states, scene), self.margin(states) / LARGEST_MARGIN]
