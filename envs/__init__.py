@@ -42,6 +42,7 @@ def get_scenario(name: str, **road: Any) -> Scenario:
         TypeError: `road` says what the scenario does not know.
     """
     from envs.highway import Highway
+    from envs.manners import Manners
     from envs.passing import Pass
     from envs.turning import Turn
 
@@ -57,7 +58,7 @@ def get_scenario(name: str, **road: Any) -> Scenario:
     if name == "highway":
         return Highway(**road)
     if name == "highway-manners":
-        return Highway(name, ("aggressive", "defensive"), **road)
+        return Manners(**road)
     if name == "replay" and set(road) <= {"recording"}:
         from envs.demonstrations import Recording
         from envs.replay import Replay

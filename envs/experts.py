@@ -16,6 +16,7 @@ from highway_env.vehicle.behavior import AggressiveVehicle, DefensiveVehicle, ID
 from highway_env.vehicle.controller import ControlledVehicle
 
 from envs.highway import Highway
+from envs.manners import Manners
 from envs.roads import LANE_WIDTH
 from envs.scenario import ACCELERATION_RANGE, Scenario, Scene, VehicleState
 from envs.turning import Turn
@@ -127,9 +128,9 @@ def _character(scenario: Highway, scene: Scene, style: int, rng: np.random.Gener
     for lane in road.network.lanes_list():
         lane.speed_limit = None  # it would take what tells some drivers from others
     name = scenario.styles[style]
-    if scenario.name == "highway-manners":
+    if isinstance(scenario, Manners):
         driver = {"aggressive": AggressiveVehicle, "defensive": DefensiveVehicle}[name](road, (0.0, 0.0))
-        driver.target_speed = rng.uniform(23.0, 27.0)
+        driver.target_speed = rng.uniform(29.0, 31.0)  # [m/s], about their own `MERGE_TARGET_VEL`
         driver.collecting_data = False
         return driver
     driver = IDMVehicle(road, (0.0, 0.0))

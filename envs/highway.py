@@ -63,9 +63,9 @@ class Highway(Scenario):
         "right_lane",
         *(f"{slot}_{what}" for slot in SLOTS for what in ("present", "gap", "closing")),
     )
-    style_features = ("speed", "headway")
+    style_features: tuple[str, ...] = ("speed", "headway")
     style_tolerance = 0.3
-    measures = ("mean_speed", "mean_headway", "mean_abs_acceleration", "lane_changes")
+    measures: tuple[str, ...] = ("mean_speed", "mean_headway", "mean_abs_acceleration", "lane_changes")
 
     def __init__(
         self,

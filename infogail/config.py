@@ -11,6 +11,7 @@ from typing import Literal, get_args, get_type_hints
 from envs import BadInput, get_scenario
 
 LEVELS = 7  # of a graded code, by default
+CODES_OF_PEOPLE = 3  # by default, where nobody knows how many styles there are
 ITERATIONS, ITERATIONS_FOR_MEANS = 30, 45  # the latter where a style shows in means alone, as in dense traffic
 
 
@@ -19,7 +20,8 @@ class Config:
     """Settings of all learners; each reads what concerns it."""
 
     num_codes: int = 0
-    """Latent codes K, 0: as many as the scenario has styles, or 7 levels of a graded one. GAIL and BC ignore it."""
+    """Latent codes K, 0: as many as the scenario has styles, 3 for people, or 7 levels of a graded one. GAIL and BC
+    ignore it."""
     graded_code: bool = False
     """One code from -1 to 1 instead of K separate ones: where styles differ by degrees, as in turn-line."""
     demonstrations_limit: int = 0
@@ -139,7 +141,8 @@ class Config:
             )
         return replace(
             self,
-            num_codes=self.num_codes or (LEVELS if self.graded_code else styles),
+            num_codes=self.num_codes
+            or (LEVELS if self.graded_code else CODES_OF_PEOPLE if definition.recorded else styles),
             iterations=self.iterations or (ITERATIONS_FOR_MEANS if definition.measures else ITERATIONS),
         )
 

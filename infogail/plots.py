@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from highway_env.vehicle.kinematics import Vehicle
@@ -16,7 +17,8 @@ from matplotlib.patches import Rectangle
 
 from envs.demonstrations import Recording
 from envs.files import write_atomically
-from envs.highway import LONGEST_HEADWAY
+from envs.highway import LONGEST_HEADWAY, Highway
+from envs.manners import LARGEST_MARGIN, Manners
 from envs.roads import LANE_WIDTH, bend_coordinates
 from envs.scenario import EPISODE_STEPS, NO_STYLE, Scenario, Scene, VehicleState
 from infogail.evaluate import Episode
@@ -134,20 +136,23 @@ def _turn_plot(scenario: Scenario, figure: Figure) -> Trajectories:
 
 
 def _highway_plot(scenario: Scenario, figure: Figure) -> Trajectories:
-    """Left speed over time; right a point for each episode, its mean headway and mean speed."""
+    """Left speed over time; right a point for each episode, its mean headway, or margin, and mean speed."""
     figure.set_size_inches(8.0, 3.6)
     over_time, means = figure.subplots(1, 2, width_ratios=(1.4, 1.0), sharey=True)
     half = 0.5 / scenario.policy_frequency
     over_time.set(xlim=(-half, EPISODE_STEPS / scenario.policy_frequency + half), ylim=(0.0, 35.0))
     over_time.set(xlabel="time [s]", ylabel="speed [m/s]")
     means.set(xlim=(0.0, LONGEST_HEADWAY + 0.1), xlabel="mean headway of an episode [s]", ylabel="mean speed [m/s]")
+    told = cast(Highway, scenario).headway
+    if isinstance(scenario, Manners):
+        means.set(xlim=(-LARGEST_MARGIN, LARGEST_MARGIN), xlabel="mean margin of an episode [m]")
+        told = scenario.margin
     for axes in (over_time, means):
         axes.grid(color=ROAD, lw=0.8)
 
     def lines(states: np.ndarray, scene: Scene) -> list[tuple[Axes, np.ndarray, np.ndarray]]:
-        speed, headway, *_ = scenario.measure(states)
-        time = np.arange(len(states)) / scenario.policy_frequency
-        return [(means, np.array([headway]), np.array([speed])), (over_time, time, states[:, 0, 3])]
+        time, speed = np.arange(len(states)) / scenario.policy_frequency, states[:, 0, 3]
+        return [(means, told(states).mean(keepdims=True), speed.mean(keepdims=True)), (over_time, time, speed)]
 
     return lines
 

@@ -54,17 +54,17 @@ def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bo
     It says all there is to know, so that it means the same in every process that can read the run.
 
     Args:
-        run: trained on `highway` or `highway-manners`.
+        run: trained on `highway`; `highway-manners` knows one lane alone.
         mix: (K,) how common each code is, in any unit; by default as the posterior found among the demonstrations.
         assisted: the assistant is on.
 
     Raises:
-        BadInput: no run of a highway, or no mix of its codes.
+        BadInput: no run of `highway`, or no mix of its codes.
     """
     driver = load(run)
     scenario = get_scenario(driver.scenario)
-    if not isinstance(scenario, Highway):
-        raise BadInput(f"{run}: trained on {driver.scenario}, without traffic; give a run of highway")
+    if scenario.name != HIGHWAY.name:
+        raise BadInput(f"{run}: trained on {driver.scenario}, without traffic on several lanes; give a run of highway")
     shares = driver.prior if mix is None else np.asarray(mix, dtype=np.float64)
     if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():
         shown = " ".join(f"{share:g}" for share in np.ravel(shares))

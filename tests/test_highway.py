@@ -11,10 +11,11 @@ import torch
 
 from envs import environment_id, get_scenario
 from envs.highway import Highway
+from envs.manners import Manners
 from envs.scenario import Characters, named, num_rows, scene_from_uniform
 from envs.traffic import SPEED_LIMIT
 
-HIGHWAY = Highway()
+HIGHWAY, MANNERS = Highway(), Manners()
 NUMBERS = {"lanes": 4, "vehicles": 8, "density": 2.0, "policy_frequency": 3}
 
 
@@ -37,9 +38,9 @@ def drawn(scenario: Highway, count: int, seed: int = 0) -> dict[str, np.ndarray]
     return named(scenario.draws, scene_from_uniform(scenario.draws, uniform))
 
 
-def make_pair(count: int, **numbers: Any) -> tuple[Any, Any]:
+def make_pair(count: int, scenario: str = "highway", **numbers: Any) -> tuple[Any, Any]:
     """Twin and reference."""
-    name = environment_id("highway")
+    name = environment_id(scenario)
     twin = gymnasium.make_vec(name, count, vectorization_mode="vector_entry_point", dtype="float64", **numbers)
     return twin.unwrapped, gymnasium.make(name, **numbers).unwrapped
 
@@ -197,10 +198,13 @@ def test_what_cannot_be_configured_or_compiled_says_so():
         gymnasium.make_vec("infogail/Highway-v0", 2, vectorization_mode="vector_entry_point", compile=True)
 
 
-@pytest.mark.parametrize(("numbers", "count"), [({}, 16), (NUMBERS, 8)])
-def test_the_twin_drives_as_highway_env_does(numbers, count):
+@pytest.mark.parametrize(
+    ("scenario", "numbers", "count"),
+    [("highway", {}, 16), ("highway", NUMBERS, 8), ("highway-manners", {}, 16), ("highway-manners", NUMBERS, 8)],
+)
+def test_the_twin_drives_as_highway_env_does(scenario, numbers, count):
     """Whole episodes, each physics on its own: a driver may be calm, nervous, drunk, or in a hurry."""
-    twin, reference = make_pair(count, **numbers)
+    twin, reference = make_pair(count, scenario, **numbers)
     rng = np.random.default_rng(5)
     actions = rng.uniform(-1, 1, (60, count, 2)) * np.resize(
         [[0.1, 0.001], [1.0, 0.02], [0.3, 0.5], [0.3, 0.002]], (count, 2)
@@ -273,4 +277,37 @@ def test_nobody_else_crashes_where_the_ego_stays_away():
         twin.step(np.zeros((64, 2)))
     crashed = twin.state_dict()["traffic"][7]
     assert (crashed[1:].sum(0) > crashed[0]).double().mean() < 0.05
-    assert get_scenario("highway-manners").styles == ("aggressive", "defensive")
+
+
+def test_manners_observe_what_the_gap_has_beyond_a_safe_one():
+    assert isinstance(get_scenario("highway-manners", density=1.0), Manners)
+    assert MANNERS.styles == ("aggressive", "defensive")
+    assert (MANNERS.lanes, MANNERS.num_vehicles) == (1, 6)
+    for gap, speed, expected in (
+        *((52.0, 16.0, 2.0), (50.0, 16.0, 0.0), (47.0, 16.0, -3.0), (10.0, -1.0, 0.0)),  # 10 m and 2.5 s are safe
+        *((20.0, 16.0, -5.0), (60.0, 16.0, 5.0), (99.0, 40.0, -5.0), (101.0, 40.0, 5.0)),  # the last sees nobody
+    ):
+        states = states_of((100.0, 0.0, speed), (100.0 + gap, 0.0, 15.0), (50.0, 0.0, 15.0))
+        features = seen(states, MANNERS)
+        assert features.pop("margin") == pytest.approx(expected / 5.0)
+        assert features == seen(states, Highway(lanes=1))
+        assert MANNERS.margin(states) == pytest.approx(expected)
+
+
+def test_the_measure_of_manners_by_hand():
+    trajectory = np.stack(
+        [states_of((100.0, 0.0, 16.0), (150.0 + margin, 0.0, 15.0)) for margin in (-4, -2, -9, 1, 2.5)]
+    )
+    np.testing.assert_allclose(MANNERS.measure(trajectory), [-7.5 / 5], rtol=1e-12)
+    many = torch.tensor(np.stack((trajectory, trajectory[::-1]), axis=1))
+    np.testing.assert_allclose(MANNERS.measure(many), [[-7.5 / 5] * 2], rtol=1e-12)
+    characters = Characters(np.array([[-3.5], [-1.3]]), np.ones(1))
+    assert MANNERS.style(trajectory, {}, characters) == 1
+
+
+def test_manners_begin_in_a_slow_column_about_as_far_apart_as_they_mean_to_stay():
+    x, y, heading, speed = MANNERS.initial_states(drawn(MANNERS, 500)).swapaxes(0, 1)
+    assert ((speed >= 15.0) & (speed <= 18.0)).all() and (heading == 0).all() and (abs(y) <= 0.6).all()
+    assert ((x < x[0]).sum(0) == 1).all()
+    gap = np.where(x > x[0], x - x[0], np.inf).min(0)
+    assert abs(np.median(gap - 10.0 - 2.5 * speed[0])) < 10.0  # [m]
