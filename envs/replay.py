@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from array_api_compat import array_namespace
-from highway_env.road.lane import LineType, PolyLaneFixedWidth
+from highway_env.road.lane import AbstractLane, LineType, PolyLaneFixedWidth
 from highway_env.road.road import Road, RoadNetwork
 from highway_env.vehicle.graphics import VehicleGraphics
 from highway_env.vehicle.kinematics import Vehicle
 from torch import Tensor
 
 from envs.dynamics import Slip, as_car, contact, undamaged, vehicle_step
-from envs.highway import LONGEST_HEADWAY, SIDES, Highway, next_in_lane
+from envs.highway import LONGEST_HEADWAY, SENSOR_RANGE, SIDES, Highway, next_in_lane
 from envs.roadway import SPACING, place
 from envs.scenario import EPISODE_STEPS, Array, Characters, Draw, Scenario, Scene
 
@@ -146,8 +146,13 @@ class Replay(Scenario):
     def states_of(self, vehicles: list[Vehicle], scene: Scene) -> np.ndarray:
         ego, *others = vehicles
         own = np.array((*ego.position, ego.heading, ego.speed), dtype=np.float64)
-        own = self._with_place(own, scene, self.tables(own))
-        return np.stack((own, *(other.recorded for other in others)))
+        tables = self.tables(own)
+        states = np.empty((self.num_vehicles, 8))
+        states[:] = ABSENT
+        states[0] = self._with_place(own, scene, tables)
+        for other in others:
+            states[1 + other.column] = other.recorded
+        return states
 
     def observe(self, states: Array, scene: Scene) -> list[Array]:
         """As on a highway, where gaps are from bumper to bumper; then the road's curvature and the ego's size."""
@@ -200,14 +205,56 @@ class Replay(Scenario):
         _, edges = self._road_at(states[..., 0, S], scene, self.tables(states))
         return _lane(states[..., 0, D], edges)
 
+    def num_lanes(self, states: Array, scene: Scene) -> Array:
+        """(...): how many there are side by side where the ego is."""
+        return _count(self._road_at(states[..., 0, S], scene, self.tables(states))[1])
+
+    def lane_middle(self, s: Array, lane: Array, scene: Scene) -> tuple[Array, Array]:
+        """Of lane number `lane` (...) at s (...) [m]: d of its middle [m], and the reference line's heading [rad].
+
+        Where there are fewer lanes, of the last.
+        """
+        xp = array_namespace(s)
+        reference, edges = self._road_at(s, scene, self.tables(s))
+        left, right = _edges_of(xp.clip(lane, 0, _count(edges) - 1), edges)
+        return (left + right) / 2, reference[..., 2]
+
+    def relative_speed(self, states: Array, scene: Scene) -> Array:
+        """(...) [m/s]: the ego's speed less the mean speed of the others in its lane within `SENSOR_RANGE`; NaN if
+        there are none."""
+        xp, others = array_namespace(states), states[..., 1:, :]
+        _, edges = self._road_at(states[..., 0, S], scene, self.tables(states))
+        left, right = _edges_of(_lane(states[..., 0, D], edges), edges)
+        across = others[..., D]
+        there = (across >= left[..., None]) & (across <= right[..., None])
+        there = there & (abs(others[..., S] - states[..., :1, S]) <= SENSOR_RANGE)
+        number = xp.sum(xp.where(there, 1.0, 0.0), axis=-1)
+        total = xp.sum(xp.where(there, others[..., 3], 0.0), axis=-1)
+        return states[..., 0, 3] - xp.where(number > 0, total / xp.clip(number, 1.0, None), np.nan)
+
+    def recorded_states(self, demonstration: int) -> np.ndarray:
+        """(T + 1, V, 8): what was recorded in the time of a demonstration, its driver first."""
+        tables = self._tables[None]
+        first, car = int(tables.row[demonstration]), int(tables.car[demonstration])
+        window = tables.others[first : first + EPISODE_STEPS + 1]
+        ego, others = window[:, [car]], window.copy()
+        others[:, car] = ABSENT
+        return np.concatenate((ego, others), axis=1)
+
     def distance(self, states: Array, scene: Scene) -> Array:
         return states[..., 0, S]
 
     def headway(self, states: Array, scene: Scene) -> Array:
-        """(...) [s] from bumper to bumper to the leader in the ego's lane, at most `LONGEST_HEADWAY`."""
+        """(...) [s] from bumper to bumper to the leader in the ego's lane, at most `LONGEST_HEADWAY`.
+
+        Unlike what the ego observes it takes no account of those beside the lane, however near.
+        """
+        return self._headway(self.neighbours(states, self.lane(states, scene), scene)[0], states[..., 0, 3])
+
+    def neighbours(self, states: Array, lane: Array, scene: Scene) -> list[tuple[Array, Array, Array]]:
+        """Leader and follower, as `next_in_lane` has them, among those whose middle is in lane number `lane` (...)."""
         _, edges = self._road_at(states[..., 0, S], scene, self.tables(states))
-        bounds = _edges_of(_lane(states[..., 0, D], edges), edges)
-        return self._headway(self._neighbours(states, *bounds)[0], states[..., 0, 3])
+        return self._neighbours(states, *_edges_of(lane, edges), margin=0.0)
 
     def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
         """Nobody labelled these drivers: all have the same."""
@@ -221,27 +268,28 @@ class Replay(Scenario):
         points = tables.reference[k][tables.reference[k, :, 0] < FAR]
         edges = tables.edges[k, : len(points)]
         across = np.stack((-np.sin(points[:, 2]), np.cos(points[:, 2])), -1)
-        for lane in range(edges.shape[1] - 1):
-            there = np.diff(edges)[:, lane] > MARGIN
-            if there.sum() < 2:
-                continue
+        wide = np.diff(edges) > MARGIN
+        lanes = np.flatnonzero(wide.sum(0) > 1).tolist()
+        for lane in lanes:
+            there = wide[:, lane]
             middle = edges[there, lane : lane + 2].mean(1, keepdims=True)
             line = points[there, :2] + middle * across[there]
-            lines = (LineType.CONTINUOUS_LINE if lane == 0 else LineType.STRIPED, LineType.CONTINUOUS_LINE)
+            # `CONTINUOUS_LINE` would be straight; what is striped to the left ends the lane beside.
+            left = LineType.CONTINUOUS if lane == lanes[0] else LineType.STRIPED
+            right = LineType.CONTINUOUS if lane == lanes[-1] else LineType.NONE
             width = float(np.diff(edges[there, lane : lane + 2]).mean())
-            network.add_lane("0", "1", PolyLaneFixedWidth(line[::COARSE].tolist(), width, lines))
+            network.add_lane("0", "1", PolyLaneFixedWidth(line[::COARSE].tolist(), width, (left, right)))
         return network
 
     def vehicles(self, road: Road, scene: Scene) -> list[Vehicle]:
+        """The ego, and those who are there at some time of the episode, in the recording's order."""
         tables, e = self._tables[None], int(scene["demonstration"])
-        x, y, heading, speed = tables.starts[e]
-        ego = Vehicle(road, (x, y), heading, speed)
-        ego.LENGTH, ego.WIDTH = tables.size[e].tolist()
-        ego.diagonal = float(np.hypot(ego.LENGTH, ego.WIDTH))
+        ego = Replaced(road, tables.starts[e], *tables.size[e].tolist())
         first = int(tables.row[e])
-        window = tables.others[first:].copy()
+        window = tables.others[first : first + EPISODE_STEPS + 1].copy()
         window[:, tables.car[e]] = ABSENT
-        return [ego, *(RecordedVehicle(road, window[:, k]) for k in range(window.shape[1]))]
+        there = np.flatnonzero((window[..., 0] < FAR).any(0)).tolist()
+        return [ego, *(RecordedVehicle(road, window[:, column], column) for column in there)]
 
     def _others(self, tables: Tables, scene: Scene, elapsed: Tensor) -> Tensor:
         """(B, V, 8) so many decisions after the start."""
@@ -276,11 +324,13 @@ class Replay(Scenario):
         return tables.reference[k, i], tables.edges[k, i]
 
     @staticmethod
-    def _neighbours(states: Array, left: Array, right: Array) -> list[tuple[Array, Array, Array]]:
+    def _neighbours(
+        states: Array, left: Array, right: Array, margin: float = MARGIN
+    ) -> list[tuple[Array, Array, Array]]:
         """Leader and follower between two edges (...) [m] of a lane, as `next_in_lane` has them."""
         ego, others = states[..., :1, :], states[..., 1:, :]
         across = others[..., D]
-        there = (across >= left[..., None] - MARGIN) & (across <= right[..., None] + MARGIN)
+        there = (across >= left[..., None] - margin) & (across <= right[..., None] + margin)
         bodies = (ego[..., LENGTH] + others[..., LENGTH]) / 2
         return next_in_lane(there, others[..., S] - ego[..., S], ego[..., 3] - others[..., 3], bodies)
 
@@ -292,26 +342,57 @@ class Replay(Scenario):
         return xp.where(present > 0, headway, LONGEST_HEADWAY)
 
 
-class RecordedVehicle(Vehicle):
+class _Measured(Vehicle):
+    """A car of its own size, whose lane is looked up when somebody asks: on recorded roads that takes longest."""
+
+    def __init__(self, road: Road, state: np.ndarray, length: float, width: float) -> None:
+        x, y, heading, speed = state.tolist()
+        super().__init__(None, (x, y), heading, speed)
+        self.road = road
+        self._resize(length, width)
+
+    @property
+    def lane_index(self) -> tuple[str, str, int]:
+        return self.road.network.get_closest_lane_index(self.position, self.heading)
+
+    @lane_index.setter
+    def lane_index(self, index: None) -> None: ...
+
+    @property
+    def lane(self) -> AbstractLane:
+        return self.road.network.get_lane(self.lane_index)
+
+    @lane.setter
+    def lane(self, lane: None) -> None: ...
+
+    def on_state_update(self) -> None: ...
+
+    def _resize(self, length: float, width: float) -> None:
+        self.LENGTH, self.WIDTH = length, width
+        self.diagonal = float(np.hypot(length, width))
+
+
+class Replaced(_Measured):
+    """The ego, in the place of a recorded driver."""
+
+
+class RecordedVehicle(_Measured):
     """Is where it was recorded, whatever happens; it does not look for collisions, the ego does."""
 
-    def __init__(self, road: Road, recorded: np.ndarray) -> None:
+    def __init__(self, road: Road, recorded: np.ndarray, column: int) -> None:
         self._to_come = iter(recorded)
         self.recorded = next(self._to_come)  # (8,): a row of `Tables.others`
-        super().__init__(road, self.recorded[:2].copy(), self.recorded[2], self.recorded[3])
+        self.column = column  # of the recording
+        super().__init__(road, self.recorded[:4], *self.recorded[[LENGTH, WIDTH]].tolist())
         self.check_collisions = False
         self.color = VehicleGraphics.DEFAULT_COLOR
-        self._appear()
 
     def step(self, dt: float) -> None:
         """Go to where it was next; `dt` is the recording's."""
-        self.recorded = next(self._to_come)
-        self._appear()
-
-    def _appear(self) -> None:
-        x, y, self.heading, self.speed, _, _, self.LENGTH, self.WIDTH = self.recorded.tolist()
+        self.recorded = next(self._to_come, self.recorded)
+        x, y, self.heading, self.speed, _, _, length, width = self.recorded.tolist()
         self.position = np.array((x, y))
-        self.diagonal = float(np.hypot(self.LENGTH, self.WIDTH))
+        self._resize(length, width)
 
 
 def _whole(demonstration: Array) -> Array:

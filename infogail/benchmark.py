@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from envs import BadInput, get_scenario
-from envs.demonstrations import Demonstrations, record
+from envs.demonstrations import Demonstrations, Recording, record
 from envs.files import check_folder
 from infogail.cluster import check_address, cluster
 from infogail.config import Config
@@ -29,6 +29,7 @@ from infogail.driver import FILE, InvalidRun
 from infogail.evaluate import evaluate
 from infogail.presets import DEFAULT, PRESETS
 from infogail.progress import progress_bar
+from infogail.realism import HORIZONS, PEERS, SAMPLED, judge_peers
 from infogail.run_folder import DEMONSTRATIONS, MANIFEST, Manifest
 from infogail.runner import STYLES_FOUND, MakeLearner, resume, train
 from infogail.statistics import improvement_interval, interquartile_mean, interval, probability_of_improvement
@@ -46,13 +47,29 @@ MEASURES = {
     "occupancy_mmd": "occupancy MMD × 1000",
     "occupancy_mmd_floor": "its floor × 1000",
     "occupancy_mmd_worst_code": "worst code's MMD ÷ floor",
+    **{f"position_rmse_{horizon}": f"RMSE after {horizon[0]} s [m]" for horizon in HORIZONS},
+    "position_rmse_best_5s": "RMSE after 5 s, best code [m]",
+    "speed_rmse_5s": "speed RMSE after 5 s [m/s]",
+    "hard_brake_rate": "hard brakes",
+    **{f"wasserstein_{name}": f"Wasserstein {name.replace('_', ' ')}" for name in SAMPLED},
+    "ami_headway": "AMI of code and headway",
+    "ami_speed": "AMI of code and relative speed",
+    "ami_lane_change": "AMI of code and lane changes",
+    "consistency": "same code in both halves",
+    "consistency_chance": "the same by chance",
     "seconds_to_styles": "s to styles",
     "train_seconds": "s to train",
 }
 """Of metrics.json, for the table, where they are defined."""
 MOST_COLUMNS = 6  # of the table; more variants become its rows
-SHORT = ("style_nmi", "style_accuracy_merged", "success_rate", "occupancy_mmd_worst_code", "seconds_to_styles")
+SHORT = (
+    *("style_nmi", "style_accuracy_merged", "success_rate", "occupancy_mmd_worst_code", "seconds_to_styles"),
+    *("position_rmse_5s", "wasserstein_headway"),
+)
 """Those for which a terminal has room then."""
+STYLES_HEADING = f"with NMI ≥ {STYLES_FOUND}"
+REPLAY_ONLY = ("hard_brake_rate", *(f"wasserstein_{name}" for name in SAMPLED))
+"""Those that other scenarios have, too, but that are not in their table."""
 TRAINING = 0.75  # of a cell's progress
 
 
@@ -128,8 +145,12 @@ def benchmark(
             _check_demonstrations(out / cell.name, files[cell.scenario])
     judged = {} if force else {cell: result for cell in cells if (result := _judged(out / cell.name)) is not None}
     missing = [cell for cell in cells if cell not in judged]
+    peers = None
+    if any(cell.scenario == "replay" for cell in missing):  # the same for all cells, and as slow to judge as a run
+        file = files["replay"]
+        peers = judge_peers(file, Recording.load(file, "replay"), episodes, seeds[0])
     jobs = [
-        (learners[cell.algorithm], cell, out / cell.name, files[cell.scenario], episodes, seeds[0], force)
+        (learners[cell.algorithm], cell, out / cell.name, files[cell.scenario], episodes, seeds[0], force, peers)
         for cell in missing
     ]
     side_by_side = partial(workers, os.cpu_count() or 1) if ray is None else partial(cluster, ray)
@@ -202,7 +223,14 @@ def _judged(run: Path) -> dict[str, Any] | None:
 
 
 def _run_cell(
-    make_learner: MakeLearner, cell: Cell, run: Path, file: Path, episodes: int, seed: int, force: bool
+    make_learner: MakeLearner,
+    cell: Cell,
+    run: Path,
+    file: Path,
+    episodes: int,
+    seed: int,
+    force: bool,
+    peers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | str:
     """The result of one cell, or what went wrong with it: one failure is not to stop the others."""
     told = 0.0
@@ -220,7 +248,7 @@ def _run_cell(
             train(make_learner, cell.algorithm, file, cell.scenario, cell.config, run, force, on_iteration)
         elif not (run / FILE).exists():
             resume({cell.algorithm: make_learner}, run, on_iteration=on_iteration)
-        return evaluate(run, episodes, seed, 1, lambda count: tell(told + (1 - TRAINING) * count / episodes))
+        return evaluate(run, episodes, seed, 1, lambda count: tell(told + (1 - TRAINING) * count / episodes), peers)
     except Exception as error:
         return f"{type(error).__name__}: {error}" if not isinstance(error, BadInput) else str(error)
     finally:
@@ -233,20 +261,25 @@ def summarise(results: Results, short: bool = False) -> tuple[list[str], list[li
     Args:
         short: leave out some measures if there are many variants.
     """
-    columns = variants(results)
-    rows = [["seeds", *(str(len(some)) for some in columns.values())]]
-    found = (sum(metrics["style_nmi"] >= STYLES_FOUND for metrics in some) for some in columns.values())
-    rows.append([f"with NMI ≥ {STYLES_FOUND}", *map(str, found)])
+    columns, peers = variants(results), _peers(results)
+    rows = [["seeds", *(str(len(some)) for some in columns.values()), *("–" for _ in peers)]]
+    columns |= peers
+    if any("style_nmi" in metrics for some in columns.values() for metrics in some):
+        nmis = [[metrics["style_nmi"] for metrics in some if "style_nmi" in metrics] for some in columns.values()]
+        rows.append([STYLES_HEADING, *(str(sum(n >= STYLES_FOUND for n in some)) if some else "–" for some in nmis)])
     for key, heading in MEASURES.items():
         scale = 1000 if "× 1000" in heading else 1
-        cells = [_cell([metrics[key] for metrics in some], scale) for some in columns.values()]
+        cells = [
+            "–" if key in REPLAY_ONLY and scenario != "replay" else _cell([one.get(key) for one in some], scale)
+            for (scenario, _), some in columns.items()
+        ]
         if set(cells) != {"–"}:
             rows.append([heading, *cells])
     headings = [f"{scenario}\n{variant}" for scenario, variant in columns]
     if len(headings) <= MOST_COLUMNS:
         return headings, rows
     if short:
-        rows = [row for row in rows if row[0] in ("seeds", rows[1][0], *(MEASURES[key] for key in SHORT))]
+        rows = [row for row in rows if row[0] in ("seeds", STYLES_HEADING, *(MEASURES[key] for key in SHORT))]
     names, *turned = zip(*rows, strict=True)
     return list(names), [[heading.replace("\n", " "), *cells] for heading, cells in zip(headings, turned, strict=True)]
 
@@ -279,6 +312,14 @@ def variants(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:
     return columns
 
 
+def _peers(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """What others than learners do in the scenario replay, the same for all seeds."""
+    for metrics in results.metrics.values():
+        if "peers" in metrics:
+            return {("replay", PEERS[name]): [numbers] for name, numbers in metrics["peers"].items()}
+    return {}
+
+
 def _cell(values: Sequence[float | None], scale: float) -> str:
     known = np.array([scale * value for value in values if value is not None])
     if not len(known):
@@ -291,7 +332,7 @@ def _cell(values: Sequence[float | None], scale: float) -> str:
 
 def improvements(results: Results) -> list[str]:
     """How probably a seed of InfoGAIL has a higher style NMI than one of each other variant, over all scenarios."""
-    columns = variants(results)
+    columns = {group: some for group, some in variants(results).items() if all("style_nmi" in one for one in some)}
     scenarios = list(dict.fromkeys(scenario for scenario, _ in columns))
     names = list(dict.fromkeys(variant for _, variant in columns))
 

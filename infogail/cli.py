@@ -177,12 +177,12 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Judge a run in highway-env on fresh starts; writes RUN/metrics.json."""
+    """Judge a run in highway-env on fresh starts, a replay on its held-out windows; writes RUN/metrics.json."""
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder."""
     episodes: int = 200
-    """Episodes to drive, every code equally often."""
+    """Episodes to drive, every code equally often; of a replay, windows to drive at most."""
     seed: int = 0
     """Seed of the starts."""
     json: bool = False
@@ -198,6 +198,10 @@ class Evaluate:
             result = evaluate(self.path, self.episodes, self.seed, progress=advance)
         if self.json:
             print(json.dumps(result, indent=2))
+        elif result["scenario"] == "replay":
+            from infogail.realism_table import print_table
+
+            print_table(result)
         else:
             for key, value in result.items():
                 print(f"{key:28} {value}")

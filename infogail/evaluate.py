@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -62,9 +62,10 @@ def evaluate(
     seed: int = 0,
     processes: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    peers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Judge one run in highway-env and write its `metrics.json`; see `evaluate_many`."""
-    return evaluate_many([run], episodes, seed, processes, progress)[0]
+    return evaluate_many([run], episodes, seed, processes, progress, peers)[0]
 
 
 def evaluate_many(
@@ -73,15 +74,19 @@ def evaluate_many(
     seed: int = 0,
     processes: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    peers: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Judge each of `runs` on the same fresh starts, every code equally often, and write its `metrics.json`.
 
+    A run of the scenario replay is judged on the windows of its recording that were held out; see `infogail.realism`.
+
     Args:
         runs: run folders, of any scenarios and learners; they share one pool of processes.
-        episodes: for each run.
+        episodes: for each run; of a replay, how many windows at most.
         seed: of the starts. Results depend on it and on nothing else, neither on `processes` nor on the other runs.
         processes: how many drive at a time; all cores by default. One drives in this process.
         progress: told every now and then how many more episodes are done, of `len(runs) * episodes`.
+        peers: what `infogail.realism.judge_peers` says of the recording of all runs, if that is known.
 
     Returns:
         what the files hold: plain numbers, None where a metric is not defined.
@@ -100,13 +105,21 @@ def evaluate_many(
         for run, driver in zip(runs, drivers, strict=True)
     ]
     costs = [_training_cost(run) for run in runs]
-    driven = drive(load, runs, episodes, seed, processes, progress)
+    replays = [driver.scenario == "replay" for driver in drivers]
+    others = [run for run, replay in zip(runs, replays, strict=True) if not replay]
+    driven = iter(drive(load, others, episodes, seed, processes, progress) if others else ())
     results = []
-    for run, driver, recording, cost, some in zip(runs, drivers, recordings, costs, driven, strict=True):
+    for run, driver, recording, replay, cost in zip(runs, drivers, recordings, replays, costs, strict=True):
+        if replay:
+            from infogail.realism import judge_replay
+
+            judgement = judge_replay(driver, run, recording, episodes, seed, processes, progress, peers)
+        else:
+            judgement = judge(driver, next(driven), demonstrated_episodes(recording))
         result = (
             {"scenario": driver.scenario, "algorithm": driver.algorithm, "num_codes": driver.num_codes}
             | {"training_seed": driver.seed, "seed": seed, "episodes": episodes}
-            | judge(driver, some, demonstrated_episodes(recording))
+            | judgement
             | cost
             | {"versions": {name: version(name) for name in VERSIONED}}
         )

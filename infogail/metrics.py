@@ -185,7 +185,9 @@ def distance_ratio(distances: np.ndarray, demonstrated: np.ndarray) -> float:
     return float(distances.mean() / demonstrated.mean())
 
 
-def time_to_collision(gaps: np.ndarray, lateral_distances: np.ndarray, width: float, dt: float) -> np.ndarray:
+def time_to_collision(
+    gaps: np.ndarray, lateral_distances: np.ndarray, width: float | np.ndarray, dt: float
+) -> np.ndarray:
     """Time until the ego would reach the car ahead if both kept their speed: gap ÷ rate at which it closes.
 
     Only where the ego is behind another car, in its way (the bodies overlap sideways) and closing in.
@@ -193,7 +195,7 @@ def time_to_collision(gaps: np.ndarray, lateral_distances: np.ndarray, width: fl
     Args:
         gaps: (T + 1, V - 1) [m] along the road, from the ego's front to each other car's rear.
         lateral_distances: (T + 1, V - 1) [m] across the road, between the centres.
-        width: of a car [m].
+        width: of a car [m], or, if they differ, (T, V - 1) the mean of the ego's and the other's.
         dt: between two of the T + 1 times [s].
 
     Returns:

@@ -162,4 +162,4 @@ _ROADS: dict[str, Callable[[Scenario, Figure], Trajectories]] = {
     "turn": _turn_plot,
     "highway": _highway_plot,
 }
-_DEEDS = {"pass": "passed {}", "turn": "took the {}", "highway": "{}"}
+_DEEDS = {"pass": "passed {}", "turn": "took the {}", "highway": "{}", "replay": ""}

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import gymnasium
@@ -33,15 +33,18 @@ from envs.demonstrations import Recording
 from envs.files import write_atomically
 from envs.highway import LONGEST_HEADWAY, Highway
 from envs.reference import DrivingEnv
+from envs.replay import D, Replay, S
 from envs.scenario import NO_STYLE, POLICY_FREQUENCY, SIMULATION_FREQUENCY, Characters, Scenario, Scene, VehicleState
-from infogail.driver import load
+from infogail.driver import Driver, load
 from infogail.evaluate import Episode, drive_episode
+from infogail.meaning import plot_codes
 from infogail.plots import PALETTE, deed, plot, write_plot
+from infogail.realism import BURN_IN, Trained, drive_window, held_out
 
 Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255 each."""
 
-FPS = SIMULATION_FREQUENCY  # [Hz]; one frame per physics step, so the film runs in real time
+FPS = SIMULATION_FREQUENCY  # [Hz]; one frame per physics step, so the film runs in real time; replays have their own
 FRAMES_PER_DECISION = SIMULATION_FREQUENCY // POLICY_FREQUENCY
 LINGER = 1.6  # [s] that the film goes on after the last code has done its manoeuvre
 HOLD = 1.5  # [s] that the last frame stays
@@ -53,6 +56,7 @@ ALARM = (255, 92, 92)
 OFF_ROAD = (52, 66, 54)
 TURN_PANEL = 560  # [px]
 HIGHWAY_LENGTH, HIGHWAY_AHEAD = 180.0, 20.0  # [m], of which the middle is so far before the ego
+REPLAY_LENGTH, REPLAY_ASIDE = 140.0, 11.0  # [m], and how far the ego may be from the middle of the picture
 ENOUGH = 30  # decisions, until which nothing is said of a style that is told by what is usual
 TOP, ROW, GAP, MARGIN = 28, 28, 8, 16  # [px], of captions and between panels
 GIF_WIDTH, GIF_COLOURS, GIF_EVERY = 640, 64, 2  # [px], shared by all frames, every so many frames of the film
@@ -70,8 +74,12 @@ class View:
     """At most so many panels side by side."""
     camera: Callable[[Scenario, np.ndarray, Scene], tuple[np.ndarray, float]]
     """What the panel shows, for states (V, 4): the centre (2,) [m], and how large [px/m]."""
-    detail: Callable[[Scenario, np.ndarray], str] = lambda scenario, states: ""
+    detail: Callable[[Scenario, np.ndarray, Scene], str] = lambda scenario, states, scene: ""
     """What the caption says besides, of states (V, 4)."""
+    level: bool = False
+    """Turned so that the road runs from left to right."""
+    prelude: tuple[int, str] = (0, "")
+    """What the caption says first, for so many decisions."""
 
 
 def _pass_camera(scenario: Scenario, states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
@@ -94,15 +102,41 @@ def _highway_camera(scenario: Scenario, states: np.ndarray, scene: Scene) -> tup
     return np.array([ego.x + HIGHWAY_AHEAD, middle]), 1120 / HIGHWAY_LENGTH
 
 
-def _headway(scenario: Scenario, states: np.ndarray) -> str:
-    headway = float(cast(Highway, scenario).headway(states))
+def _highway_headway(scenario: Scenario, states: np.ndarray, scene: Scene) -> str:
+    return _headway(float(cast(Highway, scenario).headway(states)))
+
+
+def _replay_headway(scenario: Scenario, states: np.ndarray, scene: Scene) -> str:
+    return _headway(float(cast(Replay, scenario).headway(states, scene)))
+
+
+def _headway(headway: float) -> str:
+    """[s] in words."""
     return f"headway {headway:.1f} s" if headway < LONGEST_HEADWAY else "nobody near ahead"
+
+
+def _replay_camera(scenario: Scenario, states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
+    """With the ego, of which more is seen ahead than behind, and on the middle of the road, if the ego is near it."""
+    replay, heading = cast(Replay, scenario), _road_heading(scenario, states, scene)
+    outer = [0, replay.num_lanes(states, scene) - 1]
+    middle = np.mean([replay.lane_middle(states[0, S], np.asarray(lane), scene)[0] for lane in outer])
+    aside = np.clip(middle - states[0, D], -REPLAY_ASIDE, REPLAY_ASIDE)
+    cos, sin = np.cos(heading), np.sin(heading)
+    to_there = HIGHWAY_AHEAD * np.array([cos, sin]) + aside * np.array([-sin, cos])
+    return states[0, :2] + to_there, 1120 / REPLAY_LENGTH
+
+
+def _road_heading(scenario: Scenario, states: np.ndarray, scene: Scene) -> float:
+    """[rad], of a recorded road where the ego is."""
+    _, heading = cast(Replay, scenario).lane_middle(states[0, S], np.asarray(0), scene)
+    return float(heading)
 
 
 VIEWS = {
     "pass": View((1120, 160), 1, _pass_camera),
     "turn": View((TURN_PANEL, TURN_PANEL), 3, _turn_camera),
-    "highway": View((1120, 124), 1, _highway_camera, _headway),
+    "highway": View((1120, 124), 1, _highway_camera, _highway_headway),
+    "replay": View((1120, 240), 1, _replay_camera, _replay_headway, True, (BURN_IN, "as the person did")),
 }
 
 
@@ -117,21 +151,34 @@ def render(
     draw_offscreen()
     driver = load(run)
     recording = Recording.load(Path(run) / "demonstrations.safetensors", driver.scenario)
-    scenario = get_scenario(driver.scenario)
-    env = cast(DrivingEnv, gymnasium.make(environment_id(driver.scenario)).unwrapped)
-    env.reset(seed=seed)
-    scene = env.scene
-    progress(f"driving {episodes} episodes")
-    filmed = [drive_episode(driver, env, code, scene=scene) for code in range(driver.num_codes)]
-    driven = [drive_episode(driver, env, k % driver.num_codes, seed=seed + 1 + k) for k in range(episodes)]
-    env.close()
-
+    road = recording.demonstrations.road
+    scenario = get_scenario(driver.scenario, **road)
+    env = cast(DrivingEnv, gymnasium.make(environment_id(driver.scenario), **road).unwrapped)
     mp4, gif, png = (Path(out) / f"codes.{suffix}" for suffix in ("mp4", "gif", "png"))
-    progress(f"plotting {png}")
-    write_plot(png, plot(scenario, recording, driven, driver.num_codes))
+    if scenario.road == "replay":
+        filmed = _replay(driver, env, recording, seed)
+        progress(f"plotting {png}")
+        figure = plot_codes(driver, recording)
+    else:
+        env.reset(seed=seed)
+        scene = env.scene
+        progress(f"driving {episodes} episodes")
+        filmed = [drive_episode(driver, env, code, scene=scene) for code in range(driver.num_codes)]
+        driven = [drive_episode(driver, env, k % driver.num_codes, seed=seed + 1 + k) for k in range(episodes)]
+        progress(f"plotting {png}")
+        figure = plot(scenario, recording, driven, driver.num_codes)
+    env.close()
+    write_plot(png, figure)
     beliefs = [belief(driver.log_posterior(episode.observations, episode.actions)) for episode in filmed]
-    write_film(mp4, gif, film(scenario, filmed, beliefs, driver.characters), progress)
+    frames = film(scenario, filmed, beliefs, driver.characters, road)
+    write_film(mp4, gif, frames, progress, scenario.simulation_frequency)
     return [mp4, gif, png]
+
+
+def _replay(driver: Driver, env: DrivingEnv, recording: Recording, seed: int) -> list[Episode]:
+    """A held-out window, drawn by `seed`, driven with each code after the person's burn-in."""
+    (window,) = held_out(recording, 1, seed)
+    return [drive_window(env, recording, int(window), Trained(driver), code) for code in range(driver.num_codes)]
 
 
 def draw_offscreen() -> None:
@@ -165,22 +212,28 @@ def film(
     episodes: Sequence[Episode],
     beliefs: Sequence[np.ndarray | None],
     characters: Characters | None = None,
+    road: Mapping[str, Any] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Frames (H, W, 3) uint8, H and W even, `FPS` a second: one panel per episode, all at the same time.
+    """Frames (H, W, 3) uint8, H and W even, one for each step of the physics: one panel per episode, all at once.
 
     Args:
         episodes: of one scene, usually.
         beliefs: (N + 1, K) per episode, as `belief` makes them, or None for a learner without a posterior.
         characters: of the demonstrations, by which styles are told where geometry alone cannot.
+        road: what the environment is to be made with.
     """
     columns = min(VIEWS[scenario.road].columns, len(episodes))
     styles = [styles_so_far(scenario, episode, characters) for episode in episodes]
-    panels = [_panel(scenario, *each) for each in zip(episodes, beliefs, styles, strict=True)]
-    for _ in range(FRAMES_PER_DECISION * _decisions_to_show(scenario, episodes, styles) + 1):
+    panels = [_panel(scenario, *each, road or {}) for each in zip(episodes, beliefs, styles, strict=True)]
+    for _ in range(_frames_per_decision(scenario) * _decisions_to_show(scenario, episodes, styles) + 1):
         frame = _tile([next(panel) for panel in panels], columns)
         yield frame
-    for _ in range(round(HOLD * FPS)):
+    for _ in range(round(HOLD * scenario.simulation_frequency)):
         yield frame
+
+
+def _frames_per_decision(scenario: Scenario) -> int:
+    return scenario.simulation_frequency // scenario.policy_frequency
 
 
 def styles_so_far(scenario: Scenario, episode: Episode, characters: Characters | None = None) -> list[int]:
@@ -194,24 +247,30 @@ def _decisions_to_show(scenario: Scenario, episodes: Sequence[Episode], styles: 
     """Until a little after the last code has done its manoeuvre; everything, if one fails or never does it, or if the
     style is no manoeuvre."""
     everything = max(len(episode.actions) for episode in episodes)
-    if scenario.measures or any(map(failure, episodes)) or any(style[-1] == NO_STYLE for style in styles):
+    no_manoeuvre = scenario.measures or len(scenario.styles) == 1
+    if no_manoeuvre or any(map(failure, episodes)) or any(style[-1] == NO_STYLE for style in styles):
         return everything
     done = max(style.index(style[-1]) for style in styles)
-    return min(done + round(LINGER * POLICY_FREQUENCY), everything)
+    return min(done + round(LINGER * scenario.policy_frequency), everything)
 
 
-def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styles: list[int]) -> Iterator[np.ndarray]:
+def _panel(
+    scenario: Scenario, episode: Episode, belief: np.ndarray | None, styles: list[int], road: Mapping[str, Any]
+) -> Iterator[np.ndarray]:
     """Frames (header + H, W, 3) of one episode, replayed by its actions; after its end, the last one for ever."""
     view = VIEWS[scenario.road]
     width, _ = view.size
-    stage = Stage(scenario, episode.scene, colour(episode.code))
-    for k in range(FRAMES_PER_DECISION * len(episode.actions) + 1):
+    frames = _frames_per_decision(scenario)
+    stage = Stage(scenario, episode.scene, colour(episode.code), road)
+    for k in range(frames * len(episode.actions) + 1):
         if k:
-            stage.step(episode.actions[(k - 1) // FRAMES_PER_DECISION])
-        now = k // FRAMES_PER_DECISION
+            stage.step(episode.actions[(k - 1) // frames])
+        now = k // frames
         picture, states, chances = stage.picture(), stage.states[-1], None if belief is None else belief[now]
-        told = states[0, 3], chances, view.detail(scenario, states)
-        frame = np.vstack((caption(width, episode.code, deed(scenario, styles[now]), *told), picture))
+        told = states[0, 3], chances, view.detail(scenario, states, episode.scene)
+        until, prelude = view.prelude
+        remark = prelude if now < until else deed(scenario, styles[now])
+        frame = np.vstack((caption(width, episode.code, remark, *told), picture))
         yield frame
     if remark := failure(episode):
         frame = np.vstack((caption(width, episode.code, remark, *told, ALARM), alarmed(picture)))
@@ -269,18 +328,20 @@ class Camera:
 class Stage:
     """highway-env with a camera: one scene, driven one physics step at a time."""
 
-    def __init__(self, scenario: Scenario, scene: Scene, paint: Colour) -> None:
+    def __init__(self, scenario: Scenario, scene: Scene, paint: Colour, road: Mapping[str, Any] | None = None) -> None:
         self._paint, self._view = paint, VIEWS[scenario.road]
         self._scenario = scenario
-        _, self._scaling = self._view.camera(scenario, np.asarray(scenario.initial_states(scene)), scene)
-        config = {"policy_frequency": SIMULATION_FREQUENCY}  # one decision, held for one physics step: same motion
-        env = gymnasium.make(environment_id(scenario.name), render_mode="rgb_array", config=config).unwrapped
-        self.env = cast(DrivingEnv, env)
+        config = {"policy_frequency": scenario.simulation_frequency}  # a decision for each physics step: same motion
+        made = gymnasium.make(environment_id(scenario.name), render_mode="rgb_array", config=config, **(road or {}))
+        self.env = cast(DrivingEnv, made.unwrapped)
         self.env.reset(options={"scene": scene})
         for vehicle in self.env.road.vehicles:
             vehicle.color = paint if vehicle is self.env.vehicle else OTHER_VEHICLE
-        self._camera = Camera(self.env, self._view.size, self._scaling)
         self.states: list[np.ndarray] = [self.env.vehicle_state]
+        _, self._scaling = self._view.camera(scenario, self.states[0], scene)
+        diagonal = int(np.hypot(*self._view.size)) + 1
+        size = (diagonal, diagonal) if self._view.level else self._view.size
+        self._camera = Camera(self.env, size, self._scaling)
 
     def step(self, action: np.ndarray) -> None:
         """Drive one physics step with `action` (2,)."""
@@ -290,7 +351,16 @@ class Stage:
     def picture(self) -> np.ndarray:
         """The scene (H, W, 3) as it is now, with the ego's trail."""
         centre, _ = self._view.camera(self._scenario, self.states[-1], self.env.scene)
-        return self._with_trail(self._camera.picture(centre), centre)
+        picture = self._with_trail(self._camera.picture(centre), centre)
+        return self._levelled(picture) if self._view.level else picture
+
+    def _levelled(self, picture: np.ndarray) -> np.ndarray:
+        """The middle of `picture`, turned so that the road runs from left to right."""
+        heading = _road_heading(self._scenario, self.states[-1], self.env.scene)
+        middle, size = np.array(picture.shape[1::-1]) / 2, self._view.size
+        turn = cv2.getRotationMatrix2D(middle.tolist(), np.degrees(heading), 1.0)
+        turn[:, 2] = turn[:, 2] + np.array(size) / 2 - middle
+        return cv2.warpAffine(picture, turn, size, flags=cv2.INTER_AREA)
 
     def _with_trail(self, picture: np.ndarray, centre: np.ndarray) -> np.ndarray:
         """`picture` with the line along which the ego came, under the vehicles."""
@@ -369,9 +439,13 @@ def _tile(panels: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 
 def write_film(
-    mp4: Path, gif: Path, frames: Iterable[np.ndarray], progress: Callable[[str], None] = lambda message: None
+    mp4: Path,
+    gif: Path,
+    frames: Iterable[np.ndarray],
+    progress: Callable[[str], None] = lambda message: None,
+    fps: int = FPS,
 ) -> None:
-    """Write `frames` (H, W, 3) uint8, even sizes, `FPS` a second, as a film, and smaller as an animation."""
+    """Write `frames` (H, W, 3) uint8, even sizes, `fps` a second, as a film, and smaller as an animation."""
     thumbnails: list[np.ndarray] = []
 
     def shrunk() -> Iterator[np.ndarray]:
@@ -379,16 +453,16 @@ def write_film(
             if k % GIF_EVERY == 0:
                 height = round(frame.shape[0] * GIF_WIDTH / frame.shape[1])
                 thumbnails.append(cv2.resize(frame, (GIF_WIDTH, height), interpolation=cv2.INTER_AREA))
-            if k % FPS == 0:
-                progress(f"filming {mp4}: {k // FPS} s")
+            if k % fps == 0:
+                progress(f"filming {mp4}: {k // fps} s")
             yield frame
 
-    write_mp4(mp4, shrunk())
+    write_mp4(mp4, shrunk(), fps)
     progress(f"writing {gif}")
-    write_gif(gif, thumbnails)
+    write_gif(gif, thumbnails, fps)
 
 
-def write_mp4(path: Path, frames: Iterable[np.ndarray]) -> None:
+def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: int = FPS) -> None:
     """Encode `frames` (H, W, 3) uint8, even sizes, as H.264 that a browser plays while it loads.
 
     Raises:
@@ -401,7 +475,7 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray]) -> None:
         writer = FFMPEG_VideoWriter(
             str(film),
             first.shape[1::-1],
-            FPS,
+            fps,
             codec="libx264",
             preset="fast",
             threads=1,
@@ -416,13 +490,13 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray]) -> None:
         write_atomically(path, film.read_bytes())
 
 
-def write_gif(path: Path, frames: Sequence[np.ndarray]) -> None:
+def write_gif(path: Path, frames: Sequence[np.ndarray], fps: int = FPS) -> None:
     """Write `frames` (H, W, 3) uint8 as an endless animation, with one palette for all, so that nothing flickers."""
     sample = np.vstack(frames[:: max(1, len(frames) // 8)])
     palette = Image.fromarray(sample).quantize(GIF_COLOURS, method=Image.Quantize.MEDIANCUT)
     images = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
     buffer = io.BytesIO()
     images[0].save(
-        buffer, "GIF", save_all=True, append_images=images[1:], duration=round(1000 * GIF_EVERY / FPS, -1), loop=0
+        buffer, "GIF", save_all=True, append_images=images[1:], duration=round(1000 * GIF_EVERY / fps, -1), loop=0
     )
     write_atomically(path, buffer.getvalue())

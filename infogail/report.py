@@ -28,6 +28,7 @@ from infogail.render import render
 from infogail.run_folder import Manifest
 
 SHOWN = ("style_nmi", "success_rate", "occupancy_mmd", "train_seconds")  # every seed's point
+SHOWN_REPLAY = ("position_rmse_5s", "collision_rate", "wasserstein_headway", "train_seconds")
 EPISODES = 60  # whose trajectories are drawn
 PICTURED = 8  # variants, at most, whose driving is shown
 
@@ -64,12 +65,16 @@ def write_report(
     pictured = sorted(first.values(), key=lambda cell: cell.preset != DEFAULT)[:PICTURED]
     some = next(iter(results.metrics.values()))
     progress("learning curves")
-    seeds = Section("seeds", "Every seed", "One point for each training run.", [_seeds(results)])
+    seeds = Section("seeds", "Every seed", "One point for each training run.", _seeds(results))
     curves = Section(
         "curves",
         "Learning curves",
         "Style NMI of the training episodes (noise included), a line for each seed.",
-        [_curves(out, results, scenario) for scenario in dict.fromkeys(cell.scenario for cell in results.metrics)],
+        [
+            _curves(out, results, scenario)
+            for scenario in dict.fromkeys(cell.scenario for cell in results.metrics)
+            if scenario != "replay"
+        ],
     )
     heat = Section("codes", "Code × style", "How often each code drove each style; the codes mean what they do here.")
     maps = Section(
@@ -79,9 +84,20 @@ def write_report(
     )
     lines = Section("trajectories", "Trajectories", "Demonstrations in grey, codes in colour, × where one failed.")
     video = Section("video", "One scene, every code", "All panels begin in the same scene; only the code differs.")
+    people = Section("people", "People", "What the codes mean where people were recorded.")
     for cell in sorted(pictured, key=lambda cell: cell.name):
         progress(f"driving {cell.name}")
+        if cell.scenario == "replay" and cell.algorithm != "infogail":
+            continue  # without codes there is nothing to tell apart, and without styles nothing to count
         driver, scenario = load(out / cell.name), get_scenario(cell.scenario)
+        if cell.scenario == "replay":
+            progress(f"filming {cell.name}")
+            with TemporaryDirectory() as folder:
+                mp4, _, png = render(out / cell.name, Path(folder), 0)
+                video.videos.append(Medium(_data("video/mp4", mp4.read_bytes()), f"{cell.name}, one panel per code"))
+                text = f"{cell.name}: how the people drive of whom each code is read"
+                people.pictures.append(Medium(_data("image/png", png.read_bytes()), text))
+            continue
         recording = Recording.load(out / f"{cell.scenario}.safetensors", cell.scenario)
         (driven,) = drive(load, [out / cell.name], some["episodes"], some["seed"])
         heat.pictures.append(_heat_map(cell, scenario, driven))
@@ -102,7 +118,7 @@ def write_report(
         rows=rows,
         improvements=improvements(results),
         failures=failures(results),
-        sections=[seeds, curves, heat, maps, lines, video],
+        sections=[s for s in (seeds, curves, heat, maps, lines, people, video) if s.pictures or s.videos],
         command=command,
         environment=json.dumps(_environment(out, first), indent=2),
     )
@@ -119,19 +135,28 @@ def _environment(out: Path, first: dict[tuple[str, str], Cell]) -> dict[str, Any
     }
 
 
-def _seeds(results: Results) -> Medium:
-    groups = list(variants(results))
+def _seeds(results: Results) -> list[Medium]:
+    """One picture of the scenarios with styles, one of replays."""
+    of_kind = {
+        kind: [group for group in variants(results) if (group[0] == "replay") == (kind == SHOWN_REPLAY)]
+        for kind in (SHOWN, SHOWN_REPLAY)
+    }
+    return [_points(results, shown, groups) for shown, groups in of_kind.items() if groups]
+
+
+def _points(results: Results, shown: Sequence[str], groups: Sequence[tuple[str, str]]) -> Medium:
     figure = Figure(figsize=(9.0, 0.9 + 0.26 * len(groups)), layout="constrained")
-    panels = figure.subplots(1, len(SHOWN), sharey=True)
-    for axes, key in zip(panels, SHOWN, strict=True):
+    panels = figure.subplots(1, len(shown), sharey=True)
+    for axes, key in zip(panels, shown, strict=True):
         for k, group in enumerate(groups):
-            values = [m[key] for cell, m in results.metrics.items() if (cell.scenario, cell.variant) == group]
-            spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else [0.0]
-            axes.plot(values, k + np.asarray(spread), "o", ms=3.5, alpha=0.7, color=PALETTE[k % len(PALETTE)])
+            known = [m[key] for cell, m in results.metrics.items() if (cell.scenario, cell.variant) == group]
+            values = [value for value in known if value is not None]
+            spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(len(values))
+            axes.plot(values, k + spread, "o", ms=3.5, alpha=0.7, color=PALETTE[k % len(PALETTE)])
         axes.set_title(MEASURES[key].split(" ×")[0], fontsize=10)
     panels[0].set_yticks(range(len(groups)), [f"{scenario} {variant}" for scenario, variant in groups])
     panels[0].invert_yaxis()
-    return _picture(figure, f"{', '.join(MEASURES[key].split(' ×')[0] for key in SHOWN)} of every seed")
+    return _picture(figure, f"{', '.join(MEASURES[key].split(' ×')[0] for key in shown)} of every seed")
 
 
 def _curves(out: Path, results: Results, scenario: str) -> Medium:
