@@ -23,6 +23,7 @@ class BC:
 
     def __init__(self, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.seed)
+        config = config.for_scenario(demonstrations.scenario)
         self.config, self.generator = config, torch.Generator().manual_seed(config.seed)
         self.observations = torch.from_numpy(demonstrations.observations)
         self.policy = Policy(self.observations, 1, config)

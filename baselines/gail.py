@@ -44,7 +44,7 @@ class GAIL:
         """One iteration; returns what to log."""
         if self.iteration == 0:
             warm_start(self.policy, self.demonstrations, self.config, self.generator)
-        rollout = collect(self.env, self.policy, self.codes, self.generator, self.demonstrations.characters)
+        rollout = collect(self.env, self.policy, lambda _: self.codes, self.generator, self.demonstrations.characters)
         log = self.discriminator.update(self.replay.add(rollout))
         imitation = self.discriminator.reward(rollout)
         reward = imitation - self.config.failure_penalty * rollout.terminated

@@ -12,6 +12,7 @@ from envs import BadInput, get_scenario
 
 LEVELS = 7  # of a graded code, by default
 CODES_OF_PEOPLE = 3  # by default, where nobody knows how many styles there are
+LOG_STD, LOG_STD_OF_PEOPLE = -1.5, -2.5  # initially; people steer in finer steps than scripts do
 ITERATIONS, ITERATIONS_FOR_MEANS = 30, 45  # the latter where a style shows in means alone, as in dense traffic
 
 
@@ -58,8 +59,8 @@ class Config:
     """Minibatches per pass."""
     entropy_coef: float = 1e-3
     """Weight of the policy's entropy."""
-    initial_log_std: float = -1.5
-    """Logarithm of the initial standard deviation of actions."""
+    initial_log_std: float = 0.0
+    """Logarithm of the initial standard deviation of actions; 0: -1.5, or -2.5 where people were recorded."""
     learn_std: bool = True
     """Whether that deviation is learned; or else it stays."""
     warm_start_steps: int = 0
@@ -125,8 +126,8 @@ class Config:
     """Iterations from one checkpoint to the next."""
 
     def for_scenario(self, scenario: str) -> Config:
-        """These settings with the kind of code that `scenario` asks for, and, where not set, the numbers of codes and
-        iterations.
+        """These settings with the kind of code that `scenario` asks for, and with what depends on it where not set:
+        numbers of codes and iterations, initial noise.
 
         Raises:
             BadInput: fewer codes than styles that labels are told of.
@@ -143,6 +144,7 @@ class Config:
             self,
             num_codes=self.num_codes
             or (LEVELS if self.graded_code else CODES_OF_PEOPLE if definition.recorded else styles),
+            initial_log_std=self.initial_log_std or (LOG_STD_OF_PEOPLE if definition.recorded else LOG_STD),
             iterations=self.iterations or (ITERATIONS_FOR_MEANS if definition.measures else ITERATIONS),
         )
 

@@ -44,8 +44,7 @@ class InfoGAIL:
         if self.iteration == 0:
             self.posterior.divide_demonstrations()
             warm_start(self.policy, self.demonstrations, self.config, self.generator)
-        codes = self.posterior.codes(self.config.num_envs)
-        rollout = collect(self.env, self.policy, codes, self.generator, self.demonstrations.characters)
+        rollout = collect(self.env, self.policy, self.posterior.codes, self.generator, self.demonstrations.characters)
         seen = self.replay.add(rollout)
         log = self.discriminator.update(seen) | self.posterior.update(seen)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)

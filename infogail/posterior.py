@@ -5,7 +5,7 @@ and trajectories (InfoGAN, Chen et al. 2016, arXiv 1606.03657; InfoGAIL, Li et a
 demonstrations, whose code nobody knows, by regularised information maximisation (Krause, Perona & Gomes 2010): sure of
 each trajectory, balanced over all, and unmoved by small shifts (Hu et al. 2017, arXiv 1702.08720), so that it parts
 them where there are few. So the codes settle on what divides the demonstrations, and not on some trivial bias of the
-policy; for the same reason the posterior reads states, not actions.
+policy; for the same reason the posterior reads states, not actions, unless the scenario says otherwise.
 
 A graded code is a number in [-1, 1], of which K equally spaced levels are driven. Its posterior is a Gaussian between
 the ends: each state adds to a slope and to a precision. All else is the same.
@@ -23,6 +23,7 @@ from torch.nn.functional import nll_loss
 
 from envs import get_scenario
 from envs.demonstrations import Demonstrations
+from envs.scenario import ACTIONS, Scene
 from infogail.config import Config
 from infogail.distributed import apart, everyones, mean, num_processes
 from infogail.networks import Standardise, adam, descend, levels, mlp, step_by_step
@@ -104,9 +105,9 @@ def rim_loss(log_q: Tensor, log_q_moved: Tensor) -> Tensor:
 
 
 def style_features(scenario: str) -> list[int]:
-    """Where in the observation the scenario's `style_features` are."""
+    """Where in a pair, observation and then action, the scenario's `style_features` are."""
     definition = get_scenario(scenario)
-    return [definition.features.index(name) for name in definition.style_features]
+    return [(*definition.features, *ACTIONS).index(name) for name in definition.style_features]
 
 
 def posterior_features(scenario: str, posterior_input: str) -> list[int]:
@@ -172,7 +173,8 @@ class Posterior:
 
     def __init__(self, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
         self.config, self.generator = config.for_scenario(demonstrations.scenario), generator
-        self.reads_pairs = config.posterior_input == "pair"
+        features = posterior_features(demonstrations.scenario, config.posterior_input)
+        self.reads_pairs = max(features) >= demonstrations.observations.shape[1]
         padded = demonstrations.padded_pairs() if self.reads_pairs else demonstrations.padded_observations()
         self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + 2
         self.scenario = demonstrations.scenario
@@ -224,9 +226,20 @@ class Posterior:
             shares.clamp_(min=MIN_SHARE / len(shares))
             self.evidence.prior.copy_(shares / shares.sum())
 
-    def codes(self, size: int) -> Tensor:
-        """Codes (size,) to drive, as common as the prior says."""
-        return share_out(self.evidence.prior, size)
+    @torch.no_grad()
+    def codes(self, scene: Scene) -> Tensor:
+        """Codes (B,) to drive in a `scene` of B environments, as common as the prior says.
+
+        In the place of a person, the code that is read from all that this person did: then codes and situations go
+        together as they do among people, as in Burn-InfoGAIL (arXiv 1710.05090).
+        """
+        codes = share_out(self.evidence.prior, next(iter(scene.values())).shape[-1])
+        if not get_scenario(self.scenario).recorded:
+            return codes
+        beliefs = belief(step_by_step(self.evidence, self.demonstrations), prior=self.evidence.prior)[-1]
+        person = torch.from_numpy(scene["demonstration"]).long()
+        known = person < len(beliefs)  # others than those to learn from
+        return torch.where(known, beliefs.argmax(-1)[person.clamp(max=len(beliefs) - 1)], codes)
 
     def _exemplars(self) -> tuple[Tensor, Tensor]:
         """Some demonstrations, and the codes that they shall stand for: the labelled ones, or some that differ."""

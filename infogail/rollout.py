@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from envs.scenario import EPISODE_STEPS, NO_STYLE, Characters
+from envs.scenario import EPISODE_STEPS, NO_STYLE, Characters, Scene
 from envs.vector import DrivingVectorEnv
 from infogail.distributed import gather
 from infogail.metrics import style_nmi
@@ -89,16 +89,19 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
 def collect(
     env: DrivingVectorEnv,
     policy: Policy,
-    codes: Tensor,
+    choose_codes: Callable[[Scene], Tensor],
     generator: torch.Generator,
     characters: Characters | None = None,
 ) -> Rollout:
-    """Start all environments anew and drive for the length of an episode, environment b with code `codes[b]`.
+    """Start all environments anew and drive for the length of an episode, each with one code.
 
-    Styles are judged by the demonstrations' `characters`, where geometry alone cannot tell.
+    Args:
+        choose_codes: tells the codes (B,) for the scenes in which they start.
+        characters: of the demonstrations, by which styles are judged where geometry alone cannot tell.
     """
     obs, _ = env.reset()
     scene = env.scene
+    codes = choose_codes(scene)
     columns: dict[str, list[Tensor]] = {
         name: [] for name in ("observations", "actions", "next_observations", "terminated", "done")
     }

@@ -24,7 +24,7 @@ def test_a_warm_start_makes_all_codes_the_same_clone(recorded, learn_std):
     demonstrations = recorded("pass")[0].demonstrations
     torch.manual_seed(0)
     obs, actions = torch.from_numpy(demonstrations.observations), torch.from_numpy(demonstrations.actions)
-    policy = Policy(obs, 2, Config(learn_std=learn_std))
+    policy = Policy(obs, 2, Config(learn_std=learn_std, initial_log_std=-1.5))
     warm_start(policy, demonstrations, Config(warm_start_steps=200), torch.Generator().manual_seed(0))
     one, other = (policy(policy.inputs(obs, torch.full((len(obs),), code)))[0] for code in (0, 1))
     for mean in (one, other):
