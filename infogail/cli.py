@@ -317,23 +317,23 @@ class Speed:
     """Print JSON instead of a table."""
     seed: int = 0
     """Seed of the starts and the actions."""
-    traffic: Annotated[Path | None, tyro.conf.arg(name="run", metavar="RUN")] = None
-    """Run of a highway driver, to measure as traffic against highway-env's own."""
+    path: Annotated[Path | None, tyro.conf.arg(name="run", metavar="RUN")] = None
+    """Run of a highway driver, to measure as traffic against highway-env's own; or of replay, to measure its people."""
 
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
         from infogail.progress import console
-        from infogail.speed import measure, measure_traffic, print_table, print_traffic
+        from infogail.speed import measure, measure_run, print_run, print_table
 
         with console.status("measuring") as status:
-            costs = measure_traffic(self.traffic, self.seed) if self.traffic else {}
+            of_run = measure_run(self.path, self.seed) if self.path else None
             results = measure(self.seed, status.update)
         if self.json:
-            print(json.dumps(results | ({"traffic": costs} if costs else {}), indent=2))
+            print(json.dumps(results | ({of_run[0]: of_run[1]} if of_run else {}), indent=2))
             return
         print_table(results)
-        if costs:
-            print_traffic(costs)
+        if of_run:
+            print_run(*of_run)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import log
 from pathlib import Path
 from statistics import median
@@ -18,14 +19,14 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from envs import BASIC_SCENARIOS, environment_id
+from envs import BASIC_SCENARIOS, environment_id, get_scenario
 from envs.demonstrations import record
 from envs.vector import missing_compiler
 from infogail import checkpoint
 from infogail.config import Config
 from infogail.learner import InfoGAIL
 from infogail.population import population
-from infogail.run_folder import Manifest, RunFolder
+from infogail.run_folder import DEMONSTRATIONS, Manifest, RunFolder
 
 NUM_ENVS = (256, 1024, 4096, 16384)
 COMPARED = 4096  # environments of the twin that is compared with highway-env, and compiled
@@ -49,7 +50,7 @@ def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -
 
 def _measure_scenario(name: str, seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
     progress(f"{name}: preparing")
-    references = {"kinematics": _reference_loop(name, seed, observation={"type": "Kinematics"})}
+    references = {"kinematics": _reference_loop(name, seed, {"observation": {"type": "Kinematics"}})}
     references["features"] = _reference_loop(name, seed)
     twins = {("eager", count): _twin_loop(name, count, seed) for count in NUM_ENVS}
     if not missing_compiler():
@@ -170,10 +171,14 @@ def _rows(result: dict[str, Any]) -> dict[str, float]:
     return rows | {"bytes per environment": result["bytes_per_environment"]}
 
 
-def _reference_loop(name: str, seed: int, **config: Any) -> Callable[[], int]:
-    env = gymnasium.make(environment_id(name), config=config)
+def _reference_loop(
+    name: str, seed: int, config: Mapping[str, Any] | None = None, idle: bool = False, **road: Any
+) -> Callable[[], int]:
+    env = gymnasium.make(environment_id(name), config=dict(config or {}), **road)
     env.reset(seed=seed)
     actions = np.random.default_rng(seed).uniform(-1.0, 1.0, (64, 2)).astype(np.float32)
+    if idle:
+        actions *= 0.0
 
     def steps() -> int:
         for action in actions:
@@ -226,6 +231,33 @@ def _rate(steps: Callable[[], int]) -> float:
     return done / (time.perf_counter() - start)
 
 
+def measure_run(run: Path, seed: int) -> tuple[str, dict[str, dict[str, float]]]:
+    """What is measured of a run, and rows of figures: of a highway's what it costs as traffic, of a replay's how fast
+    its people are."""
+    if get_scenario(Manifest.load(run).scenario).recorded:
+        return f"replay, the twin with {TRAFFIC:,} environments", measure_replay(run, seed)
+    return "traffic of highway-v0, microseconds per vehicle and physics step", measure_traffic(run, seed)
+
+
+def measure_replay(run: Path, seed: int) -> dict[str, dict[str, float]]:
+    """Steps per second among the people whom `run` learned from, at constant speed: medians of `ROUNDS` rounds.
+
+    The twin is measured on one thread, and on as many as there are cores.
+    """
+    people: dict[str, Any] = {"recording": run / DEMONSTRATIONS, "idle": True}
+    reference, twin = _reference_loop("replay", seed, **people), _twin_loop("replay", TRAFFIC, seed, **people)
+    cores, threads = os.cpu_count() or 1, torch.get_num_threads()
+    loops = {"highway-env": (reference, 1), "twin, 1 thread": (twin, 1), f"twin, {cores} threads": (twin, cores)}
+    rounds: list[dict[str, float]] = []
+    for _ in range(ROUNDS):
+        rounds.append({})
+        for name, (loop, count) in loops.items():
+            torch.set_num_threads(count)
+            rounds[-1][name] = _rate(loop)
+    torch.set_num_threads(threads)
+    return {name: {"steps per second": median(rates[name] for rates in rounds)} for name in loops}
+
+
 def measure_traffic(run: Path, seed: int) -> dict[str, dict[str, float]]:
     """Microseconds per vehicle and physics step of highway-v0's traffic by IDM and MOBIL, and by `run`, from the same
     scenes: what deciding takes, and all with motion and collisions. Medians of `ROUNDS` rounds, in turns."""
@@ -253,12 +285,12 @@ def _traffic_costs(other_vehicles_type: str, seed: int) -> tuple[float, float]:
     return deciding / shares, everything / shares
 
 
-def print_traffic(costs: dict[str, dict[str, float]]) -> None:
+def print_run(title: str, rows: dict[str, dict[str, float]]) -> None:
     """The same for people."""
-    table = Table(title="traffic of highway-v0, microseconds per vehicle and physics step", box=SIMPLE)
+    table = Table(title=title, box=SIMPLE)
     table.add_column()
-    for what in next(iter(costs.values())):
+    for what in next(iter(rows.values())):
         table.add_column(what, justify="right")
-    for name, row in costs.items():
-        table.add_row(name, *(f"{value:.1f}" for value in row.values()))
+    for name, row in rows.items():
+        table.add_row(name, *(f"{value:,.1f}" for value in row.values()))
     Console().print(table)
