@@ -236,8 +236,8 @@ def next_in_lane(
     for sign in (1.0, -1.0):
         gaps = sign * ahead
         gaps = xp.where(there & ((gaps >= 0) if sign > 0 else (gaps > 0)), gaps - bodies, SENSOR_RANGE)
-        gap = xp.min(gaps, axis=-1)
-        closing = xp.max(xp.where(gaps == gap[..., None], sign * slower, -xp.inf), axis=-1)
+        nearest = xp.argmin(gaps, axis=-1)[..., None]
+        gap, closing = (xp.take_along_axis(some, nearest, axis=-1)[..., 0] for some in (gaps, sign * slower))
         present = gap < SENSOR_RANGE
         found.append((xp.where(present, 1.0, 0.0), gap, xp.where(present, closing, 0.0)))
     return found
