@@ -18,6 +18,7 @@ from highway_env.vehicle.graphics import VehicleGraphics
 from highway_env.vehicle.kinematics import Vehicle
 from torch import Tensor
 
+from envs import BadInput
 from envs.dynamics import Slip, as_car, contact, undamaged, vehicle_step
 from envs.highway import LONGEST_HEADWAY, SENSOR_RANGE, SIDES, Highway, next_in_lane
 from envs.roadway import SPACING, place
@@ -91,13 +92,24 @@ class Replay(Scenario):
             self.num_vehicles, training = 1 + self._tables[None].others.shape[1], recording.num_training
         self.draws = {"demonstration": Draw(0.0, float(training))}  # rounded down
 
+    @property
+    def _recorded(self) -> Tables:
+        """As arrays.
+
+        Raises:
+            BadInput: there is no recording.
+        """
+        if not self._tables:
+            raise BadInput("replay: has nothing to replay; give recording=FILE, one from 'infogail import'")
+        return self._tables[None]
+
     def tables(self, like: Array) -> Tables:
         """The recording, in the type of `like` and where it is."""
         if not isinstance(like, Tensor):
-            return self._tables[None]
+            return self._recorded
         kind = (like.dtype, like.device)
         if kind not in self._tables:
-            tensors = [torch.from_numpy(np.ascontiguousarray(table)).to(like.device) for table in self._tables[None]]
+            tensors = [torch.from_numpy(np.ascontiguousarray(table)).to(like.device) for table in self._recorded]
             self._tables[kind] = Tables(*(t.to(like.dtype) if t.is_floating_point() else t for t in tensors))
         return self._tables[kind]
 
@@ -178,7 +190,7 @@ class Replay(Scenario):
 
     def observations(self, vehicle_states: np.ndarray) -> np.ndarray:
         """(N, F) float32: what the egos of all demonstrations saw, who drove through `vehicle_states` (N + E, 1, 4)."""
-        tables, steps = self._tables[None], EPISODE_STEPS + 1
+        tables, steps = self._recorded, EPISODE_STEPS + 1
         seen = []
         for e, ego in enumerate(vehicle_states[:, 0].reshape(-1, steps, 4)):
             scene = {"demonstration": np.float64(e)}
@@ -234,7 +246,7 @@ class Replay(Scenario):
 
     def recorded_states(self, demonstration: int) -> np.ndarray:
         """(T + 1, V, 8): what was recorded in the time of a demonstration, its driver first."""
-        tables = self._tables[None]
+        tables = self._recorded
         first, car = int(tables.row[demonstration]), int(tables.car[demonstration])
         window = tables.others[first : first + EPISODE_STEPS + 1]
         ego, others = window[:, [car]], window.copy()
@@ -263,7 +275,7 @@ class Replay(Scenario):
 
     def road_network(self, scene: Scene) -> RoadNetwork:
         """The lanes of the recording as highway-env has them, of the width that they have in the mean."""
-        tables, network = self._tables[None], RoadNetwork()
+        tables, network = self._recorded, RoadNetwork()
         k = int(tables.scene[int(scene["demonstration"])])
         points = tables.reference[k][tables.reference[k, :, 0] < FAR]
         edges = tables.edges[k, : len(points)]
@@ -283,7 +295,7 @@ class Replay(Scenario):
 
     def vehicles(self, road: Road, scene: Scene) -> list[Vehicle]:
         """The ego, and those who are there at some time of the episode, in the recording's order."""
-        tables, e = self._tables[None], int(scene["demonstration"])
+        tables, e = self._recorded, int(scene["demonstration"])
         ego = Replaced(road, tables.starts[e], *tables.size[e].tolist())
         first = int(tables.row[e])
         window = tables.others[first : first + EPISODE_STEPS + 1].copy()
