@@ -179,7 +179,7 @@ def import_files(paths: Sequence[Path], on_file: Callable[[], None] = lambda: No
                 elif off_lanes[steps].any():
                     windows_left_out["off the lanes"] += 1
                 else:
-                    row = int(world.first_row[k]) + car.first_step - scene.first_step + start
+                    row = int(world["first_row"][k]) + car.first_step - scene.first_step + start
                     actions = recovered.actions[start : start + EPISODE_STEPS]
                     window = _Window(k, driver, row, len(tracks), actions, recovered.states[steps])
                     windows[scene.file in held_out].append(window)
@@ -208,7 +208,7 @@ def import_files(paths: Sequence[Path], on_file: Callable[[], None] = lambda: No
         recovered_jerk=float(np.mean([mean_absolute_jerk(found.states[:, 3], TIME_STEP) for _, found in tracks])),
     )
     replays = Replays(
-        *world,
+        **world,
         demonstration_scene=np.array([window.scene for window in chosen]),
         demonstration_car=np.array([window.car for window in chosen]),
         demonstration_row=np.array([window.row for window in chosen]),
@@ -249,20 +249,6 @@ def rectangles_touch(states: np.ndarray, size: np.ndarray, others: np.ndarray, s
     return touch
 
 
-class _World(NamedTuple):
-    """The first fields of `Replays`, as they are there."""
-
-    states: np.ndarray
-    present: np.ndarray
-    places: np.ndarray
-    sizes: np.ndarray
-    first_row: np.ndarray
-    reference: np.ndarray
-    edges: np.ndarray
-    first_point: np.ndarray
-    file: np.ndarray
-
-
 def _scenes(file: int, recorded: RecordedScene) -> list[_Scene]:
     frames, member = find_frames(recorded.lanelets, recorded.cars)
     seen = np.flatnonzero(member >= 0)
@@ -277,7 +263,8 @@ def _scenes(file: int, recorded: RecordedScene) -> list[_Scene]:
     ]
 
 
-def _world(paths: Sequence[Path], scenes: list[_Scene]) -> _World:
+def _world(paths: Sequence[Path], scenes: list[_Scene]) -> dict[str, np.ndarray]:
+    """All of `Replays` that does not depend on the demonstrations, by name."""
     first_row = np.cumsum([0] + [scene.steps for scene in scenes])
     first_point = np.cumsum([0] + [len(scene.frame.reference) for scene in scenes])
     rows, most = int(first_row[-1]), max(len(scene.cars) for scene in scenes)
@@ -298,16 +285,19 @@ def _world(paths: Sequence[Path], scenes: list[_Scene]) -> _World:
     edges = [np.pad(f.edges, ((0, 0), (0, width - f.edges.shape[1])), "edge") for f in (s.frame for s in scenes)]
     reference = np.concatenate([scene.frame.reference for scene in scenes])
     file = np.array([scene.file for scene in scenes])
-    return _World(states, present, places, sizes, first_row, reference, np.concatenate(edges), first_point, file)
+    lines = {"reference": reference, "edges": np.concatenate(edges), "first_point": first_point}
+    cars = {"states": states, "present": present, "places": places, "sizes": sizes, "first_row": first_row}
+    return {**cars, **lines, "file": file}
 
 
-def _touching(world: _World, scene: int, column: int, car: Car, recovered: Recovered) -> np.ndarray:
+def _touching(world: Mapping[str, np.ndarray], scene: int, column: int, car: Car, recovered: Recovered) -> np.ndarray:
     """(T,) bool: as it was recorded, or as it was recovered, the car touches another."""
-    rows, present = world.states[world.first_row[scene] : world.first_row[scene + 1]], world.present
-    there = np.flatnonzero(present[world.first_row[scene] : world.first_row[scene + 1], column])
-    others = present[world.first_row[scene] + there]
+    first, last = world["first_row"][scene : scene + 2]
+    rows, present = world["states"][first:last], world["present"][first:last]
+    there = np.flatnonzero(present[:, column])
+    others = present[there]
     others[:, column] = False
-    sizes = world.sizes[scene]
+    sizes = world["sizes"][scene]
     touch = [
         rectangles_touch(states[:, None], sizes[column], rows[there], sizes) & others
         for states in (car.states, recovered.states)

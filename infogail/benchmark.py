@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from envs import BadInput, get_scenario
@@ -292,8 +293,10 @@ def print_table(results: Results) -> None:
     for heading in headings:
         table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))  # units in brackets are no markup
     console = Console()
+    if not console.is_terminal:  # a file has room for all of it
+        console.width = max(console.width, Console(width=1000).measure(table).maximum)
     console.print(table)
     for line in improvements(results) + failures(results):
         console.print(line, markup=False, soft_wrap=True)
