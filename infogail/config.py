@@ -130,12 +130,14 @@ class Config:
         numbers of codes and iterations, initial noise.
 
         Raises:
-            BadInput: fewer codes than styles that labels are told of.
+            BadInput: fewer codes than styles that labels are told of, or nobody knows labels.
         """
         if get_scenario(scenario).graded and not self.graded_code:
             return replace(self, graded_code=True).for_scenario(scenario)
         definition = get_scenario(scenario)
         styles = len(definition.styles)
+        if self.labelled and definition.recorded:
+            raise BadInput(f"--labelled {self.labelled}: nobody knows the styles of people in {scenario}; leave it out")
         if self.labelled and 0 < self.num_codes < styles:
             raise BadInput(
                 f"--num-codes {self.num_codes}: {scenario} has {styles} styles; give no fewer with --labelled"

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from envs import get_scenario
+from envs import BadInput, get_scenario
 from envs.demonstrations import Recording, num_training_episodes
 from infogail.driver import load
 from infogail.metrics import matched_accuracy
@@ -37,8 +37,11 @@ def recognise(run: Path, seed: int = 0) -> dict[str, dict[str, float | None]]:
 
     Raises:
         InvalidRun, InvalidDemonstrations: `run` is not a finished run.
+        BadInput: it learned from people, whose styles nobody knows.
     """
     driver = load(run)
+    if get_scenario(driver.scenario).recorded:
+        raise BadInput(f"{run}: nobody knows the styles of its people; 'infogail evaluate {run}' says what codes mean")
     recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
     demonstrations = recording.demonstrations
     lengths = np.diff(demonstrations.episode_bounds)

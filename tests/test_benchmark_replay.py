@@ -6,9 +6,10 @@ from replay_world import record_world
 from baselines.bc import BC
 from envs import BadInput
 from infogail import report
-from infogail.benchmark import benchmark, improvements, summarise
+from infogail.benchmark import benchmark, improvements, print_table, summarise
 from infogail.config import Config
 from infogail.learner import InfoGAIL
+from infogail.recognise import recognise
 from infogail.report import write_report
 
 TINY = Config(num_codes=2, num_envs=16, iterations=1, bc_steps=50, rim_steps=2, rim_tries=1)
@@ -60,3 +61,14 @@ def test_its_report(out, results, monkeypatch):
 def test_nobody_records_people_anew(tmp_path):
     with pytest.raises(BadInput, match="infogail import"):
         benchmark({"bc": BC}, ["replay"], range(1), tmp_path, 2, TINY)
+
+
+def test_the_printed_table_is_whole_and_has_units(results, capsys):
+    print_table(results)
+    shown = capsys.readouterr().out
+    assert "RMSE after 5 s [m]" in shown and "constant velocity" in shown and "…" not in shown
+
+
+def test_styles_that_nobody_knows_are_not_recognised(out, results):
+    with pytest.raises(BadInput, match="nobody knows the styles of its people"):
+        recognise(out / "replay-infogail-0")

@@ -146,6 +146,16 @@ def test_what_cannot_be_says_so(bend):
         record("replay", 10, 0)
 
 
+def test_settings_of_people():
+    """Codes, noise and iterations where none are given; what is given stays."""
+    config = Config().for_scenario("replay")
+    assert (config.num_codes, config.initial_log_std, config.iterations) == (3, -2.5, 30)
+    given = Config(num_codes=5, initial_log_std=-1.0, iterations=7)
+    assert given.for_scenario("replay") == given
+    other = Config().for_scenario("highway")
+    assert (other.num_codes, other.initial_log_std, other.iterations) == (4, -1.5, 45)
+
+
 def spoiled(arrays, name, value):
     return arrays | {name: np.asarray(value, dtype=arrays[name].dtype)}
 

@@ -148,6 +148,8 @@ def test_settings_follow_the_scenario():
     assert graded.graded_code and graded.num_codes == 7 == graded.for_scenario("turn-line").num_codes
     with pytest.raises(BadInput, match="--num-codes 2: pass-pace has 4 styles; give no fewer with --labelled"):
         Config(num_codes=2, labelled=0.1).for_scenario("pass-pace")
+    with pytest.raises(BadInput, match="nobody knows the styles of people in replay; leave it out"):
+        Config(labelled=0.1).for_scenario("replay")
     with pytest.raises(BadInput, match="--labelled 2: give a share from 0 to 1"):
         Config(labelled=2)
 
