@@ -12,7 +12,7 @@ from envs import BadInput, get_scenario
 
 LEVELS = 7  # of a graded code, by default
 CODES_OF_PEOPLE = 3  # by default, where nobody knows how many styles there are
-LOG_STD, LOG_STD_OF_PEOPLE = -1.5, -2.5  # initially; people steer in finer steps than scripts do
+LOG_STD, LOG_STD_OF_PEOPLE = -1.5, -2.0  # initially; people steer in finer steps than scripts do
 ITERATIONS, ITERATIONS_FOR_MEANS = 30, 45  # the latter where a style shows in means alone, as in dense traffic
 
 
@@ -60,7 +60,7 @@ class Config:
     entropy_coef: float = 1e-3
     """Weight of the policy's entropy."""
     initial_log_std: float = 0.0
-    """Logarithm of the initial standard deviation of actions; 0: -1.5, or -2.5 where people were recorded."""
+    """Logarithm of the initial standard deviation of actions; 0: -1.5, or -2 where people were recorded."""
     learn_std: bool = True
     """Whether that deviation is learned; or else it stays."""
     warm_start_steps: int = 0

@@ -149,7 +149,7 @@ def test_what_cannot_be_says_so(bend):
 def test_settings_of_people():
     """Codes, noise and iterations where none are given; what is given stays."""
     config = Config().for_scenario("replay")
-    assert (config.num_codes, config.initial_log_std, config.iterations) == (3, -2.5, 30)
+    assert (config.num_codes, config.initial_log_std, config.iterations) == (3, -2.0, 30)
     given = Config(num_codes=5, initial_log_std=-1.0, iterations=7)
     assert given.for_scenario("replay") == given
     other = Config().for_scenario("highway")
