@@ -157,7 +157,9 @@ class Recording:
         """
         arrays, metadata = _read(path, scenario)
         name = metadata["scenario"]
-        world = Replays.from_arrays(_named(arrays, "world."), metadata["files"]) if name == "replay" else None
+        world = (
+            Replays.from_arrays(_named(arrays, "world."), metadata["files"]) if get_scenario(name).recorded else None
+        )
         road = {} if world is None else {"recording": Path(path)}
         observations, actions, bounds = (arrays[key] for key in ("observations", "actions", "episode_bounds"))
         demonstrations = Demonstrations(name, observations, actions, bounds, road=road)
@@ -270,7 +272,7 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
     rate = metadata.get("decisions_per_second")
     require(rate == str(scenario.policy_frequency), f"decisions_per_second is {rate}, not {scenario.policy_frequency}")
     scenes = tuple(f"scene.{draw}" for draw in scenario.draws)
-    worlds = tuple(f"world.{part}" for part in ARRAYS) if name == "replay" else ()
+    worlds = tuple(f"world.{part}" for part in ARRAYS) if scenario.recorded else ()
     expected = ("observations", "actions", "episode_bounds", "vehicle_states", "styles", *scenes, *worlds)
     for key in expected:
         require(key in arrays, f"'{key}' is missing")

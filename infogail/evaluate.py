@@ -105,7 +105,7 @@ def evaluate_many(
         for run, driver in zip(runs, drivers, strict=True)
     ]
     costs = [_training_cost(run) for run in runs]
-    replays = [driver.scenario == "replay" for driver in drivers]
+    replays = [get_scenario(driver.scenario).recorded for driver in drivers]
     others = [run for run, replay in zip(runs, replays, strict=True) if not replay]
     driven = iter(drive(load, others, episodes, seed, processes, progress) if others else ())
     results = []

@@ -34,7 +34,7 @@ from envs.files import write_atomically
 from envs.highway import LONGEST_HEADWAY, Highway
 from envs.reference import DrivingEnv
 from envs.replay import D, Replay, S
-from envs.scenario import NO_STYLE, POLICY_FREQUENCY, SIMULATION_FREQUENCY, Characters, Scenario, Scene, VehicleState
+from envs.scenario import NO_STYLE, SIMULATION_FREQUENCY, Characters, Scenario, Scene, VehicleState
 from infogail.driver import Driver, load
 from infogail.evaluate import Episode, drive_episode
 from infogail.meaning import plot_codes
@@ -45,7 +45,6 @@ Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255 each."""
 
 FPS = SIMULATION_FREQUENCY  # [Hz]; one frame per physics step, so the film runs in real time; replays have their own
-FRAMES_PER_DECISION = SIMULATION_FREQUENCY // POLICY_FREQUENCY
 LINGER = 1.6  # [s] that the film goes on after the last code has done its manoeuvre
 HOLD = 1.5  # [s] that the last frame stays
 SUPERSAMPLING = 2  # the scene is drawn so much larger and scaled down: highway-env's renderer does not smooth edges
@@ -155,7 +154,7 @@ def render(
     scenario = get_scenario(driver.scenario, **road)
     env = cast(DrivingEnv, gymnasium.make(environment_id(driver.scenario), **road).unwrapped)
     mp4, gif, png = (Path(out) / f"codes.{suffix}" for suffix in ("mp4", "gif", "png"))
-    if scenario.road == "replay":
+    if scenario.recorded:
         filmed = _replay(driver, env, recording, seed)
         progress(f"plotting {png}")
         figure = plot_codes(driver, recording)

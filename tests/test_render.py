@@ -10,7 +10,7 @@ from PIL import Image
 
 from envs import environment_id, get_scenario
 from envs.demonstrations import Recording, record
-from envs.scenario import NO_STYLE
+from envs.scenario import NO_STYLE, POLICY_FREQUENCY, SIMULATION_FREQUENCY
 from infogail import render as rendering
 from infogail.evaluate import drive_episode
 from infogail.plots import plot
@@ -18,7 +18,6 @@ from infogail.render import (
     ALARM,
     BACKGROUND,
     FPS,
-    FRAMES_PER_DECISION,
     HOLD,
     OFF_ROAD,
     Stage,
@@ -32,6 +31,7 @@ from infogail.render import (
     write_mp4,
 )
 
+FRAMES_PER_DECISION = SIMULATION_FREQUENCY // POLICY_FREQUENCY
 PASS, HIGHWAY = get_scenario("pass"), get_scenario("highway")
 
 
