@@ -22,7 +22,7 @@ from envs import BadInput
 from envs.dynamics import Slip, as_car, contact, undamaged, vehicle_step
 from envs.highway import LONGEST_HEADWAY, SENSOR_RANGE, SIDES, Highway, next_in_lane
 from envs.roadway import SPACING, place
-from envs.scenario import ACTIONS, EPISODE_STEPS, Array, Characters, Draw, Scenario, Scene
+from envs.scenario import EPISODE_STEPS, Array, Characters, Draw, Scenario, Scene
 
 if TYPE_CHECKING:
     from envs.demonstrations import Recording
@@ -82,7 +82,9 @@ class Replay(Scenario):
     policy_frequency = simulation_frequency = 10
     compilable = False
     features = (*Highway.features, "curvature", "length", "width")
-    style_features = (*features, *ACTIONS)  # nobody knows where the styles of people show
+    # Nobody labelled these drivers; how near they follow is what divides them, whatever the lane and the traffic.
+    style_features = ("headway", "leader_closing")
+    style_tolerance = 0.15
 
     def __init__(self, recording: Recording | None = None) -> None:
         self.num_vehicles, training = 1, 1

@@ -27,7 +27,6 @@ SIMULATION_FREQUENCY = 15  # [Hz]
 POLICY_FREQUENCY = 5  # [Hz]
 EPISODE_STEPS = 60  # decisions, 12 s
 ACCELERATION_RANGE = (-5.0, 5.0)  # [m/s²], highway-env's default
-ACTIONS = ("acceleration", "steering")
 NO_STYLE = -1
 """The style of an episode in which the manoeuvre was not done."""
 
@@ -138,8 +137,7 @@ class Scenario(Protocol):
     features: tuple[str, ...]
     """Names of the observation's entries."""
     style_features: tuple[str, ...]
-    """The features, and `ACTIONS`, in which a style may show: a posterior reads these, and not what the road alone
-    decides."""
+    """The features in which a style may show: a posterior reads these, and not what the road alone decides."""
     style_tolerance: float = 1.0
     """By how many standard deviations all of a trajectory's style features may be moved without making another style
     of it; less where the styles lie in a row, near each other."""

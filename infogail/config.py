@@ -13,6 +13,8 @@ from envs import BadInput, get_scenario
 LEVELS = 7  # of a graded code, by default
 CODES_OF_PEOPLE = 3  # by default, where nobody knows how many styles there are
 LOG_STD, LOG_STD_OF_PEOPLE = -1.5, -2.0  # initially; people steer in finer steps than scripts do
+DISCOUNT, USUAL_RATE = 0.95, 5  # per decision, at so many a second
+INFO_COEF, INFO_COEF_OF_PEOPLE = 3.0, 1.0  # styles of people show little in 6 s; told to show them, drivers crash more
 ITERATIONS, ITERATIONS_FOR_MEANS = 30, 45  # the latter where a style shows in means alone, as in dense traffic
 
 
@@ -43,8 +45,8 @@ class Config:
     """Adam's learning rate, for every network."""
     final_learning_rate: float = 0.1
     """Share of it that the policy and value networks have at the end, falling linearly; 1: no decay."""
-    gamma: float = 0.95
-    """Discount per decision."""
+    gamma: float = 0.0
+    """Discount per decision; 0: 0.95 at 5 decisions a second, and at other rates as much in the same time."""
     gae_lambda: float = 0.95
     """λ of generalised advantage estimation."""
     policy_update: Literal["ppo", "trpo"] = "ppo"
@@ -91,8 +93,8 @@ class Config:
     """Its learning rate; 0: `learning_rate`."""
     absorbing: bool = False
     """Whether an absorbing state follows a crash or road exit, whose reward the discriminator learns (DAC)."""
-    info_coef: float = 3.0
-    """Weight of the information reward, which adds up to log Q(c|τ) + log K."""
+    info_coef: float = -1.0
+    """Weight of the information reward, which adds up to log Q(c|τ) + log K; -1: 3, or 1 where people were recorded."""
     info_reward: Literal["trajectory", "step"] = "trajectory"
     """What each step adds to log Q(c|τ), or, as published, log Q(c|s) of each step, on the same scale: an episode earns
     log K at most. The posterior's cross-entropy is that of whole trajectories or of single steps, likewise."""
@@ -127,7 +129,7 @@ class Config:
 
     def for_scenario(self, scenario: str) -> Config:
         """These settings with the kind of code that `scenario` asks for, and with what depends on it where not set:
-        numbers of codes and iterations, initial noise.
+        numbers of codes and iterations, discount, information's weight, initial noise.
 
         Raises:
             BadInput: fewer codes than styles that labels are told of, or nobody knows labels.
@@ -135,8 +137,8 @@ class Config:
         if get_scenario(scenario).graded and not self.graded_code:
             return replace(self, graded_code=True).for_scenario(scenario)
         definition = get_scenario(scenario)
-        styles = len(definition.styles)
-        if self.labelled and definition.recorded:
+        styles, people = len(definition.styles), definition.recorded
+        if self.labelled and people:
             raise BadInput(f"--labelled {self.labelled}: nobody knows the styles of people in {scenario}; leave it out")
         if self.labelled and 0 < self.num_codes < styles:
             raise BadInput(
@@ -144,9 +146,10 @@ class Config:
             )
         return replace(
             self,
-            num_codes=self.num_codes
-            or (LEVELS if self.graded_code else CODES_OF_PEOPLE if definition.recorded else styles),
-            initial_log_std=self.initial_log_std or (LOG_STD_OF_PEOPLE if definition.recorded else LOG_STD),
+            num_codes=self.num_codes or (LEVELS if self.graded_code else CODES_OF_PEOPLE if people else styles),
+            gamma=self.gamma or DISCOUNT ** (USUAL_RATE / definition.policy_frequency),
+            info_coef=self.info_coef if self.info_coef >= 0 else INFO_COEF_OF_PEOPLE if people else INFO_COEF,
+            initial_log_std=self.initial_log_std or (LOG_STD_OF_PEOPLE if people else LOG_STD),
             iterations=self.iterations or (ITERATIONS_FOR_MEANS if definition.measures else ITERATIONS),
         )
 
@@ -176,7 +179,15 @@ class Config:
             BadInput: naming the setting, its value and what it may be.
         """
         may_be_zero = {"seed", "entropy_coef", "gradient_penalty", "info_coef", "posterior_steps", "rim_coef"}
-        may_be_zero |= {"rim_steps", "rim_shift", "gae_lambda", "final_learning_rate", "num_codes", "iterations"}
+        may_be_zero |= {
+            "rim_steps",
+            "rim_shift",
+            "gamma",
+            "gae_lambda",
+            "final_learning_rate",
+            "num_codes",
+            "iterations",
+        }
         may_be_zero |= {"weight_clip", "discriminator_learning_rate", "warm_start_steps", "failure_penalty"}
         may_be_zero |= {"replay_iterations", "max_evidence", "posterior_target", "demonstrations_limit", "labelled"}
         hints = get_type_hints(Config)
@@ -192,7 +203,8 @@ class Config:
             if isinstance(value, float) and not math.isfinite(value):
                 raise BadInput(f"{option} {value}: give a finite number")
             zero = setting.name in may_be_zero
-            if setting.name != "initial_log_std" and (value < 0 or (value == 0 and not zero)):
+            unset = setting.name == "info_coef" and value == -1
+            if setting.name != "initial_log_std" and not unset and (value < 0 or (value == 0 and not zero)):
                 raise BadInput(f"{option} {value}: give {'0 or more' if zero else 'a number above 0'}")
         if self.gamma >= 1:
             raise BadInput(f"--gamma {self.gamma}: give a discount below 1")

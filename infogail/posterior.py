@@ -5,7 +5,7 @@ and trajectories (InfoGAN, Chen et al. 2016, arXiv 1606.03657; InfoGAIL, Li et a
 demonstrations, whose code nobody knows, by regularised information maximisation (Krause, Perona & Gomes 2010): sure of
 each trajectory, balanced over all, and unmoved by small shifts (Hu et al. 2017, arXiv 1702.08720), so that it parts
 them where there are few. So the codes settle on what divides the demonstrations, and not on some trivial bias of the
-policy; for the same reason the posterior reads states, not actions, unless the scenario says otherwise.
+policy; for the same reason the posterior reads states, not actions, unless it is told to.
 
 A graded code is a number in [-1, 1], of which K equally spaced levels are driven. Its posterior is a Gaussian between
 the ends: each state adds to a slope and to a precision. All else is the same.
@@ -23,7 +23,7 @@ from torch.nn.functional import nll_loss
 
 from envs import get_scenario
 from envs.demonstrations import Demonstrations
-from envs.scenario import ACTIONS, Scene
+from envs.scenario import Scene
 from infogail.config import Config
 from infogail.distributed import apart, everyones, mean, num_processes
 from infogail.networks import Standardise, adam, descend, levels, mlp, step_by_step
@@ -105,9 +105,9 @@ def rim_loss(log_q: Tensor, log_q_moved: Tensor) -> Tensor:
 
 
 def style_features(scenario: str) -> list[int]:
-    """Where in a pair, observation and then action, the scenario's `style_features` are."""
+    """Where in an observation the scenario's `style_features` are."""
     definition = get_scenario(scenario)
-    return [(*definition.features, *ACTIONS).index(name) for name in definition.style_features]
+    return [definition.features.index(name) for name in definition.style_features]
 
 
 def posterior_features(scenario: str, posterior_input: str) -> list[int]:

@@ -34,6 +34,7 @@ HORIZONS = {f"{second}s": 10 * second for second in range(1, 6)}  # decisions fr
 HALVINGS = 10  # of the people, over which a floor is the mean
 WINDOWS_PER_TASK = 8  # for one process at a time
 SAMPLED = ("speed", "acceleration", "jerk", "headway", "time_to_collision")
+DRIVEN = ("headway", "speed")  # whose mean is told of each code
 PERSON, CONSTANT_VELOCITY, IDM_MOBIL = "person", "constant_velocity", "idm_mobil"
 PEERS = {PERSON: "person", CONSTANT_VELOCITY: "constant velocity", IDM_MOBIL: "IDM/MOBIL"}
 
@@ -259,6 +260,10 @@ def realism(judged: Sequence[Judged]) -> dict[str, float | None]:
     for name in SAMPLED:
         result[f"wasserstein_{name}"] = metrics.wasserstein(_sample(chosen, name), _sample(recorded, name))
         result[f"wasserstein_{name}_floor"] = _floor(recorded, drivers, name)
+    for code in range(len(judged[0].ways) if len(judged[0].ways) > 1 else 0):
+        for name in DRIVEN:
+            sample = _sample([one.ways[code] for one in judged], name)
+            result[f"code_{code}_driven_{name}"] = float(sample.mean()) if len(sample) else None
     return {key: float(value) if value is not None and np.isfinite(value) else None for key, value in result.items()}
 
 

@@ -136,6 +136,9 @@ def test_evaluate_writes_plain_numbers(file, recording, monkeypatch, capsys):
     assert sum(done) == 3 and result["windows"] == 3 and result["env_steps"] == 5
     assert result["position_rmse_5s"] == pytest.approx(0.0, abs=1e-5) and result["person_collision_rate"] == 0
     assert result["code_1_windows"] == 16 and result["code_0_headway"] is None
+    # The first code brakes by 1 m/s² from the speed that the second keeps: 2.55 m/s less in the mean over 50 steps.
+    assert result["code_1_driven_speed"] - result["code_0_driven_speed"] == pytest.approx(2.55)
+    assert result["code_0_driven_headway"] == result["code_1_driven_headway"] == 4.0  # nobody is ahead
     assert set(result["peers"]) == {"person", "constant_velocity", "idm_mobil"}
     assert result["peers"] == judge_peers(file, recording, 3, 0, 1)
     print_table(result)

@@ -147,13 +147,16 @@ def test_what_cannot_be_says_so(bend):
 
 
 def test_settings_of_people():
-    """Codes, noise and iterations where none are given; what is given stays."""
+    """Codes, noise, iterations and discount where none are given; what is given stays."""
     config = Config().for_scenario("replay")
     assert (config.num_codes, config.initial_log_std, config.iterations) == (3, -2.0, 30)
-    given = Config(num_codes=5, initial_log_std=-1.0, iterations=7)
+    assert config.gamma**10 == pytest.approx(0.7737809375)  # in a second, as 0.95^5
+    assert config.info_coef == 1.0
+    given = Config(num_codes=5, initial_log_std=-1.0, iterations=7, gamma=0.9, info_coef=0.0)
     assert given.for_scenario("replay") == given
     other = Config().for_scenario("highway")
     assert (other.num_codes, other.initial_log_std, other.iterations) == (4, -1.5, 45)
+    assert (other.gamma, other.info_coef) == (0.95, 3.0)
 
 
 def spoiled(arrays, name, value):
