@@ -178,16 +178,8 @@ class Config:
         Raises:
             BadInput: naming the setting, its value and what it may be.
         """
-        may_be_zero = {"seed", "entropy_coef", "gradient_penalty", "info_coef", "posterior_steps", "rim_coef"}
-        may_be_zero |= {
-            "rim_steps",
-            "rim_shift",
-            "gamma",
-            "gae_lambda",
-            "final_learning_rate",
-            "num_codes",
-            "iterations",
-        }
+        may_be_zero = {"seed", "gamma", "gae_lambda", "entropy_coef", "gradient_penalty", "info_coef", "iterations"}
+        may_be_zero |= {"posterior_steps", "rim_coef", "rim_steps", "rim_shift", "final_learning_rate", "num_codes"}
         may_be_zero |= {"weight_clip", "discriminator_learning_rate", "warm_start_steps", "failure_penalty"}
         may_be_zero |= {"replay_iterations", "max_evidence", "posterior_target", "demonstrations_limit", "labelled"}
         hints = get_type_hints(Config)
