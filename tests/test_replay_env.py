@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from commonroad_files import Obstacle, file_text
-from replay_world import record_world
+from replay_world import Car, record_world
 
 from envs import BadInput, get_scenario
 from envs.demonstrations import InvalidDemonstrations, Recording, record
@@ -16,6 +16,7 @@ from envs.importing import import_files
 from envs.replays import problem
 from infogail.config import Config
 from infogail.learner import InfoGAIL
+from infogail.posterior import Posterior
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "data" / "us101"
 
@@ -144,6 +145,17 @@ def test_what_cannot_be_says_so(bend):
         twin(bend, 2, compile=True)
     with pytest.raises(BadInput, match="infogail import"):
         record("replay", 10, 0)
+
+
+def test_codes_part_people_by_how_near_they_follow(tmp_path):
+    """In each lane one with nobody ahead and one a second behind, whatever the lane and the speed."""
+    ahead, behind = ([Car(x, y, speed) for y, speed in ((-4.0, 9.0), (0.0, 10.0), (4.0, 11.0))] for x in (120.0, 105.0))
+    recording = record_world(tmp_path / "pairs.safetensors", ahead + behind)
+    posterior = Posterior(recording.demonstrations, Config(num_codes=2), torch.Generator().manual_seed(0))
+    posterior.divide_demonstrations()
+    codes = posterior.codes({"demonstration": np.arange(12.0)}).numpy()
+    follows = recording.world.demonstration_car[:12] >= 3  # of the twelve windows to learn from
+    assert len(set(codes[follows])) == len(set(codes[~follows])) == 1 and codes[follows][0] != codes[~follows][0]
 
 
 def test_settings_of_people():
