@@ -173,8 +173,7 @@ class Posterior:
 
     def __init__(self, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
         self.config, self.generator = config.for_scenario(demonstrations.scenario), generator
-        features = posterior_features(demonstrations.scenario, config.posterior_input)
-        self.reads_pairs = max(features) >= demonstrations.observations.shape[1]
+        self.reads_pairs = config.posterior_input == "pair"
         padded = demonstrations.padded_pairs() if self.reads_pairs else demonstrations.padded_observations()
         self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + 2
         self.scenario = demonstrations.scenario
