@@ -16,7 +16,7 @@ from highway_env.road.road import Road
 from highway_env.vehicle.graphics import VehicleGraphics
 from highway_env.vehicle.kinematics import Vehicle
 
-from envs import environment_id, get_scenario
+from envs import BadInput, environment_id, get_scenario
 from envs.scenario import (
     ACCELERATION_RANGE,
     EPISODE_STEPS,
@@ -64,7 +64,7 @@ class DrivingEnv(AbstractEnv):
     batched twin has the default settings only.
 
     Raises:
-        ValueError: a setting that is unknown or cannot be heeded, by name.
+        BadInput: a setting that is unknown or cannot be heeded, by name.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": POLICY_FREQUENCY}
@@ -105,7 +105,7 @@ class DrivingEnv(AbstractEnv):
         """Change settings, from the next reset on.
 
         Raises:
-            ValueError: naming the setting; nothing is changed.
+            BadInput: naming the setting; nothing is changed.
         """
         config = dict(config or {})
         check_settings(self.scenario, config, self._defaults, self.config)
@@ -125,7 +125,7 @@ class DrivingEnv(AbstractEnv):
         try:
             super().define_spaces()
         except (TypeError, ValueError) as error:  # the action has been checked
-            raise ValueError(f"config['observation']: {error}") from error
+            raise BadInput(f"config['observation']: {error}") from error
         if self._observes_features:
             self.observation_type = _FeatureObservation(self)
             self.observation_space = self.observation_type.space()
@@ -135,8 +135,8 @@ class DrivingEnv(AbstractEnv):
         `options={"config": config}` to change settings from here on.
 
         Raises:
-            ValueError: an option is unknown; the scene lacks a quantity, or has one that the scenario does not know; a
-                setting cannot be heeded.
+            ValueError: an option is unknown; the scene lacks a quantity, or has one that the scenario does not know.
+            BadInput: a setting cannot be heeded.
         """
         options = options or {}
         for name in options:
@@ -249,23 +249,23 @@ def check_settings(
         current: all settings before `config` changes them.
 
     Raises:
-        ValueError: naming the setting.
+        BadInput: naming the setting.
     """
     name, known = environment_id(scenario.name), AbstractEnv.default_config().keys() - {"other_vehicles_type"}
     for key, value in config.items():
         if key not in known:
-            raise ValueError(f"config['{key}']: not a setting of {name}; {REMEDIES.get(key) or _suggest(key, known)}")
+            raise BadInput(f"config['{key}']: not a setting of {name}; {REMEDIES.get(key) or _suggest(key, known)}")
         if key in scenario.fixed_settings and value != defaults[key]:
-            raise ValueError(f"config['{key}']: always {defaults[key]} in {name}, not {value}")
+            raise BadInput(f"config['{key}']: always {defaults[key]} in {name}, not {value}")
         if key in ("action", "observation") and not isinstance(value, dict):
-            raise ValueError(f"config['{key}']: must be a dict, not {value!r}")
+            raise BadInput(f"config['{key}']: must be a dict, not {value!r}")
     rates: dict[str, Any] = {key: config.get(key, current[key]) for key in ("simulation_frequency", "policy_frequency")}
     for key, rate in rates.items():
         if not isinstance(rate, Real) or not 0 < float(rate) < np.inf:
-            raise ValueError(f"config['{key}']: must be a positive number per second, not {rate!r}")
+            raise BadInput(f"config['{key}']: must be a positive number per second, not {rate!r}")
     physics, decisions = rates.values()
     if physics % decisions:
-        raise ValueError(
+        raise BadInput(
             f"config['policy_frequency']: {decisions} does not divide simulation_frequency, {physics}; "
             "each decision takes a whole number of physics steps"
         )
@@ -275,24 +275,24 @@ def complete_action(scenario: Scenario, action: dict[str, Any], defaults: dict[s
     """The setting `action` with what it leaves out from `defaults`, as far as its type takes that.
 
     Raises:
-        ValueError: naming what cannot be heeded.
+        BadInput: naming what cannot be heeded.
     """
     kind = ACTION_TYPES.get(action.get("type", defaults["type"]))
     if kind is None:
-        raise ValueError(f"config['action']['type']: must be one of {', '.join(ACTION_TYPES)}, not {action['type']!r}")
+        raise BadInput(f"config['action']['type']: must be one of {', '.join(ACTION_TYPES)}, not {action['type']!r}")
     known = {"type", *signature(kind).parameters} - {"env", "kwargs"}
     for key, value in action.items():
         if key not in known:
-            raise ValueError(f"config['action']['{key}']: not a setting of {kind.__name__}; {_suggest(key, known)}")
+            raise BadInput(f"config['action']['{key}']: not a setting of {kind.__name__}; {_suggest(key, known)}")
         if key.endswith("_range") and not (np.shape(value) == (2,) and -np.inf < value[0] < value[1] < np.inf):
-            raise ValueError(f"config['action']['{key}']: must be two rising numbers, not {value!r}")
+            raise BadInput(f"config['action']['{key}']: must be two rising numbers, not {value!r}")
     action = {key: value for key, value in defaults.items() if key in known} | action
     try:
         made = kind(None, **action)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"config['action']: {error}") from error
+        raise BadInput(f"config['action']: {error}") from error
     if "vehicle_class" in scenario.fixed_settings and made.vehicle_class is not Vehicle:
-        raise ValueError(
+        raise BadInput(
             f"config['action']: {kind.__name__}{' with dynamical=True' if 'dynamical' in action else ''} cannot drive "
             f"the cars of {environment_id(scenario.name)}, each of its recorded size; plain ContinuousAction can"
         )
@@ -303,13 +303,13 @@ def check_observation(observation: dict[str, Any], action: dict[str, Any]) -> No
     """Check that an ego on the setting `action` can have the setting `observation`.
 
     Raises:
-        ValueError: it cannot.
+        BadInput: it cannot.
     """
     kind = observation.get("type")
     if kind not in OBSERVATION_TYPES:
-        raise ValueError(f"config['observation']['type']: must be one of {', '.join(OBSERVATION_TYPES)}, not {kind!r}")
+        raise BadInput(f"config['observation']['type']: must be one of {', '.join(OBSERVATION_TYPES)}, not {kind!r}")
     if kind == "TimeToCollision" and action["type"] != "DiscreteMetaAction":
-        raise ValueError(f"config['observation']: {kind} is for DiscreteMetaAction, not {action['type']}")
+        raise BadInput(f"config['observation']: {kind} is for DiscreteMetaAction, not {action['type']}")
     for part in observation.get("observation_configs", ()):
         check_observation(part, action)
 
