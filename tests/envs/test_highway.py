@@ -198,11 +198,12 @@ def test_what_cannot_be_configured_or_compiled_says_so():
         gymnasium.make_vec("infogail/Highway-v0", 2, vectorization_mode="vector_entry_point", compile=True)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("scenario", "numbers", "count"),
     [("highway", {}, 16), ("highway", NUMBERS, 8), ("highway-manners", {}, 16), ("highway-manners", NUMBERS, 8)],
 )
-def test_the_twin_drives_as_highway_env_does(scenario, numbers, count):
+def test_the_twin_drives_as_highway_env_does(scenario, numbers, count, dtype):
     """Whole episodes, each physics on its own: a driver may be calm, nervous, drunk, or in a hurry."""
     twin, reference = make_pair(count, scenario, **numbers)
     rng = np.random.default_rng(5)
@@ -210,6 +211,7 @@ def test_the_twin_drives_as_highway_env_does(scenario, numbers, count):
         [[0.1, 0.001], [1.0, 0.02], [0.3, 0.5], [0.3, 0.002]], (count, 2)
     )
     actions[:, 3::4, 0] = 1.0
+    actions = actions.astype(dtype)
     obs, _ = twin.reset(seed=4)
     scene, told = twin.scene, []
     for action in actions:

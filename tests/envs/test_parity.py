@@ -49,12 +49,14 @@ def hard_cases(scenario: str, count: int, rng: np.random.Generator) -> tuple[dic
     return scene, actions
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["eager", "compiled"])
 @pytest.mark.parametrize("scenario", ["pass", "turn"])
-def test_twin_drives_as_highway_env_does(scenario: str, compiled: bool):
+def test_twin_drives_as_highway_env_does(scenario: str, compiled: bool, dtype: str):
     if compiled and (missing := missing_compiler()):
         pytest.skip(f"no {missing}")
     scene, actions = hard_cases(scenario, CASES, np.random.default_rng(7))
+    actions = actions.astype(dtype)
     twin, reference = make_twin(scenario, CASES, compiled), gymnasium.make(environment_id(scenario)).unwrapped
     obs, _ = twin.reset(options={"scene": scene})
     steps = []

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from commonroad_files import Obstacle, file_text
+from gymnasium.utils.env_checker import check_env
 from replay_world import Car, record_world
 
 from infogail.config.config import Config
@@ -51,12 +52,12 @@ def twin(recording, num_envs, **settings):
     )
 
 
-def compare(path, windows, noise):
+def compare(path, windows, noise, dtype):
     """Drive `windows` (n,) of the recording by people's own actions and noise, in both forms; what became of them."""
     recording = Recording.load(path)
     rng = np.random.default_rng(0)
     actions = recording.demonstrations.actions.reshape(-1, 60, 2)[windows].astype(np.float64)
-    actions = np.clip(actions + rng.normal(0.0, noise, (len(windows), 1, 2)), -1.0, 1.0)
+    actions = np.clip(actions + rng.normal(0.0, noise, (len(windows), 1, 2)), -1.0, 1.0).astype(dtype)
     env = gymnasium.make("infogail/Replay-v0", recording=path).unwrapped
     batch = twin(path, len(windows), dtype="float64")
     batch.reset(options={"scene": {"demonstration": windows.astype(float)}})
@@ -82,18 +83,41 @@ def compare(path, windows, noise):
     return crashed, off_road
 
 
-def test_both_forms_drive_the_same_on_a_bend(bend):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_both_forms_drive_the_same_on_a_bend(bend, dtype):
     number = Recording.load(bend).demonstrations.num_episodes
-    crashed, off_road = compare(bend, np.arange(8 * number) % number, noise=0.3)
+    crashed, off_road = compare(bend, np.arange(8 * number) % number, 0.3, dtype)
     assert crashed > 3 and off_road > 3
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the US-101 recordings are not beside the project")
-def test_both_forms_drive_the_same_among_people(tmp_path):
+def test_both_forms_drive_the_same_among_people(tmp_path, dtype):
     files = [RECORDINGS / f"USA_US101-{k}_1_T-1.xml" for k in (21, 23)]
     import_files(files).recording().save(tmp_path / "replay.safetensors")
-    crashed, off_road = compare(tmp_path / "replay.safetensors", np.arange(0, 60, 3), noise=0.1)
+    crashed, off_road = compare(tmp_path / "replay.safetensors", np.arange(0, 60, 3), 0.1, dtype)
     assert crashed + off_road > 3
+
+
+@pytest.mark.parametrize("render_mode", [None, "rgb_array"])
+def test_reference_passes_gymnasiums_checker(straight, render_mode):
+    env = gymnasium.make("infogail/Replay-v0", recording=straight, render_mode=render_mode)
+    check_env(env.unwrapped, skip_render_check=True)
+    assert env.metadata["render_fps"] == 10
+
+
+def test_settings_that_a_recording_fixes_are_refused(straight):
+    for config, message in (
+        ({"simulation_frequency": 15}, r"config\['simulation_frequency'\]: always 10 in infogail/Replay-v0, not 15"),
+        ({"policy_frequency": 5}, r"config\['policy_frequency'\]: always 10"),
+        ({"show_trajectories": True}, r"config\['show_trajectories'\]: always False"),
+        ({"action": {"type": "DiscreteMetaAction"}}, "DiscreteMetaAction cannot drive the cars of infogail/Replay-v0"),
+        ({"action": {"dynamical": True}}, "ContinuousAction with dynamical=True cannot drive the cars"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gymnasium.make("infogail/Replay-v0", recording=straight, config=config)
+    env = gymnasium.make("infogail/Replay-v0", recording=straight, config={"policy_frequency": 10, "scaling": 3.0})
+    assert env.unwrapped.config["scaling"] == 3.0
 
 
 def test_what_is_seen_by_hand(straight):
