@@ -244,6 +244,7 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _checked_actions(self, actions: Any) -> Tensor:
         """(2, B) of actions (B, 2)."""
+        actions = actions if isinstance(actions, Tensor) else np.array(actions)  # a copy: it may be read-only
         actions = torch.as_tensor(actions, dtype=self.dtype, device=self.device)
         shape = (self.num_envs, 2)
         if actions.shape != shape:

@@ -251,6 +251,18 @@ def test_actions_of_another_shape_are_refused(shape, tensors):
     assert str(raised.value) == f"actions have the shape {shape}, but must have (num_envs, 2) = (4, 2)"
 
 
+@pytest.mark.filterwarnings("error")
+def test_actions_may_be_tensors_lists_or_read_only_arrays():
+    envs = make()
+    read_only = np.broadcast_to(np.float64(0.3), (4, 2))
+    observations = []
+    for actions in (read_only, read_only.tolist(), torch.full((4, 2), 0.3), torch.full((4, 2), 0.3).double()):
+        envs.reset(seed=0)
+        observations.append(envs.step(actions)[0])
+    for obs in observations[1:]:
+        np.testing.assert_array_equal(obs, observations[0])
+
+
 def test_actions_that_are_not_finite_are_named():
     envs = make()
     envs.reset(seed=0)
