@@ -62,11 +62,11 @@ def test_twin_drives_as_highway_env_does(scenario: str, compiled: bool, dtype: s
     steps = []
     for action in actions:
         obs, reward, terminated, truncated, infos = twin.step(action)
-        ended = infos.get("_final_obs", torch.zeros(CASES, dtype=torch.bool))[:, None]
-        last = torch.where(ended, infos.get("final_obs", obs), obs).numpy()
-        states = infos["final_info"]["vehicle_state"].numpy() if "final_info" in infos else twin.vehicle_state
-        flags = torch.stack((terminated, truncated, infos["crashed"], infos["off_road"]), -1).numpy()
-        steps.append((states, last, reward.numpy(), flags))
+        ended = infos.get("_final_obs", np.zeros(CASES, bool))[:, None]
+        last = np.where(ended, infos.get("final_obs", obs), obs)
+        states = infos["final_info"]["vehicle_state"] if "final_info" in infos else twin.vehicle_state
+        flags = np.stack((terminated, truncated, infos["crashed"], infos["off_road"]), -1)
+        steps.append((states, last, reward, flags))
     crashes = exits = closest_misses = 0
     for case in range(CASES):
         reference.reset(options={"scene": {name: values[case] for name, values in scene.items()}})
