@@ -34,11 +34,13 @@ from envs.files import write_atomically
 from envs.highway import LONGEST_HEADWAY, Highway
 from envs.reference import DrivingEnv
 from envs.replay import D, Replay, S
+from envs.replays import NOTHING_HELD_OUT
 from envs.scenario import NO_STYLE, SIMULATION_FREQUENCY, Characters, Scenario, Scene, VehicleState
 from infogail.driver import Driver, load
 from infogail.evaluate import Episode, drive_episode
 from infogail.meaning import plot_codes
 from infogail.plots import PALETTE, deed, plot, write_plot
+from infogail.progress import console
 from infogail.realism import BURN_IN, Trained, drive_window, held_out
 
 Colour = tuple[int, int, int]
@@ -175,8 +177,15 @@ def render(
 
 
 def _replay(driver: Driver, env: DrivingEnv, recording: Recording, seed: int) -> list[Episode]:
-    """A held-out window, drawn by `seed`, driven with each code after the person's burn-in."""
-    (window,) = held_out(recording, 1, seed)
+    """A held-out window, drawn by `seed`, driven with each code after the person's burn-in.
+
+    Where nothing is held out, one for training, and it says so.
+    """
+    windows = held_out(recording, 1, seed)
+    if not len(windows):
+        console.print(f"{NOTHING_HELD_OUT}; the film is of a training window", soft_wrap=True, highlight=False)
+        windows = np.random.default_rng(seed).choice(recording.num_training, 1)
+    (window,) = windows
     return [drive_window(env, recording, int(window), Trained(driver), code) for code in range(driver.num_codes)]
 
 

@@ -19,7 +19,7 @@ from envs import get_scenario
 from envs.demonstrations import Recording
 from envs.files import write_atomically
 from envs.scenario import NO_STYLE, Scenario
-from infogail.benchmark import MEASURES, Cell, Results, failures, improvements, summarise, variants
+from infogail.benchmark import MEASURES, Cell, Results, failures, improvements, notes, summarise, variants
 from infogail.driver import load
 from infogail.evaluate import Episode, drive
 from infogail.plots import PALETTE, plot, road_lines
@@ -116,7 +116,7 @@ def write_report(
         episodes=some["episodes"],
         headings=headings,
         rows=rows,
-        improvements=improvements(results),
+        improvements=improvements(results) + notes(results),
         failures=failures(results),
         sections=[s for s in (seeds, curves, heat, maps, lines, people, video) if s.pictures or s.videos],
         command=command,
@@ -149,7 +149,7 @@ def _points(results: Results, shown: Sequence[str], groups: Sequence[tuple[str, 
     panels = figure.subplots(1, len(shown), sharey=True)
     for axes, key in zip(panels, shown, strict=True):
         for k, group in enumerate(groups):
-            known = [m[key] for cell, m in results.metrics.items() if (cell.scenario, cell.variant) == group]
+            known = [m.get(key) for cell, m in results.metrics.items() if (cell.scenario, cell.variant) == group]
             values = [value for value in known if value is not None]
             spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(len(values))
             axes.plot(values, k + spread, "o", ms=3.5, alpha=0.7, color=PALETTE[k % len(PALETTE)])
