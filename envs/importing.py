@@ -152,23 +152,47 @@ def import_files(
     """
     given = _in_order(paths, held_out)
     files, unreadable = _read(given, on_file)
-    paths, recorded = list(files), list(files.values())
-    chosen = {path.resolve() for path in map(Path, held_out)}
-    judged = {k for k, path in enumerate(paths) if path.resolve() in chosen}
-    judged = judged if held_out else set(held_out_files(len(paths)))
-    if len(judged) == len(paths):
-        raise InvalidScenario(f"{paths[0]}: no file is left to train on; give more files, or hold out fewer")
+    recorded = list(files.values())
+    judged = set(held_out_files(len(files)))
+    if held_out:
+        chosen = {Path(path).resolve() for path in held_out}
+        judged = {k for k, path in enumerate(files) if path.resolve() in chosen}
+    first, unread = next(iter(files)), f"; of the others, {unreadable[0]}" if unreadable else ""
+    if len(judged) == len(files):
+        raise InvalidScenario(f"{first}: no file is left to train on; give more files, or hold out fewer{unread}")
     scenes = [scene for k, file in enumerate(recorded) for scene in _scenes(k, file)]
     if not scenes:
-        raise InvalidScenario(f"{paths[0]}: no car drives on its lanelets; give files whose map fits their cars")
-    world = _world(paths, scenes)
-    repeated = _repeated(recorded, judged)
+        raise InvalidScenario(f"{first}: no car drives on its lanelets; give files whose map fits their cars{unread}")
+    world = _world(list(files), scenes)
     tally = _Tally.of(recorded, scenes)
-    tracks: list[tuple[Car, Recovered]] = []
+    windows, tracks = _demonstrate(world, scenes, judged, _repeated(recorded, judged), tally, on_file)
+    for _ in range(len(given) - len({scene.file for scene in scenes})):
+        on_file()  # of the files without scenes
+    if not windows[False]:
+        left_out = (tally.cars_left_out + tally.windows_left_out).items()
+        what = ", ".join(f"{number} {reason}" for reason, number in left_out)
+        raise InvalidScenario(
+            f"{first}: no demonstration can be made ({what}); give longer recordings, or more{unread}"
+        )
+    report = tally.report(recorded, unreadable, judged, scenes, windows, tracks)
+    return _imported(world, windows, tuple(scene.name for scene in recorded), report)
+
+
+def _demonstrate(
+    world: Mapping[str, np.ndarray],
+    scenes: Sequence[_Scene],
+    judged: set[int],
+    repeated: Mapping[tuple[int, int], str],
+    tally: _Tally,
+    on_file: Callable[[], None],
+) -> tuple[dict[bool, list[_Window]], list[tuple[Car, Recovered]]]:
+    """The windows for training (False) and those held out (True); and the cars that they are cut from."""
     windows: dict[bool, list[_Window]] = {False: [], True: []}
+    tracks: list[tuple[Car, Recovered]] = []
     for k, scene in enumerate(scenes):
+        held = scene.file in judged
         for column in scene.drivers:
-            car, held = scene.cars[column], scene.file in judged
+            car = scene.cars[column]
             reason = "too short" if len(car.states) <= EPISODE_STEPS else repeated.get((scene.file, car.id))
             if reason is not None:
                 tally.cars_left_out[reason] += 1
@@ -182,14 +206,7 @@ def import_files(
             tracks.append((car, recovered))
         if k + 1 == len(scenes) or scenes[k + 1].file != scene.file:
             on_file()
-    for _ in range(len(given) - len({scene.file for scene in scenes})):
-        on_file()
-    if not windows[False]:
-        left_out = tally.cars_left_out + tally.windows_left_out
-        what = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
-        raise InvalidScenario(f"{paths[0]}: no demonstration can be made ({what}); give longer recordings, or more")
-    report = tally.report(recorded, unreadable, judged, scenes, windows, tracks)
-    return _imported(world, windows, tuple(scene.name for scene in recorded), report)
+    return windows, tracks
 
 
 def _in_order(paths: Sequence[Path], held_out: Sequence[Path]) -> list[Path]:
@@ -200,11 +217,11 @@ def _in_order(paths: Sequence[Path], held_out: Sequence[Path]) -> list[Path]:
     """
     files: dict[Path, Path] = {}
     for given in (held_out, paths):
-        own: set[Path] = set()
+        seen: set[Path] = set()
         for path in map(Path, given):
-            if path.resolve() in own:
+            if path.resolve() in seen:
                 raise InvalidScenario(f"{path}: is given twice; give each file once")
-            own.add(path.resolve())
+            seen.add(path.resolve())
             files.setdefault(path.resolve(), path)
     return sorted(files.values(), key=lambda path: (natural_order(path.name), str(path)))
 
