@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from infogail.metrics import matched_accuracy
 from infogail.networks import adam, mlp
 from infogail.run_folder import DEMONSTRATIONS
 from infogail.statistics import interquartile_mean, interval
+from infogail.terminal import print_table as print_rows
 
 COMPONENTS = 2  # of PCA, and of the VAE's latent space
 VAE_STEPS, VAE_BATCH, VAE_BETA = 2000, 128, 0.1
@@ -32,8 +34,14 @@ Clusters = Callable[[np.ndarray, int, int], np.ndarray]
 """(rows (N, D), how many of them to fit, seed) → cluster (N,) of each."""
 
 
-def recognise(run: Path, seed: int = 0) -> dict[str, dict[str, float | None]]:
+def recognise(
+    run: Path, seed: int = 0, progress: Callable[[str], None] = lambda message: None
+) -> dict[str, dict[str, float | None]]:
     """Accuracy on held-out demonstrations by method, each {"pair": …, "trajectory": …}.
+
+    Args:
+        seed: of the peers.
+        progress: told that fitting begins.
 
     Raises:
         InvalidRun, InvalidDemonstrations: `run` is not a finished run.
@@ -41,8 +49,10 @@ def recognise(run: Path, seed: int = 0) -> dict[str, dict[str, float | None]]:
     """
     driver = load(run)
     if get_scenario(driver.scenario).recorded:
-        raise BadInput(f"{run}: nobody knows the styles of its people; 'infogail evaluate {run}' says what codes mean")
+        advice = f"'infogail evaluate {quote(str(run))}'"
+        raise BadInput(f"{run}: nobody knows the styles of its people; {advice} says what codes mean")
     recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
+    progress(f"{run}: fitting the peers")
     demonstrations = recording.demonstrations
     lengths = np.diff(demonstrations.episode_bounds)
     trained = num_training_episodes(len(lengths))
@@ -81,9 +91,11 @@ def recognise(run: Path, seed: int = 0) -> dict[str, dict[str, float | None]]:
 
 def print_table(results: Sequence[dict[str, dict[str, float | None]]]) -> None:
     """Interquartile means of what `recognise` gave for some runs, with 95 % intervals if there are several."""
-    print(f"{'accuracy on held-out demonstrations':36} {'(s, a) pair':>22} {'trajectory':>22}")
-    for name in results[0]:
-        print(f"{name:36}", *(f"{_over_runs([r[name][kind] for r in results]):>22}" for kind in results[0][name]))
+    rows = [
+        [name, *(_over_runs([result[name][kind] for result in results]) for kind in kinds)]
+        for name, kinds in results[0].items()
+    ]
+    print_rows("accuracy on held-out demonstrations", ["", "(s, a) pair", "trajectory"], rows)
 
 
 def _over_runs(accuracies: Sequence[float | None]) -> str:
