@@ -439,6 +439,7 @@ class Demo:
             sys.exit(1)
 
 
+OUT_OF_MEMORY = "there is not enough memory for that; give a smaller --num-envs, --hidden or other size"
 Command = Record | Import | Train | Evaluate | Render | Traffic | Recognise | Speed | Benchmark | Demo
 
 
@@ -458,6 +459,12 @@ def main(arguments: list[str] | None = None) -> None:
         fail("interrupted; nothing was left half-written", 130)
     except BadInput as error:
         fail(str(error), 2)
+    except MemoryError:
+        fail(OUT_OF_MEMORY, 2)
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # as torch says it
+            raise
+        fail(OUT_OF_MEMORY, 2)
     except UnicodeEncodeError as error:
         fail(f"{error.object}: holds bytes that are no text in this locale; set PYTHONUTF8=1, or rename it", 2)
     except OSError as error:
@@ -632,6 +639,8 @@ def at_least(option: str, value: float, least: int) -> None:
     """Raise BadInput where `value` is below `least`, or infinite, or not a number."""
     if not least <= value < float("inf"):
         raise BadInput(f"{option} {value}: give at least {least}")
+    if value >= 2**63:
+        raise BadInput(f"{option} {value}: give a number below 2^63")
 
 
 def learner_classes() -> dict[str, Callable[..., Learner]]:

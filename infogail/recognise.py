@@ -53,6 +53,7 @@ def recognise(
         raise BadInput(f"{run}: nobody knows the styles of its people; {advice} says what codes mean")
     recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
     progress(f"{run}: fitting the peers")
+    seed %= 2**32  # scikit-learn takes no larger one
     demonstrations = recording.demonstrations
     lengths = np.diff(demonstrations.episode_bounds)
     trained = num_training_episodes(len(lengths))

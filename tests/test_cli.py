@@ -116,6 +116,11 @@ BAD_INPUT = {
     **{f"{command} --seed -1": "--seed -1: give at least 0" for command in ("render made/bc", "speed", "demo")},
     "train pass --out a --seed -1": "--seed -1: give 0 or more",
     f"train pass --out a --seed {2**63}": f"--seed {2**63}: give a number below 2^63",
+    "train pass --out a --threads 1000000000": "--threads 1000000000: give at most 1024",
+    **{
+        f"{command} --seed {2**63}": f"--seed {2**63}: give a number below 2^63" for command in ("record pass", "speed")
+    },
+    f"recognise made/infogail --seed {2**70}": f"--seed {2**70}: give a number below 2^63",
     "train pass --out a --num-codes -2": "--num-codes -2: give 0 or more",
     "train pass --out a --labelled 1.5": "--labelled 1.5: give a share from 0 to 1",
     "benchmark --out a --presets papre": "unknown preset 'papre'; did you mean 'paper'?",
@@ -335,6 +340,14 @@ def test_resume_goes_on_and_names_what_is_damaged(made, tmp_path, capsys):
     assert f"{warning}; the checkpoint before it is used" in errors
     observations = np.ones((1, 7), np.float32)
     np.testing.assert_array_equal(infogail.load(folder).act(observations, 0), whole.act(observations, 0))
+
+
+@pytest.mark.parametrize("size", [f"--num-envs {10**13}", f"--hidden {10**13} --num-envs 16"])
+def test_too_little_memory_is_said_in_one_line(made, tmp_path, capsys, size):
+    assert run(f"train pass --demonstrations {made}/pass.safetensors --out {tmp_path}/run {size}") == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("infogail: there is not enough memory for that; give a smaller --num-envs, --hidden")
+    assert errors.count("\n") == 1
 
 
 def test_training_that_diverges_says_so(made, tmp_path, capsys):
