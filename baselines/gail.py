@@ -48,7 +48,7 @@ class GAIL:
         log = self.discriminator.update(self.replay.add(rollout))
         imitation = self.discriminator.reward(rollout)
         reward = imitation - self.config.failure_penalty * rollout.terminated
-        log |= self.actor_critic.update(rollout, reward, self.iteration / self.iterations)
+        log |= self.actor_critic.update(rollout, reward, min(self.iteration / self.config.iterations, 1.0))
         self.iteration += 1
         return log | {"reward/imitation": imitation.mean().item()} | rollout.summary()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import gymnasium
@@ -314,7 +315,7 @@ def _read(path: Path, scenario: str | None) -> tuple[dict[str, np.ndarray], dict
     if not Path(path).is_file():
         recorded = scenario is not None and get_scenario(scenario).recorded
         command = "import FILES" if recorded else f"record {scenario or 'SCENARIO'}"
-        raise InvalidDemonstrations(f"{path}: no such file; make it with 'infogail {command} --out {path}'")
+        raise InvalidDemonstrations(f"{path}: no such file; make it with 'infogail {command} --out {quote(str(path))}'")
     try:
         arrays, metadata = unseal(Path(path), SCHEMA)
     except (UnreadableFile, OSError) as error:

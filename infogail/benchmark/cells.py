@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -16,10 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from infogail.benchmark.cluster import check_address, cluster
 from infogail.config.config import Config
@@ -36,6 +32,7 @@ from infogail.evaluation.statistics import (
     interval,
     probability_of_improvement,
 )
+from infogail.parallel import terminal
 from infogail.parallel.progress import progress_bar
 from infogail.parallel.workers import report, workers
 from infogail.runs.driver import FILE, InvalidRun
@@ -122,6 +119,7 @@ def benchmark(
     presets: Sequence[str] = (DEFAULT,),
     force: bool = False,
     ray: str | None = None,
+    given: Collection[str] = (),
 ) -> Results:
     """Train and judge every cell that `out` does not hold yet, one per core at a time, and tell of all.
 
@@ -133,13 +131,14 @@ def benchmark(
         presets: names; each but the default is for one of the learners only.
         force: make all cells anew.
         ray: address of the Ray cluster whose cores to use; those of this machine by default.
+        given: settings of `config` that no preset changes.
 
     Raises:
         BadInput: `out` holds cells of other settings or other demonstrations; or there is no such cluster.
     """
     if ray is not None:
         check_address(ray)
-    cells = plan(learners, scenarios, seeds, config, presets)
+    cells = plan(learners, scenarios, seeds, config, presets, given)
     check_folder(out)
     files = {scenario: out / f"{scenario}.safetensors" for scenario in scenarios}
     if not force:
@@ -172,11 +171,17 @@ def benchmark(
 
 
 def plan(
-    algorithms: Iterable[str], scenarios: Sequence[str], seeds: Sequence[int], config: Config, presets: Sequence[str]
+    algorithms: Iterable[str],
+    scenarios: Sequence[str],
+    seeds: Sequence[int],
+    config: Config,
+    presets: Sequence[str],
+    given: Collection[str] = (),
 ) -> list[Cell]:
-    """All cells: the default preset is for every learner, each other one for its own."""
+    """All cells: the default preset is for every learner, each other one for its own. See `benchmark`."""
+    settings = {preset: PRESETS[preset].apply(config, given) for preset in presets}
     return [
-        Cell(scenario, algorithm, PRESETS[preset].apply(replace(config, seed=seed)).for_scenario(scenario), preset)
+        Cell(scenario, algorithm, replace(settings[preset], seed=seed).for_scenario(scenario), preset)
         for scenario in scenarios
         for preset in presets
         for algorithm in algorithms
@@ -294,18 +299,9 @@ def summarise(results: Results, short: bool = False) -> tuple[list[str], list[li
 def print_table(results: Results) -> None:
     """`summarise` on the terminal, and what failed."""
     headings, rows = summarise(results, short=True)
-    table = Table(title="judged in highway-env: interquartile means, 95 % intervals", box=SIMPLE)
-    table.add_column(no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(*map(escape, row))  # units in brackets are no markup
-    console = Console()
-    if not console.is_terminal:  # a file has room for all of it
-        console.width = max(console.width, Console(width=1000).measure(table).maximum)
-    console.print(table)
+    terminal.print_table("judged in highway-env: interquartile means, 95 % intervals", ["", *headings], rows)
     for line in improvements(results) + failures(results) + notes(results):
-        console.print(line, markup=False, soft_wrap=True)
+        print(line)
 
 
 def failures(results: Results) -> list[str]:

@@ -15,15 +15,13 @@ import gymnasium
 import highway_env  # noqa: F401 (registers highway-v0)
 import numpy as np
 import torch
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from infogail.config.config import Config
 from infogail.envs.catalogue import BASIC_SCENARIOS, environment_id, get_scenario
 from infogail.envs.data.demonstrations import record
 from infogail.envs.twin import missing_compiler
 from infogail.learning.learner import InfoGAIL
+from infogail.parallel import terminal
 from infogail.runs import checkpoint
 from infogail.runs.folder import DEMONSTRATIONS, Manifest, RunFolder
 from infogail.traffic.population import population
@@ -127,33 +125,23 @@ def print_table(results: dict[str, Any]) -> None:
     """The same for people."""
     _print_basic({name: results[name] for name in BASIC_SCENARIOS})
     highway, fewest = results["highway"], min(VEHICLES)
-    table = Table(title="highway: steps per second", box=SIMPLE)
-    for heading in ("", "highway-v0, idle", "highway-v0, random", "as trained"):
-        table.add_column(heading, justify="right" if heading else "left")
     keys = "reference_steps_per_second", "twin_steps_per_second", "ratio"
-    for heading, key in zip(("highway-env", f"twin, {TRAFFIC:,} envs", "twin / highway-env"), keys, strict=True):
-        table.add_row(heading, *map(_figure, highway[key].values()))
-    Console().print(table)
-    table = Table(title=f"twin of highway-v0, {TRAFFIC:,} envs, by vehicles V", box=SIMPLE)
-    for heading in ("V", "ms for a decision", f"÷ with {fewest}", "V log V ÷ its own"):
-        table.add_column(heading, justify="right")
+    names = "highway-env", f"twin, {TRAFFIC:,} envs", "twin / highway-env"
+    rows = [[name, *map(_figure, highway[key].values())] for name, key in zip(names, keys, strict=True)]
+    headings = "", "highway-v0, idle", "highway-v0, random", "as trained"
+    terminal.print_table("highway: steps per second", headings, rows)
+    headings, rows = ("V", "ms for a decision", f"÷ with {fewest}", "V log V ÷ its own"), []
     for vehicles, spent in highway["twin_milliseconds"].items():
         growth = int(vehicles) * log(int(vehicles)) / (fewest * log(fewest))
-        table.add_row(
-            vehicles, f"{spent:.0f}", f"{spent / highway['twin_milliseconds'][str(fewest)]:.2f}", f"{growth:.2f}"
-        )
-    Console().print(table)
+        slower = spent / highway["twin_milliseconds"][str(fewest)]
+        rows.append([vehicles, f"{spent:.0f}", f"{slower:.2f}", f"{growth:.2f}"])
+    terminal.print_table(f"twin of highway-v0, {TRAFFIC:,} envs, by vehicles V", headings, rows)
 
 
 def _print_basic(results: dict[str, Any]) -> None:
-    table = Table(title=f"steps per second, torch threads: {torch.get_num_threads()}", box=SIMPLE)
-    table.add_column()
-    for name in results:
-        table.add_column(name, justify="right")
     columns = [_rows(result) for result in results.values()]
-    for heading in columns[0]:
-        table.add_row(heading, *(_figure(column[heading]) for column in columns))
-    Console().print(table)
+    rows = [[heading, *(_figure(column[heading]) for column in columns)] for heading in columns[0]]
+    terminal.print_table(f"steps per second, torch threads: {torch.get_num_threads()}", ["", *results], rows)
 
 
 def _figure(value: float) -> str:
@@ -288,10 +276,5 @@ def _traffic_costs(other_vehicles_type: str, seed: int) -> tuple[float, float]:
 
 def print_run(title: str, rows: dict[str, dict[str, float]]) -> None:
     """The same for people."""
-    table = Table(title=title, box=SIMPLE)
-    table.add_column()
-    for what in next(iter(rows.values())):
-        table.add_column(what, justify="right")
-    for name, row in rows.items():
-        table.add_row(name, *(f"{value:,.1f}" for value in row.values()))
-    Console().print(table)
+    lines = [[name, *(f"{value:,.1f}" for value in row.values())] for name, row in rows.items()]
+    terminal.print_table(title, ["", *next(iter(rows.values()))], lines)

@@ -15,29 +15,33 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from errno import EACCES
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast, get_args
 
 import tyro
 
 from infogail.config.config import Config
-from infogail.config.presets import DEFAULT, PRESETS, Preset
+from infogail.config.presets import DEFAULT, PRESETS
 from infogail.envs.catalogue import BASIC_SCENARIOS, SCENARIO_NAMES
 from infogail.envs.errors import BadInput
 from infogail.parallel.launch import launched, leads
 from infogail.parallel.signals import Stopped
+from infogail.parallel.terminal import write_plainly
 
 if TYPE_CHECKING:
+    from infogail.envs.scenarios.scenario import Scenario
     from infogail.runs.runner import Learner
 
 # Torch, highway-env and the rest are imported by the commands that need them, so that --help answers at once.
 
 
-chosen_preset: ContextVar[Preset] = ContextVar("chosen_preset", default=PRESETS[DEFAULT])
-"""Where `train` has its defaults from while it is parsed: so options override a preset, and --help shows its values."""
+Algorithm = Literal["infogail", "gail", "bc"]
+defaults: ContextVar[tuple[Algorithm, Config]] = ContextVar("defaults", default=(PRESETS[DEFAULT].algorithm, Config()))
+"""From which the options of `train` differ while it is parsed: so that --help shows true values. See `defaults_of`."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,9 @@ class Record:
 
         out = self.out or Path("demos") / f"{scenario}.safetensors"
         check_output(out, self.force)
+        out.parent.mkdir(parents=True, exist_ok=True)  # rather now than when all is recorded
+        if not os.access(out.parent, os.W_OK):
+            raise BadInput(f"{out.parent}: {os.strerror(EACCES)}; give a place that can be written to")
         with progress_bar(f"recording {scenario}", self.episodes) as advance:
             recording, failed = record(scenario, self.episodes, self.seed, lambda: advance(1))
             recording.save(out)
@@ -114,33 +121,38 @@ class Train:
     scenario: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="SCENARIO")] = None
     """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners or replay"""
     out: Path | None = None
-    """Run folder to make."""
+    """Run folder to make; runs/SCENARIO-ALGORITHM[-PRESET]-SEED by default."""
     resume: Path | None = None
-    """Run folder to go on with, from its newest checkpoint and with its settings."""
+    """Run folder to go on with, from its newest checkpoint and with its settings; beyond its end with more --iterations
+    (BC: --bc-steps)."""
     demonstrations: Path | None = None
-    """File from `infogail record`; demos/SCENARIO.safetensors by default."""
-    algorithm: Literal["infogail", "gail", "bc"] = field(default_factory=lambda: chosen_preset.get().algorithm)
+    """File from `infogail record`; demos/SCENARIO.safetensors by default, recorded now if it is not there."""
+    algorithm: Algorithm = field(default_factory=lambda: defaults.get()[0])
     """The learner."""
     preset: str | None = None
     """Named settings, from which the options given differ; see `infogail/presets.py`."""
     force: bool = False
     """Replace the run folder if it is there."""
-    config: Annotated[Config, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: chosen_preset.get().apply(Config())
-    )
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: defaults.get()[1])
 
     def run(self) -> None:
         if self.resume is not None:
             self.go_on(self.resume)
             return
-        if self.scenario is None or self.out is None:
-            raise BadInput("train: give SCENARIO and --out RUN, or --resume RUN; see 'infogail train --help'")
+        if self.scenario is None:
+            raise BadInput("train: give SCENARIO, or --resume RUN; see 'infogail train --help'")
         scenario = check_scenario(self.scenario)
-        file = self.demonstrations or Path("demos") / f"{scenario}.safetensors"
+        from infogail.benchmark.cells import Cell
+        from infogail.parallel.distributed import from_leader, join
         from infogail.parallel.progress import progress_bar
         from infogail.runs.runner import train
 
+        file = self.demonstrations or Path("demos") / f"{scenario}.safetensors"
+        cell = Cell(scenario, self.algorithm, self.config.for_scenario(scenario), self.preset or DEFAULT)
+        out = self.out or Path("runs") / cell.name
         learner = learner_classes()[self.algorithm]
+        join()
+        from_leader(lambda: self.provide(file, scenario, out))
         with progress_bar(f"training {self.algorithm} on {scenario}", 1.0) as advance:
             train(
                 learner,
@@ -148,39 +160,55 @@ class Train:
                 file,
                 scenario,
                 self.config,
-                self.out,
+                out,
                 self.force,
-                lambda done, total, log: advance(1 / total),
+                follow(advance),
             )
-        say_trained(self.out)
+        say_trained(out)
+
+    def provide(self, file: Path, scenario: str, out: Path) -> None:
+        """Record demonstrations where no file was named and there is none, unless training could not begin anyway."""
+        from infogail.envs.catalogue import get_scenario
+        from infogail.parallel.progress import note
+        from infogail.runs.folder import check_run
+
+        check_run(out, self.force)
+        if self.demonstrations is None and not file.exists() and not get_scenario(scenario).recorded:
+            note(f"infogail: {file}: no such file; recording it")
+            Record(scenario).run()
 
     def go_on(self, run: Path) -> None:
-        """With a run that was stopped. Its settings are its own, except for the threads."""
+        """With a run that was stopped, or beyond its end. Its settings are its own, but for its length and threads."""
         from infogail.runs.folder import DEMONSTRATIONS, Manifest
 
         manifest = Manifest.load(run)
-        given = {"scenario": self.scenario, "algorithm": self.algorithm, "out": self.out, "force": self.force}
-        its = {"scenario": manifest.scenario, "algorithm": manifest.algorithm, "out": run, "force": False}
-        for name, value in (given | vars(self.config)).items():
-            known = its[name] if name in its else getattr(manifest.config, name)
-            default = (
-                PRESETS[DEFAULT].algorithm if name == "algorithm" else getattr(Train if name in its else Config, name)
-            )
-            if name != "threads" and value not in (default, known):
+        length = "bc_steps" if manifest.algorithm == "bc" else "iterations"
+        at_least(option(length), getattr(self.config, length), 1)
+        given = {"scenario": self.scenario, "algorithm": self.algorithm, "out": self.out} | vars(self.config)
+        its = {"scenario": manifest.scenario, "algorithm": manifest.algorithm, "out": run} | vars(manifest.config)
+        for name, value in (given | {"force": self.force}).items():
+            known = its.get(name, False)
+            if value not in (None, known) and name not in ("threads", length):
                 shown = "SCENARIO" if name == "scenario" else option(name)
                 raise BadInput(f"{shown} {value}: the run to resume has {known}; leave it out")
-        file = self.demonstrations
-        if file is not None and sha256(file.read_bytes()).hexdigest() != manifest.files.get(DEMONSTRATIONS):
-            raise BadInput(f"--demonstrations {file}: the run to resume has others, in its folder; leave it out")
-        threads = self.config.threads if self.config.threads != Config().threads else None
-        from infogail.parallel.progress import console, progress_bar
+        if self.demonstrations is not None:
+            named = f"--demonstrations {self.demonstrations}"
+            if not self.demonstrations.is_file():
+                raise BadInput(f"{named}: no such file; leave it out")
+            if sha256(self.demonstrations.read_bytes()).hexdigest() != manifest.files.get(DEMONSTRATIONS):
+                raise BadInput(f"{named}: the run to resume has others, in its folder; leave it out")
+        from infogail.parallel.progress import note, progress_bar
         from infogail.runs.runner import resume
 
-        def warn(message: str) -> None:
-            console.print(f"infogail: {message}", soft_wrap=True, highlight=False)
-
         with progress_bar(f"resuming {run}", 1.0) as advance:
-            resume(learner_classes(), run, threads, lambda done, total, log: advance(1 / total), warn)
+            resume(
+                learner_classes(),
+                run,
+                self.config.threads,
+                follow(advance),
+                lambda message: note(f"infogail: {message}"),
+                **{length: getattr(self.config, length)},
+            )
         say_trained(run)
 
 
@@ -188,8 +216,8 @@ class Train:
 class Evaluate:
     """Judge a run in highway-env on fresh starts, a replay on its held-out windows; writes RUN/metrics.json."""
 
-    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
+    """Run folder; by default the newest one below runs/."""
     episodes: int = 200
     """Episodes to drive, every code equally often; of a replay, windows to drive at most."""
     seed: int = 0
@@ -203,8 +231,9 @@ class Evaluate:
         from infogail.evaluation.protocol import evaluate
         from infogail.parallel.progress import progress_bar
 
-        with progress_bar(f"judging {self.path} in highway-env", self.episodes) as advance:
-            result = evaluate(self.path, self.episodes, self.seed, progress=advance)
+        run = self.path or newest_run()
+        with progress_bar(f"judging {run} in highway-env", self.episodes) as advance:
+            result = evaluate(run, self.episodes, self.seed, progress=advance)
         if self.json:
             print(json.dumps(result, indent=2))
         elif result["scenario"] == "replay":
@@ -220,8 +249,8 @@ class Evaluate:
 class Render:
     """Film each code of a run in highway-env: codes.mp4, codes.gif and codes.png."""
 
-    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
+    """Run folder; by default the newest one below runs/."""
     out: Path | None = None
     """Folder to write into; RUN/videos by default."""
     seed: int = 0
@@ -232,14 +261,15 @@ class Render:
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
         from infogail.envs.files import check_output
-        from infogail.parallel.progress import console
+        from infogail.parallel.progress import status
         from infogail.rendering.film import render
 
-        out = self.out or self.path / "videos"
+        run = self.path or newest_run()
+        out = self.out or run / "videos"
         for name in ("codes.mp4", "codes.gif", "codes.png"):
             check_output(out / name, self.force)
-        with console.status(f"rendering {self.path}") as status:
-            files = render(self.path, out, self.seed, progress=lambda message: status.update(f"{self.path}: {message}"))
+        with status(f"rendering {run}") as update:
+            files = render(run, out, self.seed, progress=lambda message: update(f"{run}: {message}"))
         for file in files:
             print(file)
 
@@ -248,8 +278,8 @@ class Render:
 class Traffic:
     """Film an environment of highway-env in which a run drives the others, each with a code: traffic-*.mp4 and .gif."""
 
-    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder, of a highway."""
+    path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
+    """Run folder, of a highway; by default the newest such one below runs/."""
     environment: str = "highway-v0"
     """Which environment: any of highway-env's."""
     mix: tuple[float, ...] = ()
@@ -269,23 +299,24 @@ class Traffic:
         at_least("--seed", self.seed, 0)
         at_least("--seconds", self.seconds, 1)
         from infogail.envs.files import check_output
-        from infogail.parallel.progress import console
+        from infogail.parallel.progress import status
         from infogail.rendering.traffic_film import check_environment, film_files, film_traffic
 
         check_environment(self.environment)
-        out = self.out or self.path / "videos"
+        run = self.path or newest_run(lambda scenario: scenario.name == "highway")
+        out = self.out or run / "videos"
         for file in film_files(out, self.environment):
             check_output(file, self.force)
-        with console.status(f"filming {self.path}") as status:
+        with status(f"filming {run}") as update:
             files = film_traffic(
-                self.path,
+                run,
                 self.environment,
                 self.mix or None,
                 self.assisted,
                 self.seconds,
                 self.seed,
                 out,
-                lambda message: status.update(f"{self.path}: {message}"),
+                lambda message: update(f"{run}: {message}"),
             )
         for file in files:
             print(file)
@@ -295,8 +326,9 @@ class Traffic:
 class Recognise:
     """Who finds the styles in held-out demonstrations: the posterior, its unsupervised peers, supervised ceilings."""
 
-    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN …")]
-    """Run folders of one scenario; of several, the table has interquartile means and intervals."""
+    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN …")] = ()
+    """Run folders of one scenario, by default the newest one below runs/; of several, the table has interquartile means
+    and intervals."""
     seed: int = 0
     """Seed of the peers, one higher from run to run."""
     json: bool = False
@@ -305,15 +337,13 @@ class Recognise:
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
         from infogail.evaluation.recognise import print_table, recognise
-        from infogail.parallel.progress import console
+        from infogail.parallel.progress import status
 
-        results = []
-        with console.status("fitting the peers") as status:
-            for k, path in enumerate(self.paths):
-                status.update(f"{path}: fitting the peers")
-                results.append(recognise(path, self.seed + k))
+        runs = self.paths or (newest_run(lambda scenario: not scenario.recorded),)
+        with status(f"{runs[0]}: fitting the peers") as update:
+            results = [recognise(run, self.seed + k, update) for k, run in enumerate(runs)]
         if self.json:
-            print(json.dumps(dict(zip(map(str, self.paths), results, strict=True)), indent=2))
+            print(json.dumps(dict(zip(map(str, runs), results, strict=True)), indent=2))
         else:
             print_table(results)
 
@@ -332,11 +362,11 @@ class Speed:
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
         from infogail.benchmark.speed import measure, measure_run, print_run, print_table
-        from infogail.parallel.progress import console
+        from infogail.parallel.progress import status
 
-        with console.status("measuring") as status:
+        with status("measuring") as update:
             of_run = measure_run(self.path, self.seed) if self.path else None
-            results = measure(self.seed, status.update)
+            results = measure(self.seed, update)
         if self.json:
             print(json.dumps(results | ({of_run[0]: of_run[1]} if of_run else {}), indent=2))
             return
@@ -370,6 +400,8 @@ class Benchmark:
     ray: str | None = None
     """Ray cluster to work on, auto or HOST:PORT; needs the extra 'dist'. This machine's cores by default."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+    given: tyro.conf.Suppress[frozenset[str]] = frozenset()
+    """Names of the settings that were asked for, which override those of every preset."""
 
     def run(self) -> None:
         at_least("--seeds", self.seeds, 1)
@@ -382,15 +414,15 @@ class Benchmark:
         learners = {name: learner for name, learner in learner_classes().items() if name in chosen}
         seeds = range(self.config.seed, self.config.seed + self.seeds)
         results = benchmark(
-            learners, scenarios, seeds, self.out, self.episodes, self.config, presets, self.force, self.ray
+            learners, scenarios, seeds, self.out, self.episodes, self.config, presets, self.force, self.ray, self.given
         )
         print_table(results)
         if results.metrics:
             from infogail.benchmark.report import write_report
-            from infogail.parallel.progress import console
+            from infogail.parallel.progress import status
 
-            with console.status("writing the report") as status:
-                page = write_report(self.out, results, f"infogail {shlex.join(sys.argv[1:])}", status.update)
+            with status("writing the report") as update:
+                page = write_report(self.out, results, f"infogail {shlex.join(sys.argv[1:])}", update)
             print(page)
         if results.failures:
             sys.exit(1)
@@ -416,6 +448,7 @@ class Demo:
             sys.exit(1)
 
 
+OUT_OF_MEMORY = "there is not enough memory for that; give a smaller --num-envs, --hidden or other size"
 Command = Record | Import | Train | Evaluate | Render | Traffic | Recognise | Speed | Benchmark | Demo
 
 
@@ -423,8 +456,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command. Exit status: 0, 2 for bad input with one line on standard error, 130 for Ctrl-C."""
     # Idle threads sleep: where cores are shared, threads that spin slow each other down a hundredfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    write_plainly()
     try:
-        command = parse(sys.argv[1:] if arguments is None else arguments)
+        command = parse((sys.argv[1:] if arguments is None else arguments) or ["--help"])
         if launched() and not isinstance(command, Train):
             raise BadInput(f"{type(command).__name__.lower()}: torchrun is for training; run this without it")
         command.run()
@@ -434,6 +468,14 @@ def main(arguments: list[str] | None = None) -> None:
         fail("interrupted; nothing was left half-written", 130)
     except BadInput as error:
         fail(str(error), 2)
+    except MemoryError:
+        fail(OUT_OF_MEMORY, 2)
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # as torch says it
+            raise
+        fail(OUT_OF_MEMORY, 2)
+    except UnicodeEncodeError as error:
+        fail(f"{error.object}: holds bytes that are no text in this locale; set PYTHONUTF8=1, or rename it", 2)
     except OSError as error:
         if not error.filename:
             fail(str(error), 2)
@@ -453,6 +495,7 @@ def option(name: str) -> str:
 
 def fail(problem: str, status: int) -> NoReturn:
     """Leave with one line on standard error."""
+    problem = " ".join(problem.splitlines())
     if launched():
         from infogail.parallel.distributed import tell
 
@@ -468,9 +511,42 @@ def say_trained(run: Path) -> None:
         from infogail.envs.data.world import NOTHING_HELD_OUT
         from infogail.evaluation.people import lacks_held_out
 
-        print(f"trained: {run}; judge it with 'infogail evaluate {run}'")
+        print(f"trained: {run}; judge it with 'infogail evaluate {shlex.quote(str(run))}'")
         if lacks_held_out(run):
             print(NOTHING_HELD_OUT)
+
+
+def follow(advance: Callable[[float], None]) -> Callable[[int, int, dict[str, Any]], None]:
+    """What moves a bar of length 1 on to where training is after each iteration."""
+    before = 0.0
+
+    def on_iteration(done: int, total: int, log: dict[str, Any]) -> None:
+        nonlocal before
+        advance(done / total - before)
+        before = done / total
+
+    return on_iteration
+
+
+def newest_run(suits: Callable[[Scenario], bool] = lambda scenario: True) -> Path:
+    """The run below runs/ that was trained last, of a scenario that `suits`; says which.
+
+    Raises:
+        BadInput: there is none.
+    """
+    from infogail.envs.catalogue import get_scenario
+    from infogail.parallel.progress import note
+    from infogail.runs.driver import FILE
+    from infogail.runs.folder import InvalidRun, Manifest
+
+    files = [file for file in Path("runs").rglob(FILE) if not any(part.startswith(".") for part in file.parts)]
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        with contextlib.suppress(InvalidRun):
+            if suits(get_scenario(Manifest.load(file.parent).scenario)):
+                note(f"infogail: the newest run is {file.parent}")
+                return file.parent
+    scenario = next(name for name in SCENARIO_NAMES if suits(get_scenario(name)))
+    raise BadInput(f"runs: holds no finished run for this; make one with 'infogail train {scenario}'")
 
 
 def parse(arguments: list[str]) -> Command:
@@ -480,29 +556,56 @@ def parse(arguments: list[str]) -> Command:
         BadInput: an option or a value that tyro does not accept.
     """
     said = io.StringIO()
-    before = chosen_preset.set(preset_in(arguments))
+    before = defaults.set(defaults_of(arguments))
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(Command, args=arguments, prog="infogail", config=(tyro.conf.OmitSubcommandPrefixes,))
+            command: Command = tyro.cli(
+                Command, args=arguments, prog="infogail", config=(tyro.conf.OmitSubcommandPrefixes,)
+            )
+        return replace(command, given=settings_in(arguments)) if isinstance(command, Benchmark) else command
     except SystemExit as stop:
         if not stop.code:
             raise  # --help
         raise BadInput(complaint(said.getvalue())) from None
     finally:
-        chosen_preset.reset(before)
+        defaults.reset(before)
 
 
-def preset_in(arguments: Sequence[str]) -> Preset:
-    """The preset that the arguments of `train` name, or else the defaults.
+def defaults_of(arguments: Sequence[str]) -> tuple[Algorithm, Config]:
+    """Learner and settings from which the options of `train` differ: those of the run to resume, changed by the preset.
 
     Raises:
-        BadInput: there is none of that name; suggests the nearest.
+        BadInput: there is no such run, or no preset of that name.
     """
-    names = [after for option, after in pairwise(arguments) if option == "--preset"]
-    names += [argument.removeprefix("--preset=") for argument in arguments if argument.startswith("--preset=")]
-    if not names or arguments[0] != "train":
-        return PRESETS[DEFAULT]
-    return PRESETS[check_known("preset", names[-1], list(PRESETS))]
+    algorithm: Algorithm = PRESETS[DEFAULT].algorithm
+    config = Config()
+    if arguments[:1] != ["train"]:
+        return algorithm, config
+    if (run := value_of("--resume", arguments)) is not None:
+        from infogail.runs.folder import Manifest
+
+        manifest = Manifest.load(Path(run))
+        check_known(f"algorithm of {run}", manifest.algorithm, get_args(Algorithm))
+        algorithm, config = cast(Algorithm, manifest.algorithm), manifest.config
+    if (name := value_of("--preset", arguments)) not in (None, DEFAULT):
+        preset = PRESETS[check_known("preset", name, list(PRESETS))]
+        algorithm, config = preset.algorithm, preset.apply(config)
+    return algorithm, config
+
+
+def value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """What is given to the option, the last time; None where it is not given."""
+    values = [after for before, after in pairwise(arguments) if before == option]
+    values += [argument.removeprefix(f"{option}=") for argument in arguments if argument.startswith(f"{option}=")]
+    return values[-1] if values else None
+
+
+def settings_in(arguments: Sequence[str]) -> frozenset[str]:
+    """Names of the settings that are among the arguments."""
+    words = {word.partition("=")[0].replace("_", "-") for word in arguments}
+    return frozenset(
+        setting.name for setting in fields(Config) if words & {option(setting.name), option(f"no_{setting.name}")}
+    )
 
 
 def complaint(box: str) -> str:
@@ -547,9 +650,11 @@ def suggestion(word: str, names: Sequence[str]) -> str:
 
 
 def at_least(option: str, value: float, least: int) -> None:
-    """Raise BadInput where `value` is below `least`."""
-    if value < least:
+    """Raise BadInput where `value` is below `least`, or infinite, or not a number."""
+    if not least <= value < float("inf"):
         raise BadInput(f"{option} {value}: give at least {least}")
+    if value >= 2**63:
+        raise BadInput(f"{option} {value}: give a number below 2^63")
 
 
 def learner_classes() -> dict[str, Callable[..., Learner]]:

@@ -16,6 +16,7 @@ CODES_OF_PEOPLE = 3  # by default, where nobody knows how many styles there are
 LOG_STD, LOG_STD_OF_PEOPLE = -1.5, -2.0  # initially; people steer in finer steps than scripts do
 DISCOUNT, USUAL_RATE = 0.95, 5  # per decision, at so many a second
 INFO_COEF, INFO_COEF_OF_PEOPLE = 3.0, 1.0  # styles of people show little in 6 s; told to show them, drivers crash more
+MOST_THREADS = 1024  # OpenMP ends the process where it cannot start as many as it is to
 ITERATIONS, ITERATIONS_FOR_MEANS = 30, 45  # the latter where a style shows in means alone, as in dense traffic
 
 
@@ -204,6 +205,8 @@ class Config:
         for name in ("gae_lambda", "final_learning_rate", "posterior_target"):
             if getattr(self, name) > 1:
                 raise BadInput(f"--{name.replace('_', '-')} {getattr(self, name)}: give a number from 0 to 1")
+        if self.threads > MOST_THREADS:
+            raise BadInput(f"--threads {self.threads}: give at most {MOST_THREADS}")
         if self.seed >= 2**63:
             raise BadInput(f"--seed {self.seed}: give a number below 2^63")
         if self.labelled > 1:

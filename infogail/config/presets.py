@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,9 +20,9 @@ class Preset:
     algorithm: Literal["infogail", "gail"] = "infogail"
     """The learner that it is for."""
 
-    def apply(self, config: Config) -> Config:
-        """`config` with the changes."""
-        return replace(config, **self.changes)
+    def apply(self, config: Config, given: Collection[str] = ()) -> Config:
+        """`config` with the changes, but for the settings in `given`: those that a user asked for by name."""
+        return replace(config, **{name: value for name, value in self.changes.items() if name not in given})
 
 
 _WASSERSTEIN = {"discriminator_loss": "wasserstein"}

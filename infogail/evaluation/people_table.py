@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
-
 from infogail.evaluation.people import HORIZONS, PEERS, SAMPLED
+from infogail.parallel import terminal
 
 TABLES: dict[str, dict[str, str]] = {
     "distance to the person in m, root mean square": {
@@ -31,21 +28,15 @@ TABLES: dict[str, dict[str, str]] = {
 
 def print_table(result: Mapping[str, Any]) -> None:
     """What `metrics.json` of a replay says."""
-    console = Console()
     rows = {PEERS[name]: numbers for name, numbers in result["peers"].items()}
     rows[result["algorithm"]] = result
     if note := result.get("note"):
         print(note)
     for title, columns in () if note else TABLES.items():
-        table = Table(title=title, box=SIMPLE)
-        table.add_column(no_wrap=True)
-        for heading in columns.values():
-            table.add_column(heading, justify="right")
-        for who, numbers in rows.items():
-            table.add_row(who, *(_shown(numbers.get(key)) for key in columns))
+        lines = [[who, *(_shown(numbers.get(key)) for key in columns)] for who, numbers in rows.items()]
         if f"{next(iter(columns))}_floor" in result:
-            table.add_row("people from people", *(_shown(result.get(f"{key}_floor")) for key in columns))
-        console.print(table)
+            lines.append(["people from people", *(_shown(result.get(f"{key}_floor")) for key in columns)])
+        terminal.print_table(title, ["", *columns.values()], lines)
     told = {key for columns in TABLES.values() for key in columns} | {"peers", "note"}
     for key, value in result.items():
         if key not in told:

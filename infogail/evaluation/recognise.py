@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from infogail.envs.errors import BadInput
 from infogail.evaluation.metrics import matched_accuracy
 from infogail.evaluation.statistics import interquartile_mean, interval
 from infogail.learning.networks import adam, mlp
+from infogail.parallel.terminal import print_table as print_rows
 from infogail.runs.driver import load
 from infogail.runs.folder import DEMONSTRATIONS
 
@@ -33,8 +35,14 @@ Clusters = Callable[[np.ndarray, int, int], np.ndarray]
 """(rows (N, D), how many of them to fit, seed) → cluster (N,) of each."""
 
 
-def recognise(run: Path, seed: int = 0) -> dict[str, dict[str, float | None]]:
+def recognise(
+    run: Path, seed: int = 0, progress: Callable[[str], None] = lambda message: None
+) -> dict[str, dict[str, float | None]]:
     """Accuracy on held-out demonstrations by method, each {"pair": …, "trajectory": …}.
+
+    Args:
+        seed: of the peers.
+        progress: told that fitting begins.
 
     Raises:
         InvalidRun, InvalidDemonstrations: `run` is not a finished run.
@@ -42,8 +50,11 @@ def recognise(run: Path, seed: int = 0) -> dict[str, dict[str, float | None]]:
     """
     driver = load(run)
     if get_scenario(driver.scenario).recorded:
-        raise BadInput(f"{run}: nobody knows the styles of its people; 'infogail evaluate {run}' says what codes mean")
+        advice = f"'infogail evaluate {quote(str(run))}'"
+        raise BadInput(f"{run}: nobody knows the styles of its people; {advice} says what codes mean")
     recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
+    progress(f"{run}: fitting the peers")
+    seed %= 2**32  # scikit-learn takes no larger one
     demonstrations = recording.demonstrations
     lengths = np.diff(demonstrations.episode_bounds)
     trained = num_training_episodes(len(lengths))
@@ -82,9 +93,11 @@ def recognise(run: Path, seed: int = 0) -> dict[str, dict[str, float | None]]:
 
 def print_table(results: Sequence[dict[str, dict[str, float | None]]]) -> None:
     """Interquartile means of what `recognise` gave for some runs, with 95 % intervals if there are several."""
-    print(f"{'accuracy on held-out demonstrations':36} {'(s, a) pair':>22} {'trajectory':>22}")
-    for name in results[0]:
-        print(f"{name:36}", *(f"{_over_runs([r[name][kind] for r in results]):>22}" for kind in results[0][name]))
+    rows = [
+        [name, *(_over_runs([result[name][kind] for result in results]) for kind in kinds)]
+        for name, kinds in results[0].items()
+    ]
+    print_rows("accuracy on held-out demonstrations", ["", "(s, a) pair", "trajectory"], rows)
 
 
 def _over_runs(accuracies: Sequence[float | None]) -> str:

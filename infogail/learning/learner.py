@@ -49,7 +49,7 @@ class InfoGAIL:
         log = self.discriminator.update(seen) | self.posterior.update(seen)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
         reward = imitation + self.config.info_coef * information - self.config.failure_penalty * rollout.terminated
-        log |= self.actor_critic.update(rollout, reward, self.iteration / self.iterations)
+        log |= self.actor_critic.update(rollout, reward, min(self.iteration / self.config.iterations, 1.0))
         self.iteration += 1
         log |= {"reward/imitation": imitation.mean().item(), "reward/information": information.sum(0).mean().item()}
         return log | rollout.summary()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 from highway_env.vehicle.behavior import IDMVehicle
+from highway_env.vehicle.controller import ControlledVehicle
+from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.errors import BadInput
 from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY
@@ -29,7 +30,7 @@ from infogail.rendering.film import (
     write_film,
     write_text,
 )
-from infogail.traffic.population import StyledVehicle, population
+from infogail.traffic.population import StyledVehicle, make_populated, population
 
 SIZE, SCALING = (1280, 560), 6.4  # [px], at most, and [px/m]
 ROADSIDE = 3.0  # [m] beside the outermost lanes
@@ -59,22 +60,24 @@ def film_traffic(
     """
     draw_offscreen()
     path = population(run, mix, assisted)
-    config = {"other_vehicles_type": path, "policy_frequency": SIMULATION_FREQUENCY, "duration": np.inf}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # there may be a newer version of what is asked for
-        env: Any = gymnasium.make(environment, render_mode="rgb_array", config=config).unwrapped
-    env.reset(seed=seed)
+    config = {"policy_frequency": SIMULATION_FREQUENCY, "duration": np.inf}
+    env: Any = make_populated(environment, path, seed, config, render_mode="rgb_array").unwrapped
     drivers = [vehicle for vehicle in env.road.vehicles if isinstance(vehicle, StyledVehicle)]
-    if not drivers:
-        raise BadInput(f"{environment} takes no vehicles of a chosen type; give highway-v0, merge-v0 or the like")
     for driver in drivers:
         driver.color = colour(driver.code)
-    ego = IDMVehicle.create_from(env.vehicle)
+    ego = _idm(env.vehicle)
     ego.color = WHITE
     env.road.vehicles[env.road.vehicles.index(env.vehicle)] = env.vehicle = ego
     mp4, gif = film_files(out, environment)
     write_film(mp4, gif, _frames(env, environment, drivers, seconds), progress)
     return [mp4, gif]
+
+
+def _idm(vehicle: Vehicle) -> IDMVehicle:
+    """A vehicle where `vehicle` is and as fast, that drives by IDM and MOBIL; on its route if it has one."""
+    if isinstance(vehicle, ControlledVehicle):
+        return IDMVehicle.create_from(vehicle)
+    return IDMVehicle(vehicle.road, vehicle.position, vehicle.heading, vehicle.speed)
 
 
 def film_files(out: Path, environment: str) -> tuple[Path, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ def load(run: str | Path) -> Driver:
     try:
         verify(run, manifest, FILE)
     except (UnreadableFile, OSError) as error:
-        remedy = f"'infogail train --resume {run}' writes it from the last checkpoint"
+        remedy = f"'infogail train --resume {quote(str(run))}' writes it from the last checkpoint"
         raise InvalidRun(f"{path}: {error}; {remedy}") from error
     try:
         arrays, _ = unseal(path, SCHEMA)

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -43,6 +44,8 @@ class Manifest:
     instruction_set: str = field(default_factory=torch.backends.cpu.get_cpu_capability)
     files: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
+    scheduled_iterations: int | None = None
+    """Those over which the learning rate falls, where `config.iterations` was changed later."""
 
     def encode(self) -> bytes:
         """As JSON."""
@@ -59,7 +62,7 @@ class Manifest:
         """
         path = run / MANIFEST
         if not path.is_file():
-            raise InvalidRun(f"{path}: no such file; make a run with 'infogail train SCENARIO --out {run}'")
+            raise InvalidRun(f"{path}: no such file; make a run with 'infogail train SCENARIO --out {quote(str(run))}'")
         try:
             if path.stat().st_size > MAX_MANIFEST:
                 raise ValueError(f"holds more than {MAX_MANIFEST:,} bytes")
@@ -91,6 +94,9 @@ class Manifest:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not a word")
         if type(self.processes) is not int or self.processes < 1:
             raise ValueError(f"processes is {self.processes!r}, not a number of processes")
+        scheduled = self.scheduled_iterations
+        if scheduled is not None and (type(scheduled) is not int or scheduled < 1):
+            raise ValueError(f"scheduled_iterations is {scheduled!r}, not a number of iterations")
         for name in ("versions", "files"):
             some = getattr(self, name)
             if not isinstance(some, dict) or not all(isinstance(value, str) for value in some.values()):
@@ -149,8 +155,12 @@ class RunFolder:
         write_atomically(self.path / name, data)
         files = {key: value for key, value in self.manifest.files.items() if key not in outdated}
         files[name] = hashlib.sha256(data).hexdigest()
-        self.manifest = replace(self.manifest, files=files)
-        write_atomically(self.path / MANIFEST, self.manifest.encode())
+        self.describe(replace(self.manifest, files=files))
+
+    def describe(self, manifest: Manifest) -> None:
+        """Write `manifest` in place of the one that is there."""
+        self.manifest = manifest
+        write_atomically(self.path / MANIFEST, manifest.encode())
 
     def verify(self, name: str) -> None:
         """See `verify`."""
@@ -201,15 +211,17 @@ def check_run(path: Path, force: bool) -> None:
 
     Raises:
         NonEmptyFolder: it is a run, and `force` is false; or it is a file, or a folder that holds anything else.
+        InvalidRun: TensorBoard could not write there.
     """
     check_folder(path)
+    if any("\ud800" <= character <= "\udfff" for character in str(path.resolve())):  # PEP 383
+        raise InvalidRun(f"{path}: holds bytes that are no text in this locale; set PYTHONUTF8=1, or write elsewhere")
     if path.is_dir() and any(path.iterdir()):
         if not (path / MANIFEST).is_file():
             raise NonEmptyFolder(f"{path}: holds something other than a run; write elsewhere")
         if not force:
-            raise NonEmptyFolder(
-                f"{path}: is there already; go on with --resume {path}, replace it with --force, or write elsewhere"
-            )
+            go_on = f"go on with --resume {quote(str(path))}"
+            raise NonEmptyFolder(f"{path}: is there already; {go_on}, replace it with --force, or write elsewhere")
 
 
 @contextmanager

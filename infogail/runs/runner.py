@@ -6,7 +6,9 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Protocol
 
 import torch
@@ -103,22 +105,29 @@ def resume(
     threads: int | None = None,
     on_iteration: OnIteration = lambda done, total, log: None,
     warn: Callable[[str], None] = lambda message: None,
+    iterations: int | None = None,
+    bc_steps: int | None = None,
 ) -> Driver:
     """Go on with the run `run` from its newest checkpoint: same machine, threads and versions, same bits.
 
-    As many processes as it began with go on with it.
+    As many processes as it began with go on with it. With another length it may go on beyond its end, or end earlier:
+    the learning rate falls as it would have, and stays where it ended.
 
     Args:
         learners: the learners' classes by the name of their algorithm.
         threads: torch threads, if not as before.
         warn: told of damaged checkpoints, and of what is not as it was when the run began.
+        iterations: how many in all, if not as before; of GAIL and InfoGAIL.
+        bc_steps: the same of BC.
 
     Raises:
         InvalidRun: it is no run, of another number of processes, all its checkpoints are damaged, or another process
             trains there.
-        BadInput, Stopped: see `train`.
+        BadInput: `iterations` or `bc_steps` are fewer than are done; or see `train`.
+        Stopped: see `train`.
     """
     join()
+    length = {"iterations": iterations, "bc_steps": bc_steps}
 
     def begin() -> RunFolder:
         folder = stack.enter_context(RunFolder.open(run))
@@ -134,6 +143,7 @@ def resume(
         for name, value in here.items():
             if was.get(name) != value:
                 warn(f"{run}: began with {name} {was.get(name)}, goes on with {value}; the last bits may differ")
+        folder.manifest = _with_length(manifest, {key: value for key, value in length.items() if value is not None})
         return folder
 
     with ExitStack() as stack:
@@ -152,26 +162,46 @@ def _train(
     manifest, config = folder.manifest, folder.manifest.config
     torch.set_num_threads(threads or config.threads)
     training, saved = from_leader(lambda: (_demonstrations(folder), checkpoint.load_newest(folder, warn)))
-    learner, log = make_learner(training, share(config)), b""
+    planned = replace(config, iterations=manifest.scheduled_iterations or config.iterations)
+    learner, log = make_learner(training, share(planned)), b""
+    if manifest.scheduled_iterations is not None:
+        learner.iterations = config.iterations
     if saved is not None:
         learner.iteration, state, log = saved
         try:
             checkpoint.restore(learner.parts(), checkpoint.part_of(state, number()))
         except (KeyError, RuntimeError, ValueError) as error:
             raise InvalidRun(f"{folder.path}: its checkpoint is of another learner ({error}); train it anew") from error
+    if learner.iteration > learner.iterations:
+        option = "--bc-steps" if manifest.scheduled_iterations is None else "--iterations"
+        raise BadInput(f"{folder.path}: has {learner.iteration} iterations done already; give a larger {option}")
     rows = [json.loads(line) for line in log.splitlines()]
     try:
+        if leads() and Manifest.load(folder.path) != manifest:
+            folder.describe(manifest)
         _iterate(folder, learner, rows, on_iteration)
         evidence = learner.posterior.evidence if learner.posterior is not None else None
         driver = Driver(manifest, learner.policy, evidence)
         if leads():
             folder.write("metrics.jsonl", _lines(rows))
             folder.write("training.json", (json.dumps(_cost(rows), indent=2) + "\n").encode())
+            known = folder.manifest.files.get(FILE)
             folder.write(FILE, driver.encode())
+            if folder.manifest.files[FILE] != known:  # it was judged before it went on
+                (folder.path / "metrics.json").unlink(missing_ok=True)
     except OSError as error:
         problem = f"{error.filename or folder.path}: {error.strerror or error}"
         raise BadInput(f"{problem}; once that is mended, {_go_on(folder)}") from error
     return driver
+
+
+def _with_length(manifest: Manifest, length: Mapping[str, Any]) -> Manifest:
+    """That of the run once it is to be as long as `length` says, settings by name."""
+    config = replace(manifest.config, **length)
+    if config.iterations == manifest.config.iterations:
+        return replace(manifest, config=config)
+    scheduled = manifest.scheduled_iterations or manifest.config.iterations
+    return replace(manifest, config=config, scheduled_iterations=scheduled)
 
 
 def _demonstrations(folder: RunFolder) -> Demonstrations:
@@ -264,4 +294,4 @@ def _lines(rows: list[dict[str, Any]]) -> bytes:
 def _go_on(folder: RunFolder) -> str:
     processes = folder.manifest.processes
     command = "infogail" if processes == 1 else f"torchrun --nproc-per-node {processes} -m infogail"
-    return f"go on with '{command} train --resume {folder.path}'"
+    return f"go on with '{command} train --resume {quote(str(folder.path))}'"

@@ -3,6 +3,8 @@
     config = {"other_vehicles_type": population("runs/highway", mix=(0.1, 0.2, 0.3, 0.4))}
     env = gymnasium.make("highway-v0", config=config)
 
+`make_populated` makes it, too, and complains where an environment has no such vehicles.
+
 What the drivers never saw in training: each other, fewer or more than three lanes, lanes that bend, end or merge,
 obstacles, and traffic that crosses or comes towards them. They see a road as straight along their own lane, keep within
 the lanes that are open to lane changes, and take an obstacle for a car that stands still. Routes, priorities and
@@ -15,12 +17,14 @@ Shashua, arXiv:1708.06374) asks for it, or they are about to leave the road, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
 
+import gymnasium
 import numpy as np
 import torch
 from highway_env.road.lane import StraightLane
@@ -71,7 +75,7 @@ def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bo
         shown = " ".join(f"{share:g}" for share in np.ravel(shares))
         raise BadInput(f"mix {shown}: give a share for each of the {driver.num_codes} codes of {run}, none below 0")
     shown = f"{Path(run).resolve()} {','.join(map(repr, shares.tolist()))} {'assisted' if assisted else 'alone'}"
-    name = PREFIX + quote(shown, "/, ").replace(".", "%2E")
+    name = PREFIX + quote(shown, "/, ", errors="surrogateescape").replace(".", "%2E")
     members = {
         "policy": NumpyPolicy(driver),
         "mix": shares / shares.sum(),
@@ -84,11 +88,46 @@ def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bo
     return f"{__name__}.{name}"
 
 
+def make_populated(
+    environment: str, path: str, seed: int | None = None, config: Mapping[str, Any] | None = None, **options: Any
+) -> gymnasium.Env:
+    """The environment with the id `environment`, in which all traffic is that of `population`; it has been reset.
+
+    `gymnasium.make` gives the same, but where an environment ignores `other_vehicles_type`, it does not say so.
+
+    Args:
+        path: from `population`.
+        seed: of the reset.
+        config: what else highway-env is to set.
+        options: others of `gymnasium.make`, such as `render_mode`.
+
+    Raises:
+        BadInput: there is no such environment, or none of its vehicles is one of `path`.
+    """
+    problem = f"{environment} takes no vehicles of a chosen type; give highway-v0, merge-v0 or the like"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # there may be a newer version of what is asked for
+            env = gymnasium.make(environment, config={**(config or {}), "other_vehicles_type": path}, **options)
+    except gymnasium.error.UnregisteredEnv as error:
+        raise BadInput(f"unknown environment '{environment}'; give highway-v0, merge-v0 or the like") from error
+    except TypeError as error:
+        if "unexpected keyword argument" in str(error):  # lane-keeping-v0 and others cannot be set or filmed
+            raise BadInput(problem) from error
+        raise
+    env.reset(seed=seed)
+    road = getattr(env.unwrapped, "road", None)
+    if not any(isinstance(vehicle, StyledVehicle) for vehicle in getattr(road, "vehicles", ())):
+        env.close()
+        raise BadInput(problem)
+    return env
+
+
 def __getattr__(name: str) -> type[StyledVehicle]:
     """The class called `name`, where another process made that name."""
     if not name.startswith(PREFIX):
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    run, shares, how = unquote(name.removeprefix(PREFIX)).rsplit(" ", 2)
+    run, shares, how = unquote(name.removeprefix(PREFIX), errors="surrogateescape").rsplit(" ", 2)
     population(run, [float(share) for share in shares.split(",")], how == "assisted")
     return globals()[name]
 

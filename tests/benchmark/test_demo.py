@@ -2,8 +2,8 @@ import json
 from functools import partial
 
 from infogail.baselines.bc import BC
-from infogail.benchmark import demo as demonstration
 from infogail.benchmark.cells import MEASURES, benchmark
+from infogail.benchmark.cells import demo as demonstration
 from infogail.benchmark.demo import demo
 from infogail.config.config import Config
 from infogail.learning.learner import InfoGAIL
@@ -36,4 +36,6 @@ def test_the_demo_leaves_runs_and_films_and_prints_a_table(tmp_path, monkeypatch
     table, progress = capsys.readouterr()
     told = ("style_nmi", "success_rate", "collision_rate", "off_road_rate", "occupancy_mmd", "train_seconds")
     assert all(MEASURES[key] in table for key in told) and MEASURES["seconds_to_styles"] not in table  # none found
-    assert all(f"{title} " in progress for title in ("recording turn", "training and judging 4 drivers", "filming"))
+    assert all(
+        f"{title}\n" in progress for title in ("recording turn", "training and judging 4 drivers", "filming each code")
+    )

@@ -1,21 +1,36 @@
+import contextlib
+import dataclasses
+import io
 import json
 import os
+import pty
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import infogail
+from infogail.benchmark.cells import plan
 from infogail.cli import main, parse
+from infogail.cli.commands import learner_classes
 from infogail.config.config import Config
+from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.errors import BadInput
 from infogail.envs.files import seal, unseal
+from infogail.parallel.signals import Stopped
+from infogail.parallel.terminal import print_table, write_plainly
 from infogail.rendering.film import film
+from infogail.runs.folder import Manifest
+from infogail.runs.runner import train
 
 COMMANDS = ("record", "import", "train", "evaluate", "render", "traffic", "recognise", "speed", "benchmark", "demo")
 ALGORITHMS = ("infogail", "gail", "bc")
@@ -55,7 +70,7 @@ def here(made, tmp_path, monkeypatch):
 def run(arguments):
     """The exit status of `infogail ARGUMENTS`."""
     try:
-        main(arguments.split())
+        main(shlex.split(arguments))
     except SystemExit as stop:
         return stop.code or 0
     return 0
@@ -67,7 +82,6 @@ def contents(folder):
 
 BAD_INPUT = {
     # what there is not
-    "": f"Expected one of {{{', '.join(COMMANDS)}}}; see 'infogail --help'",
     "recrod pass": "unknown command 'recrod'; did you mean 'record'?",
     "xyz": f"unknown command 'xyz'; there are {', '.join(COMMANDS[:-1])} and {COMMANDS[-1]}",
     "record pas": "unknown scenario 'pas'; did you mean 'pass'?",
@@ -81,9 +95,12 @@ BAD_INPUT = {
     "train pass --out a --algorithm x": "--algorithm x: there are infogail, gail and bc",
     # what is missing
     "record": "(required); see 'infogail record --help'",
-    "train pass": "train: give SCENARIO and --out RUN, or --resume RUN; see 'infogail train --help'",
-    "train --out a": "train: give SCENARIO and --out RUN, or --resume RUN; see 'infogail train --help'",
-    "evaluate": "Missing from infogail evaluate: RUN Run folder. (required); see 'infogail evaluate --help'",
+    "train --out a": "train: give SCENARIO, or --resume RUN; see 'infogail train --help'",
+    **dict.fromkeys(
+        ("evaluate", "render", "recognise"),
+        "runs: holds no finished run for this; make one with 'infogail train pass'",
+    ),
+    "traffic": "runs: holds no finished run for this; make one with 'infogail train highway'",
     "record pass --out": "Missing value for argument '--out'. Expected 1 values; see 'infogail record --help'",
     # what is no number, or none that will do
     "record pass --episodes ten": "--episodes ten: give a whole number",
@@ -100,6 +117,11 @@ BAD_INPUT = {
     **{f"{command} --seed -1": "--seed -1: give at least 0" for command in ("render made/bc", "speed", "demo")},
     "train pass --out a --seed -1": "--seed -1: give 0 or more",
     f"train pass --out a --seed {2**63}": f"--seed {2**63}: give a number below 2^63",
+    "train pass --out a --threads 1000000000": "--threads 1000000000: give at most 1024",
+    **{
+        f"{command} --seed {2**63}": f"--seed {2**63}: give a number below 2^63" for command in ("record pass", "speed")
+    },
+    f"recognise made/infogail --seed {2**70}": f"--seed {2**70}: give a number below 2^63",
     "train pass --out a --num-codes -2": "--num-codes -2: give 0 or more",
     "train pass --out a --labelled 1.5": "--labelled 1.5: give a share from 0 to 1",
     "benchmark --out a --presets papre": "unknown preset 'papre'; did you mean 'paper'?",
@@ -118,8 +140,10 @@ BAD_INPUT = {
     "train pass --preset": "Missing value for argument '--preset'. Expected 1 values; see 'infogail train --help'",
     "train pass --out a --num-envs 2 --num-codes 3": "--num-envs 2: give at least one for each of the 3 codes",
     # demonstrations
-    "train turn --out a": "demos/turn.safetensors: no such file; make it with 'infogail record turn --out "
-    "demos/turn.safetensors'",
+    "train replay": "demos/replay.safetensors: no such file; make it with 'infogail import FILES --out "
+    "demos/replay.safetensors'",
+    "train turn --out a --demonstrations 'no such'": "no such: no such file; make it with 'infogail record turn --out "
+    "'no such''",
     "train pass --out a --demonstrations no": "no: no such file; make it with 'infogail record pass --out no'",
     "train pass --out a --demonstrations text": "text: not a readable safetensors file (a header of "
     "8,391,099,340,430,864,499 bytes); record it anew with 'infogail record'",
@@ -134,6 +158,10 @@ BAD_INPUT = {
     "traffic nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
     "traffic nowhere --environment hihgway-v0": "unknown environment 'hihgway-v0'; did you mean 'highway-v0'?",
     "traffic nowhere --seconds 0": "--seconds 0.0: give at least 1",
+    "traffic nowhere --seconds nan": "--seconds nan: give at least 1",
+    "traffic nowhere --seconds inf": "--seconds inf: give at least 1",
+    "evaluate 'no where'": "no where/manifest.json: no such file; make a run with 'infogail train SCENARIO --out "
+    "'no where''",
     "recognise nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
     "train --resume thesis": "thesis/manifest.json: no such file; make a run with 'infogail train SCENARIO --out "
     "thesis'",
@@ -144,6 +172,11 @@ BAD_INPUT = {
     "train --resume made/infogail --preset no-rim": "--rim-coef 0.0: the run to resume has 10.0; leave it out",
     "train --resume made/infogail --preset gail-trpo": "--algorithm gail: the run to resume has infogail; leave it out",
     "train --resume made/bc --num-envs 64": "--num-envs 64: the run to resume has 16; leave it out",
+    "train --resume made/bc --iterations 3": "--iterations 3: the run to resume has 2; leave it out",
+    "train --resume made/gail --bc-steps 200": "--bc-steps 200: the run to resume has 100; leave it out",
+    "train --resume made/gail --iterations 1": "/gail: has 2 iterations done already; give a larger --iterations",
+    "train --resume made/gail --iterations 0": "--iterations 0: give at least 1",
+    "train --resume made/bc --demonstrations no": "--demonstrations no: no such file; leave it out",
     "train --resume made/bc --force": "--force True: the run to resume has False; leave it out",
     "train --resume made/bc --out b": "--out b: the run to resume has made/bc; leave it out",
     "train --resume made/bc --demonstrations text": "--demonstrations text: the run to resume has others, in its "
@@ -284,8 +317,10 @@ def test_a_signal_at_a_real_process(made, tmp_path, capsys, number):
     process.send_signal(number)
     out, errors = process.communicate(timeout=30)
     assert (process.returncode, out) == (128 + number, "")
-    advice = rf"infogail: stopped after iteration (\d+); go on with 'infogail train --resume {tmp_path}/run'\n"
-    stopped = int(re.fullmatch(advice, errors)[1])
+    title, told = errors.splitlines()
+    assert title == "training bc on pass"
+    advice = rf"infogail: stopped after iteration (\d+); go on with 'infogail train --resume {tmp_path}/run'"
+    stopped = int(re.fullmatch(advice, told)[1])
     assert [path.stem for path in (tmp_path / "run/checkpoints").iterdir()][-1:] == [f"{stopped:06d}"]
     assert run(f"evaluate {tmp_path}/run") == 2
     assert f"no such file; 'infogail train --resume {tmp_path}/run' writes it from the last checkpoint" in (
@@ -308,6 +343,14 @@ def test_resume_goes_on_and_names_what_is_damaged(made, tmp_path, capsys):
     np.testing.assert_array_equal(infogail.load(folder).act(observations, 0), whole.act(observations, 0))
 
 
+@pytest.mark.parametrize("size", [f"--num-envs {10**13}", f"--hidden {10**13} --num-envs 16"])
+def test_too_little_memory_is_said_in_one_line(made, tmp_path, capsys, size):
+    assert run(f"train pass --demonstrations {made}/pass.safetensors --out {tmp_path}/run {size}") == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("infogail: there is not enough memory for that; give a smaller --num-envs, --hidden")
+    assert errors.count("\n") == 1
+
+
 def test_training_that_diverges_says_so(made, tmp_path, capsys):
     train = f"train pass --demonstrations {made}/pass.safetensors --out {tmp_path}/run {TINY} --learning-rate 1e30"
     assert run(train) == 2
@@ -315,6 +358,245 @@ def test_training_that_diverges_says_so(made, tmp_path, capsys):
         f"infogail: {tmp_path}/run: training diverged in iteration 1: discriminator/loss is not finite; "
         "it has no checkpoint yet; train anew with a lower --learning-rate\n"
     )
+
+
+def test_train_alone_records_and_names_the_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(f"train turn {TINY} --seed 3 --preset no-rim") == 0
+    out, errors = capsys.readouterr()
+    assert out.splitlines()[0].startswith("recorded: demos/turn.safetensors, 200 episodes")
+    assert out.splitlines()[1] == (
+        "trained: runs/turn-infogail-no-rim-3; judge it with 'infogail evaluate runs/turn-infogail-no-rim-3'"
+    )
+    assert errors.splitlines() == [
+        "infogail: demos/turn.safetensors: no such file; recording it",
+        "recording turn",
+        "training infogail on turn",
+    ]
+    before = contents(tmp_path)
+    assert run(f"train turn {TINY} --seed 3 --preset no-rim") == 2
+    assert "runs/turn-infogail-no-rim-3: is there already" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+    assert run(f"train turn {TINY} --algorithm bc") == 0  # of the same demonstrations
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"turn-infogail-no-rim-3", "turn-bc-0"}
+    assert contents(tmp_path / "demos") == {path: data for path, data in before.items() if path.parent.name == "demos"}
+    capsys.readouterr()
+
+    assert run("evaluate --episodes 2") == 0
+    assert capsys.readouterr().err == (
+        "infogail: the newest run is runs/turn-bc-0\njudging runs/turn-bc-0 in highway-env\n"
+    )
+    assert (tmp_path / "runs/turn-bc-0/metrics.json").is_file()
+    newest = tmp_path / "runs/turn-infogail-no-rim-3/policy.safetensors"
+    os.utime(newest, (2e9, 2e9))
+    assert run("evaluate --episodes 2 --json") == 0
+    out, errors = capsys.readouterr()
+    assert json.loads(out)["algorithm"] == "infogail" and "the newest run is runs/turn-infogail-no-rim-3\n" in errors
+    assert run("traffic") == 2  # neither is of a highway
+    assert capsys.readouterr().err.endswith("; make one with 'infogail train highway'\n")
+
+
+def test_the_command_alone_explains_itself(capsys):
+    assert run("") == 0
+    out, errors = capsys.readouterr()
+    assert all(command in out for command in COMMANDS) and errors == ""
+
+
+def test_a_finished_run_is_trained_for_longer(made, tmp_path, capsys):
+    """At its final learning rate; as the learner itself would, and stopped or not."""
+    shutil.copytree(made / "gail", tmp_path / "run")
+    (tmp_path / "run/metrics.json").write_text("of the shorter run")
+    shutil.copytree(tmp_path / "run", tmp_path / "stopped")
+    assert run(f"train --resume {tmp_path}/run --iterations 5") == 0
+    for iterations in (3, 4, 5):
+        assert run(f"train --resume {tmp_path}/stopped --iterations {iterations}") == 0
+    assert Manifest.load(tmp_path / "run").config.iterations == 5
+    learner = learner_classes()["gail"](
+        Demonstrations.load(made / "pass.safetensors").episodes(slice(8)), Manifest.load(made / "gail").config
+    )
+    for _ in range(5):
+        learner.iterate()
+    assert (learner.iterations, learner.actor_critic.optimiser.param_groups[0]["lr"]) == (2, pytest.approx(3e-4))
+    observations = np.random.default_rng(0).normal(size=(20, 7)).astype(np.float32)
+    actions = infogail.load(tmp_path / "run").act(observations, 0)
+    assert (actions != infogail.load(made / "gail").act(observations, 0)).any()
+    np.testing.assert_array_equal(actions, infogail.load(tmp_path / "stopped").act(observations, 0))
+    with torch.inference_mode():
+        direct = learner.policy(learner.policy.inputs(torch.from_numpy(observations), torch.zeros(20)))[0].clamp(-1, 1)
+    np.testing.assert_array_equal(actions, direct.numpy())
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows] == [0, 1, 2, 3, 4]
+    assert not (tmp_path / "run/metrics.json").exists()  # it judged another driver
+
+    before = contents(tmp_path)
+    capsys.readouterr()
+    assert run(f"train --resume {tmp_path}/run --iterations 4") == 2
+    assert capsys.readouterr().err == (
+        f"infogail: {tmp_path}/run: has 5 iterations done already; give a larger --iterations\n"
+    )
+    assert contents(tmp_path) == before
+
+
+def test_a_clone_is_trained_for_longer(made, tmp_path, capsys):
+    shutil.copytree(made / "bc", tmp_path / "run")
+    assert run(f"train --resume {tmp_path}/run --bc-steps 300") == 0
+    file = f"{made}/pass.safetensors"
+    assert run(f"train pass --algorithm bc --demonstrations {file} --out {tmp_path}/whole {TINY} --bc-steps 300") == 0
+    runs = [tmp_path / "run", tmp_path / "whole"]
+    assert len({(folder / "policy.safetensors").read_bytes() for folder in runs}) == 1
+    assert [Manifest.load(folder).config.bc_steps for folder in runs] == [300, 300]
+
+
+def test_a_stopped_run_may_become_longer(made, tmp_path):
+    def options(folder):
+        return f"train pass --algorithm infogail --demonstrations {made}/pass.safetensors --out {folder} {TINY}"
+
+    def stop(done, total, log):
+        if done == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    assert run(options(tmp_path / "whole")) == run(f"train --resume {tmp_path}/whole --iterations 3") == 0
+    config = Manifest.load(tmp_path / "whole").config
+    with pytest.raises(Stopped):
+        train(
+            learner_classes()["infogail"],
+            "infogail",
+            made / "pass.safetensors",
+            "pass",
+            dataclasses.replace(config, iterations=2),
+            tmp_path / "run",
+            on_iteration=stop,
+        )
+    assert run(f"train --resume {tmp_path}/run --iterations 3") == 0
+    assert len({(tmp_path / name / "policy.safetensors").read_bytes() for name in ("run", "whole")}) == 1
+
+
+def test_resume_knows_the_settings_of_the_run(made, tmp_path, capsys):
+    file, folder = made / "pass.safetensors", tmp_path / "run"
+    assert run(f"train pass --algorithm bc --demonstrations {file} --out {folder} {TINY} --seed 7") == 0
+    capsys.readouterr()
+    assert run(f"train --resume {folder} --seed 0") == 2
+    assert capsys.readouterr().err == "infogail: --seed 0: the run to resume has 7; leave it out\n"
+    assert run(f"train --resume {folder} --algorithm infogail") == 2
+    assert run(f"train --resume {folder} --seed 7 --num-envs 16 --bc-steps 100") == 0
+    capsys.readouterr()
+    assert run(f"train --resume {folder} --help") == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Seed of the networks, the environments and the batches. (default: 7)" in shown and "(default: bc)" in shown
+
+
+def test_options_override_presets_in_a_benchmark_too():
+    command = parse(
+        ["benchmark", "--out", "a", "--presets", "default", "no-rim", "trpo", "--rim-tries", "5", "--no-learn-std"]
+    )
+    assert command.given == {"rim_tries", "learn_std"}
+    cells = plan(["infogail"], ["pass"], [4], command.config, command.presets, command.given)
+    settings = {cell.preset: cell.config for cell in cells}
+    for name in ("default", "no-rim", "trpo"):
+        alone = parse(f"train pass --preset {name} --rim-tries 5 --no-learn-std --seed 4".split()).config
+        assert settings[name] == alone.for_scenario("pass") and alone.rim_tries == 5
+    assert settings["no-rim"].rim_steps == 0 and settings["trpo"].policy_update == "trpo"
+
+
+AWKWARD = "runs/[red] ä b"
+
+
+def test_awkward_paths_are_shown_as_they_are_and_hints_can_be_pasted(made, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = f"{made}/pass.safetensors"
+    (tmp_path / AWKWARD).parent.mkdir()
+    shutil.copytree(made / "bc", tmp_path / AWKWARD)
+
+    def command(arguments, status):
+        assert run(arguments) == status
+        out, errors = capsys.readouterr()
+        return shlex.split(re.search(r"'(infogail .*)'", (errors if status else out).splitlines()[-1])[1])[1:]
+
+    train = f"train pass --algorithm bc --demonstrations {file} --out '{AWKWARD}' {TINY}"
+    assert run(train) == 2
+    assert f"{AWKWARD}: is there already; go on with --resume '{AWKWARD}', replace" in capsys.readouterr().err
+    evaluate = command(f"{train} --force", 0)
+    assert evaluate == ["evaluate", AWKWARD]
+    assert run(shlex.join([*evaluate, "--episodes", "2"])) == 0
+    assert capsys.readouterr().err == f"judging {AWKWARD} in highway-env\n"
+    (tmp_path / AWKWARD / "policy.safetensors").unlink()
+    resume = command(f"evaluate '{AWKWARD}'", 2)
+    assert resume == ["train", "--resume", AWKWARD] and run(shlex.join(resume)) == 0
+    capsys.readouterr()
+    assert command(f"train pass --demonstrations '{AWKWARD}/no'", 2) == ["record", "pass", "--out", f"{AWKWARD}/no"]
+    assert command("evaluate 'no ä'", 2) == ["train", "SCENARIO", "--out", "no ä"]
+
+
+PLAIN = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+
+
+def process(arguments, folder, **environment):
+    """`infogail ARGUMENTS` in a process of its own, with no terminal."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | environment
+    command = [sys.executable, "-m", "infogail", *shlex.split(arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        ("train --help", 0, "lambda of generalised advantage estimation"),
+        ("recognise --help", 0, "RUN ..."),
+        ("record pass --epsiodes 20", 2, "did you mean '--episodes'?"),
+        ("record", 2, "(required); see 'infogail record --help'"),
+        ("evaluate 'no ä×'", 2, "no ä×/manifest.json: no such file"),
+        ("recognise made/infogail", 0, "SVM (supervised)"),
+        ("train pass --demonstrations made/pass.safetensors --out 'ä'", 2, "set PYTHONUTF8=1, or write elsewhere"),
+    ],
+)
+def test_a_terminal_that_knows_ascii_alone(here, arguments, status, words):
+    done = process(arguments, here, **PLAIN)
+    assert done.returncode == status and words in done.stdout + done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ascii_for_what_is_not(monkeypatch):
+    bytes_out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(bytes_out, "ascii"))
+    write_plainly()
+    print_table("worst ÷ floor – NMI ≥ 0.95", ["", "× 1000"], [["speed [m/s²]", "–"]])
+    print("ä \udcc3\udca4 ━")
+    sys.stdout.flush()
+    shown = bytes_out.getvalue().decode()
+    assert "worst / floor - NMI >= 0.95" in " ".join(shown.split()) and "x 1000" in shown and "speed [m/s2]" in shown
+    assert shown.endswith("\\xe4 ä -\n")
+
+
+def on_terminal(script, columns):
+    """What the Python `script` prints on a terminal, without its control sequences."""
+    controller, terminal = pty.openpty()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "COLUMNS": str(columns), "TERM": "xterm"}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=terminal, stdout=terminal, stderr=terminal, env=environment
+    ):
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of what there is to read
+            while data := os.read(controller, 2**16):
+                shown += data
+    os.close(controller)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r\n", "\n")
+
+
+def test_a_narrow_terminal_breaks_neither_paths_nor_tables():
+    path = "/a/path/that/is/longer/than/forty/characters/[red] ä/run"
+    rows = [["worst code's MMD ÷ floor", "1 [0.9, 1.1]", "2 [1, 3]"]]
+    headings = ["", "pass\ninfogail", "pass\ngail"]
+    table = f"from infogail.terminal import print_table; print_table('judged', {headings}, {rows})"
+    wide, narrow = on_terminal(table, 100), on_terminal(table, 40)
+    assert re.search(r"worst code's MMD ÷ floor +1 \[0.9, 1.1\] +2 \[1, 3\]", wide)
+    assert "worst code's MMD ÷ floor\n  pass infogail: 1 [0.9, 1.1]\n  pass gail: 2 [1, 3]\n" in narrow
+    note = f"from infogail.progress import note, progress_bar, status; note({path!r})"
+    assert path in on_terminal(note, 40)
+    bar = f"{note}\nwith progress_bar('training [red] ä', 1) as advance: advance(1)\nwith status('[red] x'): pass"
+    assert "training [red] ä" in on_terminal(bar, 80)
+    error = f"from infogail.cli import main; main(['evaluate', {path!r}])"
+    assert f"infogail: {path}/manifest.json: no such file" in on_terminal(error, 40)
 
 
 def test_a_preset_is_the_default_that_options_override():

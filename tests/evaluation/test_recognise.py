@@ -1,5 +1,7 @@
 """Styles in demonstrations: the measure itself, on clusters whose answer is known, and the whole command on a run."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -45,7 +47,8 @@ def test_the_command_compares_all_methods(tmp_path, capsys):
     tiny = Config(num_envs=32, iterations=1)  # the posterior divides the demonstrations at the very beginning
     train(InfoGAIL, "infogail", tmp_path / "turn.safetensors", "turn", tiny, tmp_path / "run")
     main(["recognise", str(tmp_path / "run")])
-    rows = {line[:36].strip(): line[36:].split() for line in capsys.readouterr().out.splitlines()[1:]}
+    lines = [re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    rows = {line[0]: line[1:] for line in lines[lines.index(["(s, a) pair", "trajectory"]) + 2 :] if line[0]}
     assert list(rows) == [
         "chance", "k-means", "PCA + k-means", "VAE + k-means", "posterior", "SVM (supervised)", "MLP (supervised)"
     ]  # fmt: skip

@@ -22,7 +22,7 @@ from infogail.rendering.traffic_film import check_environment, film_traffic, sha
 from infogail.runs.driver import load
 from infogail.runs.runner import train
 from infogail.traffic import population as module
-from infogail.traffic.population import StyledVehicle, observe, population, safe_distance, too_close
+from infogail.traffic.population import StyledVehicle, make_populated, observe, population, safe_distance, too_close
 
 TINY = Config(num_codes=3, num_envs=16, iterations=1, rim_steps=2, rim_tries=1, bc_steps=100, hidden=16)
 ENVIRONMENTS = [
@@ -311,6 +311,34 @@ def test_bad_input(run, tmp_path):
         film_traffic(run, "parking-v0", None, True, 1.0, 0, tmp_path)
     with pytest.raises(BadInput, match=r"'other_vehicles_type'.*: not a setting of infogail/Highway-v0"):
         film_traffic(run, "infogail/Highway-v0", None, True, 1.0, 0, tmp_path)
+
+
+ALL_ENVIRONMENTS = [name for name, spec in gymnasium.registry.items() if "highway_env" in str(spec.entry_point)]
+
+
+@pytest.mark.parametrize("name", ALL_ENVIRONMENTS)
+def test_every_environment_of_highway_env_has_such_drivers_or_says_that_it_cannot(run, name):
+    if name.startswith(("lane-keeping", "parking", "racetrack")):
+        with pytest.raises(BadInput, match=f"^{name} takes no vehicles of a chosen type; give highway-v0, merge-v0"):
+            make_populated(name, population(run), seed=0)
+        return
+    env = make_populated(name, population(run), seed=0, config={"duration": 3})
+    assert styled(env.unwrapped) and env.unwrapped.config["duration"] == 3
+    env.step(env.action_space.sample())
+
+
+@pytest.mark.parametrize("name", ["lane-keeping-v0", "parking-parked-v0", "racetrack-v0"])
+def test_no_film_of_an_environment_without_such_drivers(run, tmp_path, name):
+    with pytest.raises(BadInput, match=f"^{name} takes no vehicles of a chosen type"):
+        film_traffic(run, name, None, True, 1.0, 0, tmp_path)
+    with pytest.raises(BadInput, match=r"^unknown environment 'no-v0'"):
+        make_populated("no-v0", population(run))
+    assert not list(tmp_path.iterdir())
+
+
+def test_film_of_an_ego_without_routes_and_lanes(run, tmp_path):
+    """In intersection-v1 highway-env's is a bicycle."""
+    assert all(path.stat().st_size for path in film_traffic(run, "intersection-v1", None, True, 1.0, 0, tmp_path))
 
 
 def test_film(run, tmp_path):
