@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from envs.demonstrations import Demonstrations
-from infogail.cloning import clone_step
-from infogail.config import Config
-from infogail.networks import Policy, adam
+from infogail.config.config import Config
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.learning.cloning import clone_step
+from infogail.learning.networks import Policy, adam
 
 
 class BC:

@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from envs.demonstrations import Demonstrations
-from envs.vector import DrivingVectorEnv
-from infogail.cloning import warm_start
-from infogail.config import Config
-from infogail.discriminator import Discriminator
-from infogail.networks import Policy
-from infogail.replay import Replay
-from infogail.rollout import collect
-from infogail.trpo import policy_updater
+from infogail.config.config import Config
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.twin import DrivingVectorEnv
+from infogail.learning.cloning import warm_start
+from infogail.learning.discriminator import Discriminator
+from infogail.learning.memory import Replay
+from infogail.learning.networks import Policy
+from infogail.learning.rollout import collect
+from infogail.learning.trpo import policy_updater
 
 
 class GAIL:

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from envs import BadInput
+from infogail.envs.errors import BadInput
 
 MAX_FILE = 2**30  # [bytes] of a file of tensors; a million decisions take a tenth of it
 MAX_HEADER = 2**20  # [bytes] of its description

@@ -12,8 +12,8 @@ from highway_env.road.road import Road
 from highway_env.vehicle.graphics import VehicleGraphics
 from highway_env.vehicle.kinematics import Vehicle
 
-from envs import get_scenario
-from envs.scenario import (
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.scenarios.scenario import (
     ACCELERATION_RANGE,
     EPISODE_STEPS,
     POLICY_FREQUENCY,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import envs  # noqa: F401 (registers the environments with Gymnasium)
+import infogail.envs  # noqa: F401 (registers the environments with Gymnasium)
 
 if TYPE_CHECKING:
-    from infogail.driver import Driver
+    from infogail.runs.driver import Driver
 
 
 def load(run: str | Path) -> Driver:
@@ -17,6 +17,6 @@ def load(run: str | Path) -> Driver:
     Raises:
         infogail.driver.InvalidRun: no such run, or its file is not what this version writes.
     """
-    from infogail.driver import load as load_driver
+    from infogail.runs.driver import load as load_driver
 
     return load_driver(run)

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 import torch
 
-from envs.demonstrations import Recording, num_training_episodes, record
+from infogail.envs.data.demonstrations import Recording, num_training_episodes, record
 
 # A shell starts what runs in the background with Ctrl-C ignored, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,9 +44,9 @@ def highway_recording():
 @pytest.fixture(scope="session")
 def highway_run(highway_recording, tmp_path_factory):
     """Four codes, hardly trained."""
-    from infogail.config import Config
-    from infogail.learner import InfoGAIL
-    from infogail.runner import train
+    from infogail.config.config import Config
+    from infogail.learning.learner import InfoGAIL
+    from infogail.runs.runner import train
 
     folder = tmp_path_factory.mktemp("highway")
     highway_recording.save(folder / "highway.safetensors")

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from envs.demonstrations import Demonstrations, Recording
-from envs.replay import Replay
-from envs.replays import Replays
+from infogail.envs.data.demonstrations import Demonstrations, Recording
+from infogail.envs.data.world import Replays
+from infogail.envs.scenarios.replay import Replay
 
 DT, STEPS = 0.1, 121  # [s]; states of a scene, two windows of each car
 LANES = np.array([-6.0, -2.0, 2.0, 6.0])  # [m], edges

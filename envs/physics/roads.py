@@ -1,0 +1,67 @@
+"""Roads: world ↔ road coordinates for a bend, batched, and the highway-env lanes that are drawn for them."""
+
+from __future__ import annotations
+
+import math
+
+from array_api_compat import array_namespace
+from highway_env.road.lane import AbstractLane, CircularLane, LineType, StraightLane
+from highway_env.road.road import RoadNetwork
+
+from infogail.envs.scenarios.scenario import Array
+
+LANE_WIDTH = AbstractLane.DEFAULT_WIDTH  # [m]
+
+
+def bend_coordinates(x: Array, y: Array, radius: Array, direction: Array) -> tuple[Array, Array, Array]:
+    """Road coordinates on a straight that enters a quarter circle at the origin, heading along x, and a straight again.
+
+    The bend's centre is (0, direction · radius); direction is 1 for a bend toward positive y, -1 for the other.
+
+    Args:
+        x, y: (...) position [m].
+        radius, direction: (...) [m], ±1.
+
+    Returns:
+        distance (...) [m] along the centre line, 0 where the bend begins;
+        inside (...) [m], offset from the centre line, positive toward the inside;
+        turned (...) [rad], how far the road has turned there, from 0 to π/2.
+    """
+    xp = array_namespace(x)
+    ahead, below = xp.clip(x, 0.0, None), radius - direction * y
+    inner = xp.clip(below, 0.0, None)
+    turned = xp.atan2(ahead, inner)
+    inside = radius - xp.hypot(ahead, inner)
+    distance = xp.clip(x, None, 0.0) + radius * turned - xp.clip(below, None, 0.0)
+    return distance, inside, turned
+
+
+def straight_network(start: float, end: float, offsets: list[float]) -> RoadNetwork:
+    """Parallel lanes along x, from `start` to `end` [m], their centres at y = `offsets` [m], from left to right."""
+    network = RoadNetwork()
+    for lines, y in zip(_line_types(len(offsets)), offsets, strict=True):
+        network.add_lane("start", "end", StraightLane((start, y), (end, y), line_types=lines))
+    return network
+
+
+def bend_network(radius: float, direction: float, straight: float, offsets: list[float]) -> RoadNetwork:
+    """The road of `bend_coordinates`, `straight` [m] before and after; lanes `offsets` [m] right of the centre."""
+    network = RoadNetwork()
+    end = (radius, direction * radius)  # of the centre line's bend
+    straights, arcs = _line_types(len(offsets)), _line_types(len(offsets), LineType.CONTINUOUS)
+    for lines, arc_lines, right in zip(straights, arcs, offsets, strict=True):
+        lane_x, lane_radius = end[0] - direction * right, radius - direction * right
+        bend = CircularLane(
+            (0.0, end[1]), lane_radius, -direction * math.pi / 2, 0.0, clockwise=direction > 0, line_types=arc_lines
+        )
+        network.add_lane("start", "bend", StraightLane((-straight, right), (0.0, right), line_types=lines))
+        network.add_lane("bend", "exit", bend)
+        exit_lane = StraightLane((lane_x, end[1]), (lane_x, end[1] + direction * straight), line_types=lines)
+        network.add_lane("exit", "end", exit_lane)
+    return network
+
+
+def _line_types(num_lanes: int, edge: int = LineType.CONTINUOUS_LINE) -> list[tuple[int, int]]:
+    """Of each lane, left and right. highway-env draws `CONTINUOUS_LINE` as a chord: an arc needs `CONTINUOUS`."""
+    middle = LineType.STRIPED
+    return [(edge if k == 0 else middle, edge if k == num_lanes - 1 else LineType.NONE) for k in range(num_lanes)]

@@ -1,0 +1,349 @@
+"""highway-env's traffic, batched: drivers who follow by IDM, change lanes by MOBIL and steer for their lane's centre.
+
+Everything is a pure function of tensors over B independent environments. Decisions, their order and the constants are
+those of `highway_env.vehicle.behavior.IDMVehicle`, `highway_env.vehicle.controller.ControlledVehicle` and
+`highway_env.road.road.Road`; tests hold both together.
+
+The road is `RoadNetwork.straight_road_network(lanes, speed_limit=30)`: lane k is centred at y = 4 k [m]. Its ends, at
+x = 0 and 10 km, are not modelled: no vehicle may come near them.
+
+`traffic` is a tensor (11, V, B): the rows of `Car`, then `target_lane`, the number of the lane that a driver steers
+for, and `timer` [s] since a driver last thought of another lane. Vehicle 0 is the ego, a plain `Vehicle` on commands,
+for which the last two rows mean nothing; the others are `IDMVehicle`s.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from math import atan, pi, sin, tan
+from typing import NamedTuple
+
+import torch
+from highway_env.road.lane import AbstractLane
+from highway_env.utils import not_zero
+from highway_env.vehicle.behavior import IDMVehicle
+from torch import Tensor
+
+from infogail.envs.physics.dynamics import DIAGONAL, LENGTH, WIDTH, Car, Slip, as_car, contact, undamaged, vehicle_step
+
+LANE_WIDTH = AbstractLane.DEFAULT_WIDTH  # [m]
+SPEED_LIMIT = 30.0  # [m/s]
+ON_LANE = LANE_WIDTH / 2 + 1  # [m] from the centre: `Road.neighbour_vehicles` allows for a margin of 1 m
+REACHABLE = 2 * LANE_WIDTH  # [m] from the centre: `AbstractLane.is_reachable_from`
+MIN_LANE_CHANGE_SPEED = 1.0  # [m/s], in `IDMVehicle.change_lane_policy`
+EPSILON = not_zero(0.0)  # in place of speeds and distances that are smaller, before dividing
+MAX_SLIP_SIN = sin(atan(tan(IDMVehicle.MAX_STEERING_ANGLE) / 2))
+IDM_BRAKING = 2 * (-IDMVehicle.COMFORT_ACC_MAX * IDMVehicle.COMFORT_ACC_MIN) ** 0.5  # [m/s²], IDM's 2 √(a b)
+
+
+def initial_traffic(states: Tensor, lanes: int) -> Tensor:
+    """Traffic (11, V, B) of vehicles in `states` (4, V, B) = x, y, heading, speed, each steering for its own lane.
+
+    The timers are as `IDMVehicle` starts them, so that not all think of another lane at the same time.
+    """
+    x, y, *_ = states
+    timer = ((x + y) * pi).remainder(IDMVehicle.LANE_CHANGE_DELAY)
+    return torch.cat((undamaged(states), torch.stack((lane_at(y, lanes).to(y), timer))))
+
+
+def drive_in_traffic(
+    traffic: Tensor,
+    acceleration: Tensor,
+    steering: Tensor,
+    target_speed: Tensor,
+    delta: Tensor,
+    lanes: int,
+    dt: float,
+    steps: int,
+) -> Tensor:
+    """Advance by `steps` physics steps of `dt` [s], in each of which drivers decide, then move, then may collide.
+
+    Args:
+        traffic: (11, V, B).
+        acceleration, steering: (B,) [m/s²] [rad], the ego's commands, held over the steps.
+        target_speed: (V, B) [m/s]. For the ego 0, which is what drivers who find no `target_speed` on it assume. That
+            makes it brake hard by their reckoning, and keeps them from cutting in before it.
+        delta: (V, B), the exponent in IDM; the ego's is not used.
+        lanes: number of lanes.
+    """
+    cars, target_lane, timer = as_car(traffic[:9]), traffic[9], traffic[10]
+    cars = cars._replace(acceleration=torch.cat((acceleration[None], cars.acceleration[1:])))
+    ego_slip = Slip.of(steering)
+    desired_speed = target_speed.clamp(EPSILON, SPEED_LIMIT)
+    order = Order.of(cars.x)
+    for _ in range(steps):
+        view = View.of(cars, desired_speed, delta, order, lanes)
+        accelerations, slip, target_lane, timer = _decide(cars, target_lane, timer, view)
+        # Row 0, the ego, keeps to its commands; what wrecks decide is overridden in `vehicle_step`.
+        cars = cars._replace(acceleration=torch.cat((cars.acceleration[:1], accelerations[1:])))
+        slip = Slip(*(torch.cat((ego[None], others[1:])) for ego, others in zip(ego_slip, slip, strict=True)))
+        cars, timer = vehicle_step(cars, slip, dt), timer + dt
+        order = Order.of(cars.x)
+        cars = _collide(cars, order, dt)
+    return torch.stack([*(field.to(timer) for field in cars), target_lane, timer])
+
+
+def lane_at(y: Tensor, lanes: int) -> Tensor:
+    """Number (int64) of the lane whose centre is nearest to `y` [m]; half-way between two, the lower."""
+    return (y / LANE_WIDTH - 0.5).ceil().clamp(0, lanes - 1).long()
+
+
+class Order(NamedTuple):
+    """The vehicles from front to back; side by side, in list order."""
+
+    x: Tensor  # (V, B) [m], falling
+    vehicle: Tensor  # (V, B) int64
+
+    @classmethod
+    def of(cls, x: Tensor) -> Order:
+        ranked = x.T.contiguous().sort(dim=1, descending=True, stable=True)  # faster than along dim 0
+        return cls(*(part.T.contiguous() for part in ranked))
+
+
+class Neighbours(NamedTuple):
+    """Who is next in each lane: `Road.neighbour_vehicles`. V stands for nobody."""
+
+    rank: Tensor  # (V, B) int64: where in `Order` a vehicle is
+    front: Tensor  # (V + 1, lanes, B) int64, by rank
+    rear: Tensor  # (V, lanes, B) int64, by rank
+
+    @classmethod
+    def of(cls, y: Tensor, order: Order, lanes: int) -> Neighbours:
+        """By one walk through the queue in each direction, which remembers the last vehicle met on each lane.
+
+        A vehicle between two lanes counts for both. Side by side, at exactly the same x, vehicles are in front of each
+        other and none is behind; of several, highway-env takes the last in the list as the one in front, the first as
+        the one behind. `Order` is such that the walks end on these.
+        """
+        x, vehicle = order
+        size, batch = vehicle.shape
+        centres = LANE_WIDTH * torch.arange(lanes).to(y)
+        on_lane = (y.gather(0, vehicle)[:, None] - centres[:, None]).abs() <= ON_LANE  # (V, lanes, B)
+        front = vehicle.new_full((size + 1, lanes, batch), size)
+        for k in range(size):
+            torch.where(on_lane[k], vehicle[k], front[k], out=front[k + 1])
+        rear = vehicle.new_full((size, lanes, batch), size)
+        for k in reversed(range(size - 1)):
+            torch.where(on_lane[k + 1], vehicle[k + 1], rear[k + 1], out=rear[k])
+        # Of vehicles side by side, all but the last in the list are still to look from where the last one stands.
+        tied, env = (x[1:] == x[:-1]).nonzero(as_tuple=True)
+        last = (x[:, env] >= x[tied, env]).sum(0) - 1
+        rear[tied, :, env] = rear[last, :, env]
+        next_ahead = front[last + 1, :, env]  # (ties, lanes), maybe the vehicle itself
+        front[tied, :, env] = torch.where(next_ahead == vehicle[tied, env][:, None], front[tied, :, env], next_ahead)
+        ranks = torch.arange(size)[:, None].expand(size, batch)
+        return cls(torch.empty_like(vehicle).scatter_(0, vehicle, ranks), front, rear)
+
+    def ahead(self, vehicle: Tensor, lane: Tensor, env: Tensor) -> Tensor:
+        """Number of the next vehicle in `lane` ahead of `vehicle` in environment `env`; arguments broadcast."""
+        return self.front[self.rank[vehicle, env], lane, env]
+
+    def behind(self, vehicle: Tensor, lane: Tensor, env: Tensor) -> Tensor:
+        """As `ahead`."""
+        return self.rear[self.rank[vehicle, env], lane, env]
+
+
+class Motion(NamedTuple):
+    """What IDM asks about a vehicle; fields of any one shape."""
+
+    x: Tensor  # [m]
+    speed: Tensor  # [m/s]
+    cos: Tensor  # of the heading
+    sin: Tensor
+    desired_speed: Tensor  # [m/s], positive
+
+
+class View(NamedTuple):
+    """What drivers know when they decide; none of it changes while they do."""
+
+    motions: Tensor  # (5, V + 1, B): rows of `Motion`; the last vehicle is nobody, too far ahead to matter
+    lane: Tensor  # (V, B) int64
+    delta: Tensor  # (V, B)
+    neighbours: Neighbours
+    lanes: int
+
+    @classmethod
+    def of(cls, cars: Car, desired_speed: Tensor, delta: Tensor, order: Order, lanes: int) -> View:
+        motions = torch.stack(Motion(cars.x, cars.speed, cars.heading.cos(), cars.heading.sin(), desired_speed))
+        nobody = motions.new_tensor([torch.inf, 0, 1, 0, 1])[:, None, None].expand(-1, 1, motions.shape[-1])
+        neighbours = Neighbours.of(cars.y, order, lanes)
+        return cls(torch.cat((motions, nobody), 1), lane_at(cars.y, lanes), delta, neighbours, lanes)
+
+    def motion(self, vehicle: Tensor, env: Tensor) -> Motion:
+        """Of `vehicle` in environment `env`; arguments broadcast."""
+        index = vehicle * self.motions.shape[-1] + env
+        return Motion(*self.motions.flatten(1).index_select(1, index.flatten()).unflatten(1, index.shape))
+
+
+def desired_gap(car: Motion, front: Motion) -> Tensor:
+    """[m] that `car` wishes to `front`: `IDMVehicle.desired_gap`."""
+    closing = car.speed - front.speed * (front.cos * car.cos + front.sin * car.sin)
+    return IDMVehicle.DISTANCE_WANTED + car.speed * (IDMVehicle.TIME_WANTED + closing / IDM_BRAKING)
+
+
+def idm_acceleration(car: Motion, front: Motion, delta: Tensor) -> Tensor:
+    """[m/s²] for `car` behind `front`: `IDMVehicle.acceleration`, by a driver whose exponent is `delta`."""
+    free = 1 - (car.speed.clamp(min=0) / car.desired_speed).pow(delta)
+    gap = (front.x - car.x).clamp(min=EPSILON)
+    return IDMVehicle.COMFORT_ACC_MAX * (free - (desired_gap(car, front) / gap).square())
+
+
+def _decide(cars: Car, target_lane: Tensor, timer: Tensor, view: View) -> tuple[Tensor, Slip, Tensor, Tensor]:
+    """`IDMVehicle.act` for all: acceleration [m/s²], slip, target lane and timer [s], each (V, B)."""
+    vehicle, env = torch.arange(len(timer))[:, None], torch.arange(timer.shape[1])
+    front = view.motion(view.neighbours.ahead(vehicle, view.lane, env), env)
+    acceleration = idm_acceleration(Motion(*view.motions[:, :-1]), front, view.delta)
+
+    decides, changing = ~cars.crashed, view.lane != target_lane
+    decides[0] = changing[0] = False
+    due = decides & ~changing & (timer > IDMVehicle.LANE_CHANGE_DELAY)
+    target_lane = _start_changes(due, cars.y, target_lane, acceleration, view)
+    target_lane = _abort_changes(changing, decides, target_lane, view)
+
+    # Whoever is changing lanes minds the vehicle ahead in both.
+    vehicle, env = (decides & (view.lane != target_lane)).nonzero(as_tuple=True)
+    front = view.motion(view.neighbours.ahead(vehicle, target_lane[vehicle, env].long(), env), env)
+    in_target_lane = idm_acceleration(view.motion(vehicle, env), front, view.delta[vehicle, env])
+    acceleration[vehicle, env] = acceleration[vehicle, env].minimum(in_target_lane)
+    acceleration = acceleration.clamp(-IDMVehicle.ACC_MAX, IDMVehicle.ACC_MAX)
+    return acceleration, steer_for(cars, target_lane), target_lane, timer.masked_fill(due, 0.0)
+
+
+def _start_changes(due: Tensor, y: Tensor, target_lane: Tensor, acceleration: Tensor, view: View) -> Tensor:
+    """Target lanes (V, B) after those who are `due` (V, B) have thought of another: `IDMVehicle.mobil`.
+
+    `acceleration` (V, B) [m/s²] is what they would do in their own lane.
+    """
+    vehicle, env = due.nonzero(as_tuple=True)
+    own_lane, delta, motion = view.lane[vehicle, env], view.delta[vehicle, env], view.motion(vehicle, env)
+
+    def gain_of_rear(rear: Tensor, after: Motion, before: Motion) -> tuple[Tensor, Tensor]:
+        """What a vehicle behind would do after the change, and how much more that is; by the deciding driver's delta.
+
+        Nobody does nothing.
+        """
+        rear_motion, nobody = view.motion(rear, env), rear == len(due)
+        then, now = (idm_acceleration(rear_motion, front, delta).masked_fill(nobody, 0.0) for front in (after, before))
+        return then, then - now
+
+    old_front = view.motion(view.neighbours.ahead(vehicle, own_lane, env), env)
+    _, old_rear_gain = gain_of_rear(view.neighbours.behind(vehicle, own_lane, env), old_front, motion)
+    target = target_lane[vehicle, env]
+    for lane in (own_lane - 1, own_lane + 1):  # right after left, and overriding it
+        possible = (lane >= 0) & (lane < view.lanes) & (motion.speed.abs() >= MIN_LANE_CHANGE_SPEED)
+        possible &= (y[vehicle, env] - LANE_WIDTH * lane).abs() <= REACHABLE
+        lane = lane.clamp(0, view.lanes - 1)
+        front = view.motion(view.neighbours.ahead(vehicle, lane, env), env)
+        imposed, rear_gain = gain_of_rear(view.neighbours.behind(vehicle, lane, env), motion, front)
+        safe = imposed >= -IDMVehicle.LANE_CHANGE_MAX_BRAKING_IMPOSED
+        gain = idm_acceleration(motion, front, delta) - acceleration[vehicle, env]
+        gain = gain + IDMVehicle.POLITENESS * (rear_gain + old_rear_gain)
+        worthwhile = gain >= IDMVehicle.LANE_CHANGE_MIN_ACC_GAIN
+        target = torch.where(possible & safe & worthwhile, lane.to(target), target)
+    return target_lane.index_put((vehicle, env), target)
+
+
+def _abort_changes(changing: Tensor, decides: Tensor, target_lane: Tensor, view: View) -> Tensor:
+    """Target lanes (V, B) after those who were `changing` have made way: `IDMVehicle.change_lane_policy`.
+
+    A driver goes back to its own lane if another, within the desired gap ahead, is changing to the same lane. Drivers
+    act in list order: one sees what those before it in the list have just decided, starts and aborts, and what those
+    after it wanted before. So aborts follow from each other along the list, and repeating the rule settles them all.
+    """
+    vehicle, env = (view.lane != target_lane)[1:].nonzero(as_tuple=True)
+    vehicle = vehicle + 1
+    # Those with the same target are grouped, in list order.
+    group, by_group = (env * view.lanes + target_lane[vehicle, env].long()).sort(stable=True)
+    vehicle, env = vehicle[by_group], env[by_group]
+    first, second = _pairs_within(group)
+    motion = view.motion(vehicle, env)
+    first_leads = motion.x[first] > motion.x[second]
+    leader, follower = torch.where(first_leads, first, second), torch.where(first_leads, second, first)
+    led, leading = (Motion(*(field[k] for field in motion)) for k in (follower, leader))
+    gap = leading.x - led.x
+    old = changing[vehicle, env]
+    blocks = (gap > 0) & (gap < desired_gap(led, leading)) & (first_leads | old[leader])
+    blocks &= (changing & decides)[vehicle, env][follower]
+    leader, follower, first_leads = leader[blocks], follower[blocks], first_leads[blocks]
+
+    settled, aborts = False, torch.zeros_like(old)
+    while not settled:
+        has_made_way = first_leads & aborts[leader]  # before the follower decides
+        again = torch.zeros_like(old).index_put((follower[~has_made_way],), torch.tensor(True))
+        settled, aborts = torch.equal(again, aborts), again
+    vehicle, env = vehicle[aborts], env[aborts]
+    return target_lane.index_put((vehicle, env), view.lane[vehicle, env].to(target_lane))
+
+
+def _pairs_within(group: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices first < second of all pairs with equal entries in `group` (n,), which is sorted."""
+    pairs = []
+    for k in count(1):
+        first = (group[k:] == group[:-k]).nonzero().squeeze(-1)
+        pairs.append(torch.stack((first, first + k)))
+        if not len(first):
+            break
+    first, second = torch.cat(pairs, 1)
+    return first, second
+
+
+def steer_for(cars: Car, target_lane: Tensor) -> Slip:
+    """Slip (V, B) of vehicles that steer for the centre of `target_lane` (V, B): `ControlledVehicle.steering_control`.
+
+    The lateral position is controlled by a lateral speed, that by a heading, and the heading by a rate of turn, which
+    is 2 v sin(slip) / LENGTH. highway-env goes on to the front wheels' angle; its limit is one of the slip, too.
+    """
+    speed = cars.speed.abs().clamp(min=EPSILON).copysign(cars.speed)
+    lateral_speed = -IDMVehicle.KP_LATERAL * (cars.y - LANE_WIDTH * target_lane)
+    heading = (lateral_speed / speed).clamp(-sin(pi / 4), sin(pi / 4)).asin()
+    turn = (heading - cars.heading + pi).remainder(2 * pi) - pi
+    slip_sin = (LENGTH / 2 * IDMVehicle.KP_HEADING * turn / speed).clamp(-MAX_SLIP_SIN, MAX_SLIP_SIN)
+    return Slip((1 - slip_sin * slip_sin).sqrt(), slip_sin)
+
+
+def _collide(cars: Car, order: Order, dt: float) -> Car:
+    """`RoadObject.handle_collisions` for all pairs, in list order: a vehicle keeps the impact of its last collision."""
+    first, second, env = _near_pairs(cars, order, dt)
+    a, b = (Car(*(field[vehicle, env] for field in cars)) for vehicle in (first, second))
+    intersecting, will_intersect, push_x, push_y = contact(a, b, dt)
+
+    def both(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
+        return torch.cat((a[where], b[where]))
+
+    crashed = both(first, second, intersecting), both(env, env, intersecting)
+    struck = both(first, second, will_intersect), both(env, env, will_intersect)
+    # Of a vehicle's pairs, the one with the partner last in the list comes last.
+    partner = both(second, first, will_intersect)
+    index = struck[0] * cars.x.shape[1] + struck[1]
+    latest = partner.new_zeros(cars.x.numel()).scatter_reduce(0, index, partner, "amax")[index] == partner
+    displaced = tuple(row[latest] for row in struck)
+    true = torch.tensor(True)
+    return cars._replace(
+        impact_x=cars.impact_x.index_put(displaced, both(push_x / 2, -push_x / 2, will_intersect)[latest]),
+        impact_y=cars.impact_y.index_put(displaced, both(push_y / 2, -push_y / 2, will_intersect)[latest]),
+        crashed=cars.crashed.index_put(crashed, true),
+        struck=cars.struck.index_put(struck, true),
+    )
+
+
+def _near_pairs(cars: Car, order: Order, dt: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs first < second (n,) in environments (n,) that satisfy a necessary condition for `contact`, which is cheap.
+
+    Vehicles in contact are within `reach` R of each other, and across the heading of one of them, their centres are at
+    most WIDTH + R |sin θ| apart, θ being the angle between them. With headings α and β to the road, that is at most
+    WIDTH + 2 R (|sin α| + |sin β|) across the road, because 1 - |cos| ≤ |sin|.
+    """
+    reach = DIAGONAL + cars.speed.abs().amax(0) * dt + 1e-3  # rounding is far below 1 mm
+    x, vehicle = order
+    y = cars.y.gather(0, vehicle)
+    half_width = (WIDTH / 2 + 1e-3 + 2 * reach * cars.heading.sin().abs()).gather(0, vehicle)
+    pairs = []
+    for k in count(1):  # ranks r and r + k, until all are further apart along the road
+        near = x[:-k] - x[k:] <= reach
+        beside = (y[:-k] - y[k:]).abs() <= half_width[:-k] + half_width[k:]
+        rank, env = (near & beside).nonzero(as_tuple=True)
+        pairs.append(torch.stack((vehicle[rank, env], vehicle[rank + k, env], env)))
+        if not near.any():
+            break
+    a, b, env = torch.cat(pairs, 1)
+    return a.minimum(b), a.maximum(b), env

@@ -1,0 +1,299 @@
+"""The road that recorded cars drive on, as a frame to drive in: how far along, how far across, and where the lanes are.
+
+A frame is a reference line, sampled every `SPACING` metres, and at each of its points the edges of the lanes as offsets
+across. On a motorway one frame holds a whole file; where cars part, as at intersections, each way has its own.
+Offsets across are positive to the right, as y is where the road runs along x.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import cKDTree
+
+from infogail.envs.recordings.commonroad import Car, Lanelet
+from infogail.envs.scenarios.scenario import Array
+
+SPACING = 1.0  # [m] between reference points
+EXTENSION = 100  # [points] that the line goes on straight, at both ends
+SMOOTHING = 4.0  # [points]: standard deviation of the kernel; lanelets have kinks, headings should not
+STRAIGHT = 20.0  # [m] at an end of a road that say where it would go on
+RAGGED = 10.0  # [m]: lanes that begin or end so near to the road's ends go on beyond them
+SHOULDER = 1.0  # [m]: lanes that are farther apart have a strip between them, with edges of its own
+LEAST_WIDTH = 1.0  # [m] of a lane, where it begins or ends in a point
+ALONGSIDE = math.cos(math.radians(20.0))  # of the angle to the reference line, up to which a lanelet is a lane of it
+WITH_TRAFFIC = 0.5  # cosine of the angle to the road, up to which a car drives along it
+MAX_FRAMES = 50  # of one file
+
+
+class Frame(NamedTuple):
+    """One way along the road."""
+
+    reference: np.ndarray
+    """(P, 4): x [m], y [m], heading [rad], curvature [1/m], every `SPACING` metres"""
+    edges: np.ndarray
+    """(P, M + 1): the lanes' edges as offsets [m] across, ascending; where there are fewer, the last is repeated"""
+    lanelets: frozenset[int]
+    """Which are its lanes."""
+
+    def place(self, positions: np.ndarray) -> np.ndarray:
+        """Along and across [m] of `positions` (..., 2) [m], in one array of that shape."""
+        along, across = place(positions[..., 0], positions[..., 1], self.reference)
+        return np.stack((along, across), -1)
+
+    def on_lanes(self, states: np.ndarray) -> np.ndarray:
+        """(...) bool: a car in `states` (..., 4) has its middle on a lane, and drives along it."""
+        along, across = np.moveaxis(self.place(states[..., :2]), -1, 0)
+        nearest = np.clip(np.round(along / SPACING), 0, len(self.reference) - 1).astype(int)
+        edges = self.edges[nearest]
+        within = (edges[..., 0] <= across) & (across <= edges[..., -1])
+        within &= (along >= 0) & (along <= SPACING * (len(self.reference) - 1))
+        return within & (np.cos(states[..., 2] - self.reference[nearest, 2]) > WITH_TRAFFIC)
+
+
+def place(x: Array, y: Array, reference: Array) -> tuple[Array, Array]:
+    """Along and across (...) [m] of positions x, y (...) [m], in the frames with `reference` lines (..., P, 4).
+
+    At the nearest reference point: its distance along the line, and from there the components along its heading and
+    across it.
+    """
+    xp = array_namespace(x)
+    dx, dy = x[..., None] - reference[..., 0], y[..., None] - reference[..., 1]
+    nearest = xp.argmin(dx * dx + dy * dy, axis=-1)[..., None]
+
+    def there(values: Array) -> Array:
+        return xp.take_along_axis(xp.broadcast_to(values, dx.shape), nearest, axis=-1)[..., 0]
+
+    heading, dx, dy = there(reference[..., 2]), there(dx), there(dy)
+    cos, sin = xp.cos(heading), xp.sin(heading)
+    return SPACING * nearest[..., 0] + cos * dx + sin * dy, cos * dy - sin * dx
+
+
+def find_frames(lanelets: dict[int, Lanelet], cars: list[Car]) -> tuple[list[Frame], np.ndarray]:
+    """The ways that `cars` take along `lanelets`, the most driven first.
+
+    Returns:
+        the frames, and (len(cars),) int: which of them each car drives in, or -1: it is off the lanes half of its time.
+    """
+    steps = _steps_on(lanelets, cars)
+    groups = {key: _side_by_side(lanelets, [key]) for key in lanelets}
+    frames: list[Frame] = []
+    member = np.full(len(cars), -1)
+    spent: set[int] = set()
+    while len(frames) < MAX_FRAMES:
+        driven = {key: float(count[member < 0].sum()) for key, count in steps.items()}
+        driven = {key: sum(driven[k] for k in groups[key] if k not in spent) for key in lanelets}
+        if not any(driven.values()):
+            break
+        chain = _longest_chain(lanelets, driven)
+        frame = build_frame(lanelets, chain)
+        homeless = [k for k in range(len(cars)) if member[k] < 0]
+        found = [k for k in homeless if frame.on_lanes(cars[k].states).mean() >= 0.5]
+        if found:
+            member[found] = len(frames)
+            frames.append(frame)
+        else:
+            spent |= _side_by_side(lanelets, chain)
+    return frames, member
+
+
+def build_frame(lanelets: dict[int, Lanelet], chain: list[int]) -> Frame:
+    """The frame whose reference line runs through the middle of the lanelets in `chain`, one after the other."""
+    reference = _reference(_joined([lanelets[key].centre for key in chain]))
+    start, end = SPACING * EXTENSION, SPACING * (len(reference) - 1 - EXTENSION)
+    members = _alongside(lanelets, _side_by_side(lanelets, chain), reference)
+    lanes = [_lane(lanelets, lane, reference, start, end) for lane in _lanes(lanelets, members)]
+    rows = [_edges(np.array([lane[:, k] for lane in lanes])) for k in range(len(reference))]
+    rows = rows if any(rows) else [[0.0, 0.0] for _ in rows]  # lanelets of which nothing is wide enough
+    filled = np.array([k for k, row in enumerate(rows) if row])
+    nearest = filled[abs(filled - np.arange(len(rows))[:, None]).argmin(1)]
+    width = max(map(len, rows))
+    edges = np.array([rows[k] + rows[k][-1:] * (width - len(rows[k])) for k in nearest])
+    return Frame(reference, edges, frozenset(members))
+
+
+def _steps_on(lanelets: dict[int, Lanelet], cars: list[Car]) -> dict[int, np.ndarray]:
+    """How many steps each car (len(cars),) drives along each lanelet."""
+    from matplotlib.path import Path
+
+    states = np.concatenate([car.states for car in cars])
+    whose = np.repeat(np.arange(len(cars)), [len(car.states) for car in cars])
+    steps = {}
+    for key, lanelet in lanelets.items():
+        area = Path(np.concatenate((lanelet.left, lanelet.right[::-1])))
+        inside = np.flatnonzero(area.contains_points(states[:, :2]))
+        line = _joined([lanelet.centre])
+        line = line if len(line) > 1 else lanelet.centre
+        way = np.diff(line, axis=0)[cKDTree(line[:-1]).query(states[inside, :2])[1]]
+        with_traffic = np.cos(np.arctan2(way[:, 1], way[:, 0]) - states[inside, 2]) > WITH_TRAFFIC
+        steps[key] = np.bincount(whose[inside[with_traffic]], minlength=len(cars))
+    return steps
+
+
+def _side_by_side(lanelets: dict[int, Lanelet], keys: Iterable[int]) -> set[int]:
+    """`keys`, and all lanelets beside them that run the same way."""
+    found: set[int] = set()
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
+        if key not in found and key in lanelets:
+            found.add(key)
+            waiting += [k for k in (lanelets[key].left_neighbour, lanelets[key].right_neighbour) if k is not None]
+    return found
+
+
+def _longest_chain(lanelets: dict[int, Lanelet], driven: dict[int, float]) -> list[int]:
+    """Lanelets one after the other that are driven the most; of equal ones, the longest chain. Rings are cut open."""
+    order: list[int] = []
+    state = dict.fromkeys(lanelets, "new")
+    edges: dict[int, list[int]] = {}
+    for first in lanelets:
+        waiting = [first]
+        while waiting:  # depth first: a lanelet is done after all its successors
+            key = waiting[-1]
+            if state[key] == "new":
+                state[key] = "open"
+                edges[key] = [k for k in lanelets[key].successors if k in lanelets and state[k] != "open"]
+                waiting += [k for k in edges[key] if state[k] == "new"]
+            else:
+                waiting.pop()
+                if state[key] == "open":
+                    state[key] = "done"
+                    order.append(key)
+    rank = {key: k for k, key in enumerate(order)}
+    best: dict[int, tuple[float, float]] = {}
+    follower: dict[int, int | None] = {}
+    for key in order:
+        after = [k for k in edges[key] if rank[k] < rank[key]]
+        follower[key] = max(after, key=best.__getitem__, default=None)
+        steps, length = max((best[k] for k in after), default=(0.0, 0.0))
+        ways = np.diff(lanelets[key].centre, axis=0)
+        best[key] = (steps + driven[key], length + float(np.hypot(*ways.T).sum()))
+    chain: list[int] = []
+    following: int | None = max(best, key=best.__getitem__)
+    while following is not None:
+        chain.append(following)
+        following = follower[following]
+    while len(chain) > 1 and np.hypot(*(lanelets[chain[-1]].centre[-1] - lanelets[chain[0]].centre[0])) < RAGGED:
+        # Or else the road's end would be its start, and what is there in two places. What is driven the most remains.
+        chain.pop(0 if driven[chain[0]] < driven[chain[-1]] else -1)
+    return chain
+
+
+def _joined(lines: list[np.ndarray]) -> np.ndarray:
+    """One line of several, without points that are there twice."""
+    points = np.concatenate(lines)
+    return points[np.append(True, np.hypot(*np.diff(points, axis=0).T) > 1e-3)]
+
+
+def _resampled(points: np.ndarray) -> np.ndarray:
+    """Points every `SPACING` metres along the line, from its first on."""
+    distance = np.append(0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))
+    wanted = np.arange(0.0, distance[-1] + 1e-9, SPACING)
+    return np.stack([np.interp(wanted, distance, column) for column in points.T], -1)
+
+
+def _reference(line: np.ndarray) -> np.ndarray:
+    """(P, 4): the line (n, 2) smoothed, extended and sampled, with headings and curvatures."""
+    points = _resampled(line)
+    spare = math.ceil(4 * SMOOTHING)  # the kernel reaches as far
+
+    def beyond(end: np.ndarray, count: int) -> np.ndarray:
+        """Straight on from the first of the points in `end`, away from the others."""
+        near = end[: max(2, round(STRAIGHT / SPACING))]
+        way = (near[0] - near[-1]) / np.hypot(*(near[0] - near[-1])) if len(near) > 1 else np.array([1.0, 0.0])
+        return near[0] + SPACING * np.arange(1, count + 1)[:, None] * way
+
+    count = EXTENSION + spare
+    points = np.concatenate((beyond(points, count)[::-1], points, beyond(points[::-1], count)))
+    points = gaussian_filter1d(points, SMOOTHING, axis=0, truncate=4.0)[spare:-spare]
+    points = _resampled(points)
+    heading = np.unwrap(np.arctan2(*np.gradient(points, SPACING, axis=0).T[::-1]))
+    curvature = np.gradient(heading, SPACING)
+    return np.concatenate((points, heading[:, None], curvature[:, None]), -1)
+
+
+def _alongside(lanelets: dict[int, Lanelet], members: set[int], reference: np.ndarray) -> set[int]:
+    """`members`, and the lanelets before and after them that run along the reference line: ramps, before they part."""
+    members = set(members)
+    waiting = list(members)
+    while waiting:
+        lanelet = lanelets[waiting.pop()]
+        for key in (*lanelet.predecessors, *lanelet.successors):
+            if key in lanelets and key not in members and _runs_along(lanelets[key], reference):
+                new = _side_by_side(lanelets, [key]) - members
+                members |= new
+                waiting += new
+    return members
+
+
+def _runs_along(lanelet: Lanelet, reference: np.ndarray) -> bool:
+    points = _resampled(_joined([lanelet.centre]))
+    if len(points) < 2:
+        return True  # too short to tell
+    ways = np.diff(points, axis=0)
+    squares = ((points[:-1, None] - reference[None, :, :2]) ** 2).sum(-1)
+    turned = np.arctan2(ways[:, 1], ways[:, 0]) - reference[squares.argmin(1), 2]
+    return bool((np.cos(turned) > ALONGSIDE).all())
+
+
+def _lanes(lanelets: dict[int, Lanelet], members: set[int]) -> list[list[int]]:
+    """`members` as lanes, each of lanelets one after the other."""
+    after: dict[int, int] = {}
+    for key in sorted(members):
+        for successor in lanelets[key].successors:
+            if successor in members and successor not in after.values():
+                after[key] = successor
+                break
+    lanes = []
+    left = set(members)
+    while left:
+        firsts = left - set(after.values())
+        lane = [min(firsts or left)]
+        left.discard(lane[0])
+        while lane[-1] in after and after[lane[-1]] in left:
+            lane.append(after[lane[-1]])
+            left.discard(lane[-1])
+        lanes.append(lane)
+        after = {key: successor for key, successor in after.items() if key in left}
+    return lanes
+
+
+def _lane(lanelets: dict[int, Lanelet], lane: list[int], reference: np.ndarray, start: float, end: float) -> np.ndarray:
+    """(2, P): offsets [m] of the lane's left and right edge at every reference point; NaN where there is no lane."""
+    points = SPACING * np.arange(len(reference))
+    offsets, firsts, lasts = [], [], []
+    for side in ("left", "right"):
+        line = _joined([getattr(lanelets[key], side) for key in lane])
+        fine = np.concatenate((_resampled(line), line[-1:]))
+        along, across = place(fine[:, 0], fine[:, 1], reference)
+        order = along.argsort(kind="stable")
+        offsets.append(np.interp(points, along[order], across[order]))
+        firsts.append(along[0])
+        lasts.append(along[-1])
+    first, last = np.mean(firsts), np.mean(lasts)
+    first = -np.inf if first < start + RAGGED else first
+    last = np.inf if last > end - RAGGED else last
+    return np.where((points >= first) & (points <= last), np.array(offsets), np.nan)
+
+
+def _edges(lanes: np.ndarray) -> list[float]:
+    """Edges [m], ascending, at a point with `lanes` (L, 2), some of them NaN; none if there is no lane."""
+    lanes = lanes[np.isfinite(lanes).all(-1)]
+    lanes = lanes[lanes[:, 1] - lanes[:, 0] >= LEAST_WIDTH]
+    edges: list[float] = []
+    for left, right in sorted(lanes.tolist()):
+        if not edges:
+            edges = [left, right]
+        elif left > edges[-1] + SHOULDER:
+            edges += [left, right]
+        elif right > edges[-1] + LEAST_WIDTH and (left + edges[-1]) / 2 > edges[-2] + LEAST_WIDTH:
+            edges[-1:] = [(left + edges[-1]) / 2, right]
+        else:  # two lanes that are one here
+            edges[-1] = max(edges[-1], right)
+    return edges

@@ -1,0 +1,244 @@
+"""Highway: dense one-way traffic by IDM and MOBIL, and an ego among it that may drive in several styles.
+
+The others are `highway_env.vehicle.behavior.IDMVehicle`; `infogail.envs.physics.traffic` is their batched twin. Styles
+differ in what a driver wishes for: a speed, a headway, an acceleration. No single manoeuvre tells them apart; means
+over an episode do.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+from array_api_compat import array_namespace
+from highway_env.road.road import Road, RoadNetwork
+from highway_env.vehicle.behavior import IDMVehicle
+from highway_env.vehicle.kinematics import Vehicle
+
+from infogail.envs.physics.roads import LANE_WIDTH
+from infogail.envs.physics.traffic import SPEED_LIMIT, drive_in_traffic, initial_traffic
+from infogail.envs.scenarios.scenario import (
+    EPISODE_STEPS,
+    SIMULATION_FREQUENCY,
+    Array,
+    Characters,
+    Draw,
+    Scenario,
+    Scene,
+    VehicleState,
+)
+
+ROAD_LENGTH = 10_000.0  # [m]
+SENSOR_RANGE = 100.0  # [m], beyond which a car is as good as absent
+LONGEST_HEADWAY = 4.0  # [s], told where there is no leader, or a longer one
+SLOTS = tuple(f"{side}{role}" for side in ("", "left_", "right_") for role in ("leader", "follower"))
+SIDES = {"": 0, "left_": -1, "right_": 1}
+
+
+class Highway(Scenario):
+    """Road along x, lane k's centre at y = 4 k; `lane_offset` is from the middle of all lanes, positive rightwards.
+
+    Args:
+        lanes: side by side.
+        vehicles: in each world, the ego among them, a third of the way through the pack.
+        density: of the traffic, 1: highway-env's default.
+        policy_frequency: decisions per second, a divisor of the physics' steps per second.
+
+    Raises:
+        TypeError: `lanes`, `vehicles` or `policy_frequency` is no whole number.
+        ValueError: one of them all makes no sense, or the road is too short for so many vehicles.
+    """
+
+    road = "highway"
+    graded = False
+    style_mix = None
+    steering_range = (-0.15, 0.15)
+    compilable = False  # its drivers decide by who is where
+    screen = (900, 150)
+    features = (
+        "lane_offset",
+        "heading",
+        "speed",
+        "headway",
+        "left_lane",
+        "right_lane",
+        *(f"{slot}_{what}" for slot in SLOTS for what in ("present", "gap", "closing")),
+    )
+    style_features: tuple[str, ...] = ("speed", "headway")
+    style_tolerance = 0.3
+    measures: tuple[str, ...] = ("mean_speed", "mean_headway", "mean_abs_acceleration", "lane_changes")
+
+    def __init__(
+        self,
+        name: str = "highway",
+        styles: tuple[str, ...] = ("aggressive", "passive", "tailgater", "speeder"),
+        lanes: int = 3,
+        vehicles: int = 12,
+        density: float = 1.0,
+        policy_frequency: int = 5,
+    ) -> None:
+        for what, number in (("lanes", lanes), ("vehicles", vehicles), ("policy_frequency", policy_frequency)):
+            if not isinstance(number, Integral):
+                raise TypeError(f"{what} must be a whole number, not {number!r}")
+        if lanes < 1:
+            raise ValueError(f"lanes must be at least 1, not {lanes}")
+        if vehicles < 2:
+            raise ValueError(f"vehicles must be at least 2, the ego among them, not {vehicles}")
+        if not 0 < density < np.inf:
+            raise ValueError(f"density must be positive and finite, not {density}")
+        if policy_frequency < 1 or SIMULATION_FREQUENCY % policy_frequency:
+            raise ValueError(f"policy_frequency must divide {SIMULATION_FREQUENCY}, not be {policy_frequency}")
+        self.name, self.styles = name, styles
+        self.lanes, self.num_vehicles, self.policy_frequency = lanes, vehicles, policy_frequency
+        self.spacing = np.exp(-5 / 40 * lanes) / density  # `Vehicle.create_random`
+        self.behind = (vehicles - 1) // 3
+        self.draws = {
+            "first_lane": Draw(0.0, float(lanes)),  # rounded down: of the last in the pack
+            "speed": Draw(0.7 * SPEED_LIMIT, 0.8 * SPEED_LIMIT, size=vehicles),  # [m/s], what the others wish to keep
+            "gap": Draw(0.7, 1.3, size=vehicles),  # to the vehicle before in the pack, of what is usual at that speed
+            "delta": Draw(IDMVehicle.DELTA_RANGE[0], IDMVehicle.DELTA_RANGE[1], size=vehicles),
+            "ego_offset": Draw(-0.3, 0.3),  # [m]
+        }
+        longest_gap = self.draws["gap"].high * self.spacing * (12.0 + self.draws["speed"].high)
+        farthest = vehicles * longest_gap + EPISODE_STEPS / policy_frequency * Vehicle.MAX_SPEED
+        if farthest > ROAD_LENGTH:
+            raise ValueError(
+                f"vehicles: {vehicles} at density {density:g} on {lanes} lanes may come {farthest:,.0f} m far, but the "
+                f"road ends at {ROAD_LENGTH:,.0f} m; have fewer of them, or more decisions per second"
+            )
+
+    def initial_states(self, scene: Scene) -> Array:
+        xp = array_namespace(scene["speed"])
+        # From the last of the pack to the first; the ego, vehicle 0, is within.
+        pack = [*range(1, self.behind + 1), 0, *range(self.behind + 1, self.num_vehicles)]
+        gaps = scene["gap"] * self.spacing * (12.0 + scene["speed"])
+        rank = list(np.argsort(pack))
+        x = xp.cumulative_sum(gaps[pack, ...], axis=0)[rank, ...]
+        # Lanes in turn: with lanes at random, as in highway-v0, cars begin so close to each other that traffic jams.
+        y = xp.stack([(xp.floor(scene["first_lane"]) + k) % self.lanes for k in rank]) * LANE_WIDTH
+        y = xp.concat((y[:1, ...] + scene["ego_offset"][None, ...], y[1:, ...]))
+        return xp.stack((x, y, xp.zeros_like(x), scene["speed"]), axis=1)
+
+    def observe(self, states: Array, scene: Scene) -> list[Array]:
+        xp = array_namespace(states)
+        ego = VehicleState.of(states, 0)
+        lane = self._lane(ego.y)
+        slots = [slot for side in SIDES.values() for slot in self._neighbours(states, lane + side)]
+        headway = self._headway(slots[0], ego.speed)
+        return [
+            (ego.y - LANE_WIDTH * lane) / 2.0,
+            ego.heading / 0.1,
+            (ego.speed - 20.0) / 10.0,
+            headway / 2.0,
+            xp.where(lane > 0, 1.0, 0.0),
+            xp.where(lane < self.lanes - 1, 1.0, 0.0),
+            *(feature for present, gap, closing in slots for feature in (present, gap / 50.0, closing / 10.0)),
+        ]
+
+    def off_road(self, states: Array, scene: Scene) -> Array:
+        return abs(self.lane_offset(states, scene)) > LANE_WIDTH * self.lanes / 2
+
+    def lane_offset(self, states: Array, scene: Scene) -> Array:
+        return states[..., 0, 1] - LANE_WIDTH * (self.lanes - 1) / 2
+
+    def distance(self, states: Array, scene: Scene) -> Array:
+        return states[..., 0, 0]
+
+    def measure(self, states: Array) -> Array:
+        """Measures (M, ...) of whole trajectories (T, ..., V, 4): mean speed [m/s], mean time headway [s], mean size of
+        the acceleration [m/s²], changes of lane."""
+        xp = array_namespace(states)
+        ego = VehicleState.of(states, 0)
+        lane = self._lane(ego.y)
+        rows = (
+            ego.speed,
+            self.headway(states),
+            abs(xp.diff(ego.speed, axis=0)) * self.policy_frequency,
+        )
+        changes = xp.sum(xp.where(xp.diff(lane, axis=0) != 0, 1.0, 0.0), axis=0)
+        return xp.stack((*(xp.mean(row, axis=0) for row in rows), changes))
+
+    def headway(self, states: Array) -> Array:
+        """(...) [s] to the rear bumper of the leader in the ego's lane, at most `LONGEST_HEADWAY`."""
+        ego = VehicleState.of(states, 0)
+        leader, _ = self._neighbours(states, self._lane(ego.y))
+        return self._headway(leader, ego.speed)
+
+    def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
+        """The style whose demonstrations are nearest in the mean.
+
+        Raises:
+            ValueError: nobody says what the demonstrations are like.
+        """
+        if characters is None:
+            raise ValueError(f"{self.name}: its styles are told apart by the characters of demonstrations; give them")
+        return characters.nearest(np.asarray(self.measure(states), dtype=np.float64))
+
+    def begin(self, scene: Scene) -> Array:
+        return initial_traffic(self.initial_states(scene).transpose(0, 1), self.lanes)
+
+    def move(
+        self, traffic: Array, acceleration: Array, steering: Array, scene: Scene, elapsed: Array, thorough: bool
+    ) -> Array:
+        duration = 1 / self.simulation_frequency, self.simulation_frequency // self.policy_frequency
+        return drive_in_traffic(traffic, acceleration, steering, *self.wishes(scene), self.lanes, *duration)
+
+    def road_network(self, scene: Scene) -> RoadNetwork:
+        return RoadNetwork.straight_road_network(self.lanes, speed_limit=SPEED_LIMIT)
+
+    def vehicles(self, road: Road, scene: Scene) -> list[Vehicle]:
+        ego, *others = self.initial_states(scene)
+        drivers = [IDMVehicle(road, (x, y), float(heading), float(speed)) for x, y, heading, speed in others]
+        for driver, delta in zip(drivers, scene["delta"][1:], strict=True):
+            driver.DELTA = float(delta)
+        return [Vehicle(road, ego[:2], float(ego[2]), float(ego[3])), *drivers]
+
+    def wishes(self, scene: Scene) -> tuple[Array, Array]:
+        """(V, ...) each: the speed [m/s] that every vehicle wishes to keep, 0 for the ego, and IDM's exponent."""
+        xp = array_namespace(scene["speed"])
+        speed = xp.concat((xp.zeros_like(scene["speed"][:1, ...]), scene["speed"][1:, ...]))
+        return speed, scene["delta"]
+
+    def _lane(self, y: Array) -> Array:
+        """(...): number of the nearest lane; halfway between two the left one, as highway-env has it."""
+        xp = array_namespace(y)
+        return xp.clip(xp.ceil(y / LANE_WIDTH - 0.5), 0, self.lanes - 1)
+
+    def _neighbours(self, states: Array, lane: Array) -> list[tuple[Array, Array, Array]]:
+        """Leader and follower in `lane` (...): whether there is one, how far off [m] and how fast it nears [m/s]."""
+        ahead = states[..., 1:, 0] - states[..., :1, 0]
+        slower = states[..., :1, 3] - states[..., 1:, 3]
+        aside = abs(states[..., 1:, 1] - LANE_WIDTH * lane[..., None])
+        there = aside <= LANE_WIDTH / 2 + 1.0  # `Road.neighbour_vehicles`: who is between two lanes is in both
+        return next_in_lane(there, ahead, slower)
+
+    @staticmethod
+    def _headway(leader: tuple[Array, Array, Array], speed: Array) -> Array:
+        """As `headway`, of a leader that has been found."""
+        xp = array_namespace(speed)
+        present, gap, _ = leader
+        headway = (gap - Vehicle.LENGTH) / xp.clip(speed, 1.0, None)
+        return xp.where(present > 0, xp.clip(headway, 0.0, LONGEST_HEADWAY), LONGEST_HEADWAY)
+
+
+def next_in_lane(
+    there: Array, ahead: Array, slower: Array, bodies: Array | float = 0.0
+) -> list[tuple[Array, Array, Array]]:
+    """Leader and follower among others (..., n): whether there is one, how far off [m] and how fast it nears [m/s].
+
+    Args:
+        there: whether they are in the lane in question.
+        ahead: by how much their centres are ahead [m].
+        slower: by how much they are slower [m/s].
+        bodies: what to take from the distance of the centres [m].
+    """
+    xp = array_namespace(ahead)
+    found = []
+    for sign in (1.0, -1.0):
+        gaps = sign * ahead
+        gaps = xp.where(there & ((gaps >= 0) if sign > 0 else (gaps > 0)), gaps - bodies, SENSOR_RANGE)
+        nearest = xp.argmin(gaps, axis=-1)[..., None]
+        gap, closing = (xp.take_along_axis(some, nearest, axis=-1)[..., 0] for some in (gaps, sign * slower))
+        present = gap < SENSOR_RANGE
+        found.append((xp.where(present, 1.0, 0.0), gap, xp.where(present, closing, 0.0)))
+    return found

@@ -1,0 +1,53 @@
+"""Highway-manners: a column on a single lane, and an ego in it that is in more of a hurry than all the others.
+
+Its styles are highway-env's own `AggressiveVehicle` and `DefensiveVehicle`, linear drivers with the same wishes: 30 m/s
+and a gap to the leader that is safe. They differ only in how they weigh the one against the other: for each 1 m/s
+that is missing, the aggressive one gives up 0.21 m of the safe gap, the defensive one 0.08 m. On an open road, or where
+there is another lane to flee to, that hardly shows: on three lanes, among others at 21 to 24 m/s, a centroid rule was
+right in 59 % of the episodes. So here nobody can pass, the others want 15 to 18 m/s, and all begin about as far from
+each other as they mean to stay. Behind whatever leader, one settles about 3.5 m within the safe gap, the other 1.3 m.
+This margin is a matter of the gap and the speed alone, and a feature of the observation.
+"""
+
+from __future__ import annotations
+
+from array_api_compat import array_namespace
+from highway_env.vehicle.behavior import LinearVehicle
+
+from infogail.envs.physics.traffic import SPEED_LIMIT
+from infogail.envs.scenarios.highway import Highway
+from infogail.envs.scenarios.scenario import POLICY_FREQUENCY, Array, Draw, Scene, VehicleState
+
+LARGEST_MARGIN = 5.0  # [m], told where it is larger, in either direction, or there is no leader
+
+
+class Manners(Highway):
+    """A `Highway` of one lane, unless told otherwise, with slower others; the ego observes its `margin` as well."""
+
+    features = (*Highway.features, "margin")
+    style_features: tuple[str, ...] = ("margin",)
+    measures: tuple[str, ...] = ("mean_margin",)
+    steering_range = (-0.1, 0.1)  # enough for one lane
+
+    def __init__(
+        self, lanes: int = 1, vehicles: int = 6, density: float = 0.6, policy_frequency: int = POLICY_FREQUENCY
+    ) -> None:
+        super().__init__("highway-manners", ("aggressive", "defensive"), lanes, vehicles, density, policy_frequency)
+        self.draws["speed"] = Draw(0.5 * SPEED_LIMIT, 0.6 * SPEED_LIMIT, size=vehicles)  # [m/s]
+        self.draws["ego_offset"] = Draw(-0.6, 0.6)  # [m]: to show how to get back, as no change of lane does
+
+    def observe(self, states: Array, scene: Scene) -> list[Array]:
+        return [*super().observe(states, scene), self.margin(states) / LARGEST_MARGIN]
+
+    def measure(self, states: Array) -> Array:
+        """Measures (1, ...) of whole trajectories (T, ..., V, 4): mean margin [m]."""
+        return array_namespace(states).mean(self.margin(states), axis=0)[None, ...]
+
+    def margin(self, states: Array) -> Array:
+        """(...) [m]: what the gap to the leader has beyond the one that `LinearVehicle` takes for safe, at most
+        `LARGEST_MARGIN` in either direction."""
+        xp = array_namespace(states)
+        ego = VehicleState.of(states, 0)
+        (present, gap, _), _ = self._neighbours(states, self._lane(ego.y))
+        margin = gap - (LinearVehicle.DISTANCE_WANTED + LinearVehicle.TIME_WANTED * xp.clip(ego.speed, 0.0, None))
+        return xp.where(present > 0, xp.clip(margin, -LARGEST_MARGIN, LARGEST_MARGIN), LARGEST_MARGIN)

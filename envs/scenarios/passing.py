@@ -1,0 +1,131 @@
+"""Pass: overtake the slower car in the middle of three lanes, on its left or its right, and return to the middle.
+
+The same road with other drivers: brisk and calm ones, some who stay behind, or most who pass on the left.
+"""
+
+from __future__ import annotations
+
+from array_api_compat import array_namespace
+from highway_env.road.road import RoadNetwork
+from highway_env.vehicle.kinematics import Vehicle
+
+from infogail.envs.physics.roads import LANE_WIDTH, straight_network
+from infogail.envs.scenarios.scenario import (
+    NO_STYLE,
+    Array,
+    Characters,
+    Draw,
+    Scenario,
+    Scene,
+    VehicleState,
+    body_overlap,
+)
+
+ROAD_START, ROAD_END = -600.0, 1000.0  # [m], beyond what 12 s can reach in either direction
+
+SENSOR_RANGE = 50.0  # [m], beyond which a lead's distance is not told: it no longer matters
+CALM = 25.0  # [m/s], below which a driver's mean speed over the second half counts as calm
+FOLLOWING = 30.0, 2.0  # [m] behind the lead and [m/s] of its speed, within which a driver follows it
+
+
+class Pass(Scenario):
+    """Road along x, the middle lane's centre at y = 0; `lane_offset` is y, positive to the right."""
+
+    road = "pass"
+    graded = False
+    num_vehicles = 2
+    # At 25 m/s, highway-env's default of ±π/4 would turn the car across the road within one decision.
+    steering_range = (-0.1, 0.1)
+    screen = (600, 150)
+    features = (
+        "lane_offset",
+        "heading",
+        "speed",
+        "lead_gap",
+        "lead_beside",
+        "lead_offset",
+        "lead_speed",
+    )
+    style_features = features
+    draws = {
+        "ego_offset": Draw(-0.4, 0.4),  # [m]
+        "ego_heading": Draw(-0.02, 0.02),  # [rad]
+        "ego_speed": Draw(20.0, 25.0),  # [m/s]
+        "lead_gap": Draw(30.0, 45.0),  # [m], between the centres
+        "lead_offset": Draw(-0.3, 0.3),  # [m]
+        "lead_speed": Draw(13.0, 16.0),  # [m/s], kept
+    }
+
+    def __init__(
+        self,
+        name: str = "pass",
+        styles: tuple[str, ...] = ("left", "right"),
+        style_mix: tuple[float, ...] | None = None,
+    ) -> None:
+        self.name, self.styles, self.style_mix = name, styles, style_mix
+
+    def initial_states(self, scene: Scene) -> Array:
+        xp = array_namespace(scene["ego_speed"])
+        zero = xp.zeros_like(scene["ego_speed"])
+        ego = xp.stack((zero, scene["ego_offset"], scene["ego_heading"], scene["ego_speed"]))
+        lead = xp.stack((scene["lead_gap"], scene["lead_offset"], zero, scene["lead_speed"]))
+        return xp.stack((ego, lead))
+
+    def observe(self, states: Array, scene: Scene) -> list[Array]:
+        ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
+        gap = lead.x - ego.x
+        return [
+            ego.y / 4.0,
+            ego.heading / 0.1,
+            (ego.speed - 22.0) / 5.0,
+            gap.clip(-SENSOR_RANGE, SENSOR_RANGE) / 30.0,
+            1.0 / (1.0 + (gap / 10.0) ** 2),  # sharp where it matters
+            (lead.y - ego.y) / 4.0,
+            (lead.speed - ego.speed) / 8.0,
+        ]
+
+    def off_road(self, states: Array, scene: Scene) -> Array:
+        return abs(states[..., 0, 1]) > 1.5 * LANE_WIDTH
+
+    def lane_offset(self, states: Array, scene: Scene) -> Array:
+        return states[..., 0, 1]
+
+    def distance(self, states: Array, scene: Scene) -> Array:
+        return states[..., 0, 0]
+
+    def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
+        """The side of the lead on which the ego is while their bodies overlap lengthwise; for some styles, the pace.
+
+        Done means: ahead of the lead at the end, the whole body back in the middle lane. Those who stay behind are
+        done when they follow: in the lane, near the lead, at its speed.
+        """
+        xp = array_namespace(states)
+        ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
+        side = self.style_value(states, scene)
+        ahead = ego.x[-1] - lead.x[-1] > Vehicle.LENGTH
+        back = abs(ego.y[-1]) <= (LANE_WIDTH - Vehicle.WIDTH) / 2
+        done = ahead & back & (side != 0)
+        style = xp.where(side > 0, 1, 0)
+        if "left calm" in self.styles:
+            second_half = ego.speed[len(states) // 2 :]
+            style = style + xp.where(xp.mean(second_half, axis=0) < CALM, 2, 0)
+        style = xp.where(done, style, NO_STYLE)
+        if "behind" not in self.styles:
+            return style
+        gap, faster = lead.x[-1] - ego.x[-1], ego.speed[-1] - lead.speed[-1]
+        follows = (gap > Vehicle.LENGTH) & (gap < FOLLOWING[0]) & (abs(faster) < FOLLOWING[1]) & back
+        return xp.where(follows, self.styles.index("behind"), style)
+
+    def style_value(self, states: Array, scene: Scene) -> Array:
+        """Mean distance [m] to the right of the lead while the bodies overlap lengthwise; 0 if they never do."""
+        xp = array_namespace(states)
+        ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
+        beside = body_overlap(lead.x - ego.x)
+        steps = xp.sum(xp.where(beside, 1.0, 0.0), axis=0)
+        return xp.sum(xp.where(beside, ego.y - lead.y, 0.0), axis=0) / xp.clip(steps, 1.0, None)
+
+    def road_network(self, scene: Scene) -> RoadNetwork:
+        return straight_network(ROAD_START, ROAD_END, [-LANE_WIDTH, 0.0, LANE_WIDTH])
+
+    def expert_path(self, scene: Scene, offset: float) -> RoadNetwork:
+        return straight_network(ROAD_START, ROAD_END, [offset])

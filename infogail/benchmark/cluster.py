@@ -1,0 +1,148 @@
+"""The cores of a Ray cluster, which work side by side for this process as those of one machine do in `workers`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Any
+
+from infogail.envs.errors import BadInput
+from infogail.parallel.signals import Stopped
+from infogail.runs.folder import put_run
+
+ANSWER = 5.0  # [s] for the cluster to answer
+GRACE = 20.0  # [s] to clean up, for tasks that are told to stop: they end the iteration that they are in
+RETRIES = 5  # of a task whose worker or node was killed: one that exhausts the memory does so every time
+
+Files = dict[str, bytes]
+"""Content of each file of a folder, by its name in it."""
+
+
+def check_address(address: str) -> None:
+    """Refuse in seconds what Ray itself would try for a quarter of an hour.
+
+    Raises:
+        BadInput: Ray is not installed, or nothing answers at `address`.
+    """
+    if find_spec("ray") is None:
+        raise BadInput("--ray needs the extra 'dist'; install it with pip install 'infogail[dist]'")
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise BadInput(f"--ray {address}: give auto or HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
+    except (OSError, OverflowError) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise BadInput(f"--ray {address}: cannot be reached ({problem}); start it with 'ray start --head'") from error
+
+
+@contextmanager
+def cluster(address: str, on_report: Callable[[float], None] = lambda amount: None) -> Iterator[Callable[..., Any]]:
+    """A `map` on the cluster at `address`, one core and one torch thread a task; on an error the rest is dropped.
+
+    The nodes need not share files with this machine. A path among the arguments is that of a file, or of a run folder
+    that may be yet to make: the task works on a copy, and as the task leaves the folder, it takes the place of the one
+    here, all at once. Nothing that a killed worker or node did is seen: its tasks begin again elsewhere.
+
+    Args:
+        address: `auto` or HOST:PORT, of a cluster that this machine is a node of.
+        on_report: told 1 for each task that is done.
+
+    Raises:
+        BadInput: see `check_address`; or it is no Ray cluster, or one of other versions, or a node lacks a module.
+        OSError: the same task was killed time and again.
+    """
+    check_address(address)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # one attempt to connect, where Ray makes twenty
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        cache = str(Path(gettempdir()) / "infogail-matplotlib")  # or it goes into the home
+        # In force before torch and matplotlib are imported there.
+        environment = {"env_vars": {"OMP_NUM_THREADS": "1", "MPLCONFIGDIR": cache}}
+        ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        raise BadInput(f"--ray {address}: {' '.join(str(error).split())}") from error
+    task = ray.remote(num_cpus=1, max_retries=RETRIES)(_work)
+    waiting: list[Any] = []
+
+    def mapped(function: Callable, *iterables: Iterable) -> Iterator[Any]:
+        jobs = list(zip(*iterables, strict=True))
+        paths = {arg for job in jobs for arg in job if isinstance(arg, Path)}
+        files = {path: ray.put(path.read_bytes()) for path in paths if path.is_file()}  # once, for all that need it
+        numbers, results = {}, {}
+        for number, job in enumerate(jobs):
+            sent = {arg: files.get(arg) or _read(arg) for arg in job if isinstance(arg, Path)}
+            reference = task.remote(function, job, list(sent), *sent.values())
+            numbers[reference] = number
+            waiting.append(reference)
+        while waiting:
+            (done, *_), waiting[:] = ray.wait(waiting)
+            try:
+                result, folders = ray.get(done)
+            except RayTaskError as error:
+                if missing := re.search("No module named '.*'", str(error)):
+                    raise BadInput(f"--ray {address}: {missing[0]} on a node; install this infogail there") from error
+                raise
+            except RayError as error:
+                problem = type(error).__name__
+                raise OSError(f"the cluster lost a cell for good ({problem}); is there enough memory?") from error
+            number = numbers.pop(done)  # the last of its references: Ray may forget what it returned
+            for path, content in folders.items():
+                put_run(path, content)
+            results[number] = result
+            on_report(1.0)
+        return iter([results[number] for number in range(len(jobs))])
+
+    try:
+        yield mapped
+    finally:
+        with suppress(Exception):  # the cluster may be gone
+            for reference in waiting:
+                ray.cancel(reference)
+            if waiting:
+                ray.wait(waiting, num_returns=len(waiting), timeout=GRACE)
+        ray.shutdown()
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray set its own
+
+
+def _work(function: Callable, args: tuple, paths: list[Path], *contents: bytes | Files) -> tuple[Any, Mapping]:
+    """On a node: what `function` returns, and the content of the folders that it changed, by their paths."""
+    with TemporaryDirectory(prefix="infogail-") as name:
+        here = {path: Path(name) / str(number) / path.name for number, path in enumerate(paths)}
+        sent = dict(zip(paths, contents, strict=True))
+        for path, content in sent.items():
+            here[path].parent.mkdir()
+            for part, data in ({"": content} if isinstance(content, bytes) else content).items():
+                (here[path] / part).parent.mkdir(parents=True, exist_ok=True)
+                (here[path] / part).write_bytes(data)
+        try:
+            result = function(*(here.get(arg, arg) if isinstance(arg, Path) else arg for arg in args))
+        except Stopped as stop:
+            if stop.status == 128 + signal.SIGINT:  # Ray's way to cancel a task; no crash to complain of
+                raise KeyboardInterrupt from stop
+            raise
+        if isinstance(result, str):  # what went wrong is told with the names of there
+            for path in paths:
+                result = result.replace(str(here[path]), str(path))
+        left = {path: _read(here[path]) for path in paths if not here[path].is_file()}
+        return result, {path: content for path, content in left.items() if content != sent[path]}
+
+
+def _read(folder: Path) -> Files:
+    """All files in `folder`, if it is there; hidden ones are locks, or half-written."""
+    files = (path for path in folder.rglob("[!.]*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

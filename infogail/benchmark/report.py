@@ -1,0 +1,229 @@
+"""DIR/report.html: a benchmark as one file that people look at, and that asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+from matplotlib.figure import Figure
+
+from infogail.benchmark.cells import MEASURES, Cell, Results, failures, improvements, summarise, variants
+from infogail.config.presets import DEFAULT
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.demonstrations import Recording
+from infogail.envs.files import write_atomically
+from infogail.envs.scenarios.scenario import NO_STYLE, Scenario
+from infogail.evaluation.protocol import Episode, drive
+from infogail.rendering.diagrams import PALETTE, plot, road_lines
+from infogail.rendering.film import render
+from infogail.runs.driver import load
+from infogail.runs.folder import Manifest
+
+SHOWN = ("style_nmi", "success_rate", "occupancy_mmd", "train_seconds")  # every seed's point
+SHOWN_REPLAY = ("position_rmse_5s", "collision_rate", "wasserstein_headway", "train_seconds")
+EPISODES = 60  # whose trajectories are drawn
+PICTURED = 8  # variants, at most, whose driving is shown
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A picture or a video."""
+
+    source: str
+    """data: URL"""
+    text: str
+    """What it shows, for those who cannot see it too."""
+
+
+@dataclass
+class Section:
+    """A part of the page."""
+
+    name: str
+    title: str
+    text: str
+    pictures: list[Medium] = field(default_factory=list)
+    videos: list[Medium] = field(default_factory=list)
+
+
+def write_report(
+    out: Path, results: Results, command: str, progress: Callable[[str], None] = lambda message: None
+) -> Path:
+    """Write `out`/report.html of what `benchmark` left in `out`.
+
+    The pictures of driving are those of the first seed, of the very episodes that it was judged by.
+    """
+    first = {(cell.scenario, cell.variant): cell for cell in reversed(results.metrics)}
+    pictured = sorted(first.values(), key=lambda cell: cell.preset != DEFAULT)[:PICTURED]
+    some = next(iter(results.metrics.values()))
+    progress("learning curves")
+    seeds = Section("seeds", "Every seed", "One point for each training run.", _seeds(results))
+    curves = Section(
+        "curves",
+        "Learning curves",
+        "Style NMI of the training episodes (noise included), a line for each seed.",
+        [
+            _curves(out, results, scenario)
+            for scenario in dict.fromkeys(cell.scenario for cell in results.metrics)
+            if scenario != "replay"
+        ],
+    )
+    heat = Section("codes", "Code × style", "How often each code drove each style; the codes mean what they do here.")
+    maps = Section(
+        "occupancy",
+        "Where on the road",
+        "Share of time (on the highway: speed over time), demonstrations beside each code.",
+    )
+    lines = Section("trajectories", "Trajectories", "Demonstrations in grey, codes in colour, × where one failed.")
+    video = Section("video", "One scene, every code", "All panels begin in the same scene; only the code differs.")
+    people = Section("people", "People", "What the codes mean where people were recorded.")
+    for cell in sorted(pictured, key=lambda cell: cell.name):
+        progress(f"driving {cell.name}")
+        if cell.scenario == "replay" and cell.algorithm != "infogail":
+            continue  # without codes there is nothing to tell apart, and without styles nothing to count
+        driver, scenario = load(out / cell.name), get_scenario(cell.scenario)
+        if cell.scenario == "replay":
+            progress(f"filming {cell.name}")
+            with TemporaryDirectory() as folder:
+                mp4, _, png = render(out / cell.name, Path(folder), 0)
+                video.videos.append(Medium(_data("video/mp4", mp4.read_bytes()), f"{cell.name}, one panel per code"))
+                text = f"{cell.name}: how the people drive of whom each code is read"
+                people.pictures.append(Medium(_data("image/png", png.read_bytes()), text))
+            continue
+        recording = Recording.load(out / f"{cell.scenario}.safetensors", cell.scenario)
+        (driven,) = drive(load, [out / cell.name], some["episodes"], some["seed"])
+        heat.pictures.append(_heat_map(cell, scenario, driven))
+        maps.pictures.append(_occupancy(cell, scenario, recording, driven))
+        figure = plot(scenario, recording, driven[:EPISODES], driver.num_codes)
+        lines.pictures.append(_picture(figure, f"{cell.name}: trajectories of {EPISODES} episodes over the road"))
+        if cell.algorithm == "infogail":
+            progress(f"filming {cell.name}")
+            with TemporaryDirectory() as folder:
+                mp4 = next(file for file in render(out / cell.name, Path(folder), 0, 1) if file.suffix == ".mp4")
+                video.videos.append(Medium(_data("video/mp4", mp4.read_bytes()), f"{cell.name}, one panel per code"))
+    headings, rows = summarise(results)
+    templates = Environment(loader=PackageLoader("infogail.benchmark", "."), autoescape=select_autoescape(default=True))
+    page = templates.get_template("report.html.j2").render(
+        cells=len(results.metrics) + len(results.failures),
+        episodes=some["episodes"],
+        headings=headings,
+        rows=rows,
+        improvements=improvements(results),
+        failures=failures(results),
+        sections=[s for s in (seeds, curves, heat, maps, lines, people, video) if s.pictures or s.videos],
+        command=command,
+        environment=json.dumps(_environment(out, first), indent=2),
+    )
+    write_atomically(out / "report.html", page.encode())
+    return out / "report.html"
+
+
+def _environment(out: Path, first: dict[tuple[str, str], Cell]) -> dict[str, Any]:
+    manifest = Manifest.load(out / next(iter(first.values())).name)
+    return {
+        "versions": manifest.versions,
+        "instruction set": manifest.instruction_set,
+        "config": asdict(manifest.config) | {"seed": "each run's own"},
+    }
+
+
+def _seeds(results: Results) -> list[Medium]:
+    """One picture of the scenarios with styles, one of replays."""
+    of_kind = {
+        kind: [group for group in variants(results) if (group[0] == "replay") == (kind == SHOWN_REPLAY)]
+        for kind in (SHOWN, SHOWN_REPLAY)
+    }
+    return [_points(results, shown, groups) for shown, groups in of_kind.items() if groups]
+
+
+def _points(results: Results, shown: Sequence[str], groups: Sequence[tuple[str, str]]) -> Medium:
+    figure = Figure(figsize=(9.0, 0.9 + 0.26 * len(groups)), layout="constrained")
+    panels = figure.subplots(1, len(shown), sharey=True)
+    for axes, key in zip(panels, shown, strict=True):
+        for k, group in enumerate(groups):
+            known = [m[key] for cell, m in results.metrics.items() if (cell.scenario, cell.variant) == group]
+            values = [value for value in known if value is not None]
+            spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(len(values))
+            axes.plot(values, k + spread, "o", ms=3.5, alpha=0.7, color=PALETTE[k % len(PALETTE)])
+        axes.set_title(MEASURES[key].split(" ×")[0], fontsize=10)
+    panels[0].set_yticks(range(len(groups)), [f"{scenario} {variant}" for scenario, variant in groups])
+    panels[0].invert_yaxis()
+    return _picture(figure, f"{', '.join(MEASURES[key].split(' ×')[0] for key in shown)} of every seed")
+
+
+def _curves(out: Path, results: Results, scenario: str) -> Medium:
+    figure = Figure(figsize=(9.0, 3.0), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    shades = list(dict.fromkeys(cell.variant for cell in results.metrics))
+    for cell in results.metrics:
+        lines = (out / cell.name / "metrics.jsonl").read_text().splitlines()
+        rows = [row for row in map(json.loads, lines) if "rollout/style_nmi" in row]
+        paint = PALETTE[shades.index(cell.variant) % len(PALETTE)]
+        if cell.scenario == scenario and rows:
+            for axes, key in zip(panels, ("seconds", "env_steps"), strict=True):
+                x, y = zip(*((row[key], row["rollout/style_nmi"]) for row in rows), strict=True)
+                axes.plot(x, y, color=paint, lw=1, alpha=0.7, label=cell.variant)
+    for axes, label in zip(panels, ("seconds of training", "environment steps"), strict=True):
+        axes.set(xlabel=label, ylim=(-0.03, 1.03))
+    panels[0].set_ylabel("style NMI")
+    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))  # one for each variant
+    panels[0].legend(handles.values(), handles.keys(), frameon=False)
+    return _picture(figure, f"{scenario}: style NMI against seconds and against environment steps")
+
+
+def _heat_map(cell: Cell, scenario: Scenario, driven: Sequence[Episode]) -> Medium:
+    styles, names = [*range(len(scenario.styles)), NO_STYLE], [*scenario.styles, "none"]
+    codes = range(cell.config.num_codes)
+    counts = np.array([[sum((e.code, e.style) == (code, style) for e in driven) for style in styles] for code in codes])
+    figure = Figure(figsize=(3.6, 0.8 + 0.5 * len(codes)), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(counts, cmap="Blues", vmin=0, vmax=max(counts.sum(1).max(), 1), aspect="auto")
+    for code, style in np.ndindex(*counts.shape):
+        dark = counts[code, style] > counts.sum(1).max() / 2
+        axes.text(style, code, str(counts[code, style]), ha="center", va="center", color="white" if dark else "black")
+    axes.set_xticks(range(len(styles)), names)
+    axes.set_yticks(codes, [f"code {code}" for code in codes])
+    told = (", ".join(f"{n} {name}" for n, name in zip(row, names, strict=True) if n) for row in counts)
+    text = "; ".join(f"code {code}: {deeds}" for code, deeds in zip(codes, told, strict=True))
+    return _picture(figure, f"{cell.name}: {text}")
+
+
+def _occupancy(cell: Cell, scenario: Scenario, recording: Recording, driven: Sequence[Episode]) -> Medium:
+    demonstrated = range(recording.demonstrations.num_episodes)
+    groups = {"demonstrations": [(recording.trajectory(k), recording.scene(k)) for k in demonstrated]}
+    for code in range(cell.config.num_codes):
+        groups[f"code {code}"] = [(e.vehicle_states, e.scene) for e in driven if e.code == code]
+    figure = Figure(figsize=(9.0, 2.6), layout="constrained")
+    lines = road_lines(scenario, Figure())  # only for its coordinates
+    for axes, (name, trajectories) in zip(figure.subplots(1, len(groups), sharey=True), groups.items(), strict=True):
+        parts = [lines(states, scene)[-1] for states, scene in trajectories]
+        x, y = (np.concatenate([part[k] for part in parts]) for k in (1, 2))
+        limits = parts[0][0].get_xlim(), sorted(parts[0][0].get_ylim())
+        share, *_ = np.histogram2d(x, y, bins=(60, 30), range=limits, density=True)
+        axes.imshow(np.sqrt(share.T), extent=(*limits[0], *limits[1]), origin="lower", cmap="magma", aspect="auto")
+        axes.set_ylim(parts[0][0].get_ylim())
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel(parts[0][0].get_xlabel(), fontsize=8)
+    figure.axes[0].set_ylabel(parts[0][0].get_ylabel(), fontsize=8)
+    return _picture(figure, f"{cell.name}: where demonstrations and each code drive (brightness: root of the share)")
+
+
+def _picture(figure: Figure, text: str) -> Medium:
+    for axes in figure.axes:
+        for line in axes.lines if len(axes.lines) > 100 else ():
+            line.set_rasterized(True)  # thousands of points are smaller as pixels
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", dpi=130)
+    return Medium(_data("image/svg+xml", buffer.getvalue()), text)
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

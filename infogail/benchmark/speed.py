@@ -1,0 +1,296 @@
+"""`infogail speed`: how fast highway-env, the batched twin and the training loop are, side by side."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from math import log
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import gymnasium
+import highway_env  # noqa: F401 (registers highway-v0)
+import numpy as np
+import torch
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from infogail.config.config import Config
+from infogail.envs.catalogue import BASIC_SCENARIOS, environment_id, get_scenario
+from infogail.envs.data.demonstrations import record
+from infogail.envs.twin import missing_compiler
+from infogail.learning.learner import InfoGAIL
+from infogail.runs import checkpoint
+from infogail.runs.folder import DEMONSTRATIONS, Manifest, RunFolder
+from infogail.traffic.population import population
+
+NUM_ENVS = (256, 1024, 4096, 16384)
+COMPARED = 4096  # environments of the twin that is compared with highway-env, and compiled
+ROUNDS = 5  # highway-env and the twins take turns, so that a slow moment of the machine hits all alike
+SECONDS = 0.7  # of each turn
+TRAFFIC, VEHICLES = 1024, (25, 50, 100, 200)  # environments and vehicles of the twin of highway-v0
+HIGHWAY_V0 = {"lanes": 4, "vehicles": 51, "density": 1.0, "policy_frequency": 1}  # its defaults, and its ego
+TRAFFIC_STEPS = 45  # physics steps of traffic, 3 s
+
+
+def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
+    """Steps per second, medians of `ROUNDS` rounds, by scenario; random actions, resets and observations included.
+
+    highway-env is measured with its own `Kinematics` observation ("kinematics") and with our lean one ("features").
+    Where there is a C++ compiler the twin is measured compiled too. Ratios are medians of each round's own ratio.
+    """
+    torch.set_num_threads(Config().threads)
+    basic = {name: _measure_scenario(name, seed, progress) for name in BASIC_SCENARIOS}
+    return basic | {"highway": _measure_highway(seed, progress)}
+
+
+def _measure_scenario(name: str, seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    progress(f"{name}: preparing")
+    references = {"kinematics": _reference_loop(name, seed, {"observation": {"type": "Kinematics"}})}
+    references["features"] = _reference_loop(name, seed)
+    twins = {("eager", count): _twin_loop(name, count, seed) for count in NUM_ENVS}
+    if not missing_compiler():
+        twins["compiled", COMPARED] = _twin_loop(name, COMPARED, seed, compile=True)
+    rounds = []
+    for k in range(ROUNDS):
+        progress(f"{name}: round {k + 1} of {ROUNDS}")
+        rounds.append({key: _rate(loop) for key, loop in (references | twins).items()})
+    progress(f"{name}: training loop")
+    environment: Any = gymnasium.make_vec(environment_id(name), COMPARED, vectorization_mode="vector_entry_point")
+    forms = dict.fromkeys(form for form, _ in twins)
+    return {
+        "reference_steps_per_second": {key: median(rates[key] for rates in rounds) for key in references},
+        "twin_steps_per_second": {
+            form: {str(count): median(rates[form, count] for rates in rounds) for f, count in twins if f == form}
+            for form in forms
+        },
+        "ratio": {
+            form: {key: median(rates[form, COMPARED] / rates[key] for rates in rounds) for key in references}
+            for form in forms
+        },
+        "bytes_per_environment": environment.unwrapped.bytes_per_environment,
+    } | _measure_training(name, seed)
+
+
+def _measure_training(scenario: str, seed: int, iterations: int = 6) -> dict[str, float]:
+    """InfoGAIL's whole loop with the default settings, after two iterations to warm up; and what checkpoints add."""
+    config = Config(rim_tries=1, rim_steps=1)  # dividing the demonstrations is no environment step
+    learner = InfoGAIL(record(scenario, 20, seed)[0].demonstrations, config)
+    for _ in range(2):
+        learner.iterate()
+    start = time.perf_counter()
+    steps = sum(learner.iterate()["rollout/env_steps"] for _ in range(iterations))
+    seconds = time.perf_counter() - start
+    with (
+        TemporaryDirectory(dir=".") as here,  # on the disk that runs would be written to
+        RunFolder.create(Path(here) / "run", Manifest(scenario, "infogail", config), b"", force=False) as run,
+    ):
+        start = time.perf_counter()
+        for k in range(iterations):
+            checkpoint.save(run, k, checkpoint.state_of(learner.parts()), b"")
+        saving = time.perf_counter() - start
+    return {
+        "training_steps_per_second": steps / seconds,
+        "checkpoint_share": saving / seconds / config.checkpoint_interval,
+    }
+
+
+def _measure_highway(seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """`HIGHWAY_V0` is highway-env's own `highway-v0`, 15 physics steps a decision, and the twin with its numbers.
+
+    "idle" keeps lane and speed and so drives long; with "random" actions, the twin's being the wilder, episodes end and
+    begin anew all the time. "as trained" is our scenario as it is, in both physics. By number of vehicles: milliseconds
+    of the twin for a decision in all its environments.
+    """
+    reference = {action: _highway_v0_loop(action == "idle", seed) for action in ("idle", "random")}
+    reference["as trained"] = _reference_loop("highway", seed)
+    twin = {a: _twin_loop("highway", TRAFFIC, seed, idle=a == "idle", **HIGHWAY_V0) for a in ("idle", "random")}
+    twin["as trained"] = _twin_loop("highway", TRAFFIC, seed)
+    sizes = {v: _twin_loop("highway", TRAFFIC, seed, idle=True, **HIGHWAY_V0 | {"vehicles": v}) for v in VEHICLES}
+    rounds = []
+    for k in range(ROUNDS):
+        progress(f"highway: round {k + 1} of {ROUNDS}")
+        rounds.append([{key: _rate(loop) for key, loop in loops.items()} for loops in (reference, twin, sizes)])
+    return {
+        "reference_steps_per_second": {key: median(rates[key] for rates, _, _ in rounds) for key in reference},
+        "twin_steps_per_second": {key: median(rates[key] for _, rates, _ in rounds) for key in twin},
+        "ratio": {key: median(ours[key] / theirs[key] for theirs, ours, _ in rounds) for key in twin},
+        "twin_milliseconds": {str(v): median(1000 * TRAFFIC / rates[v] for _, _, rates in rounds) for v in VEHICLES},
+    }
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """The same for people."""
+    _print_basic({name: results[name] for name in BASIC_SCENARIOS})
+    highway, fewest = results["highway"], min(VEHICLES)
+    table = Table(title="highway: steps per second", box=SIMPLE)
+    for heading in ("", "highway-v0, idle", "highway-v0, random", "as trained"):
+        table.add_column(heading, justify="right" if heading else "left")
+    keys = "reference_steps_per_second", "twin_steps_per_second", "ratio"
+    for heading, key in zip(("highway-env", f"twin, {TRAFFIC:,} envs", "twin / highway-env"), keys, strict=True):
+        table.add_row(heading, *map(_figure, highway[key].values()))
+    Console().print(table)
+    table = Table(title=f"twin of highway-v0, {TRAFFIC:,} envs, by vehicles V", box=SIMPLE)
+    for heading in ("V", "ms for a decision", f"÷ with {fewest}", "V log V ÷ its own"):
+        table.add_column(heading, justify="right")
+    for vehicles, spent in highway["twin_milliseconds"].items():
+        growth = int(vehicles) * log(int(vehicles)) / (fewest * log(fewest))
+        table.add_row(
+            vehicles, f"{spent:.0f}", f"{spent / highway['twin_milliseconds'][str(fewest)]:.2f}", f"{growth:.2f}"
+        )
+    Console().print(table)
+
+
+def _print_basic(results: dict[str, Any]) -> None:
+    table = Table(title=f"steps per second, torch threads: {torch.get_num_threads()}", box=SIMPLE)
+    table.add_column()
+    for name in results:
+        table.add_column(name, justify="right")
+    columns = [_rows(result) for result in results.values()]
+    for heading in columns[0]:
+        table.add_row(heading, *(_figure(column[heading]) for column in columns))
+    Console().print(table)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def _rows(result: dict[str, Any]) -> dict[str, float]:
+    rows = {f"highway-env, {name}": rate for name, rate in result["reference_steps_per_second"].items()}
+    for form, rates in result["twin_steps_per_second"].items():
+        rows |= {f"{form} twin, {int(count):,} envs": rate for count, rate in rates.items()}
+    for form, ratios in result["ratio"].items():
+        rows |= {f"{form} twin, {COMPARED:,} envs / highway-env, {name}": ratio for name, ratio in ratios.items()}
+    rows["whole training loop"] = result["training_steps_per_second"]
+    rows["% of training time for checkpoints"] = 100 * result["checkpoint_share"]
+    return rows | {"bytes per environment": result["bytes_per_environment"]}
+
+
+def _reference_loop(
+    name: str, seed: int, config: Mapping[str, Any] | None = None, idle: bool = False, **road: Any
+) -> Callable[[], int]:
+    env = gymnasium.make(environment_id(name), config=dict(config or {}), **road)
+    env.reset(seed=seed)
+    actions = np.random.default_rng(seed).uniform(-1.0, 1.0, (64, 2)).astype(np.float32)
+    if idle:
+        actions *= 0.0
+
+    def steps() -> int:
+        for action in actions:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+        return len(actions)
+
+    return steps
+
+
+def _highway_v0_loop(idle: bool, seed: int) -> Callable[[], int]:
+    env = gymnasium.make("highway-v0")
+    env.reset(seed=seed)
+    env.action_space.seed(seed)
+    idle_action = 1
+
+    def steps(count: int = 10) -> int:
+        for _ in range(count):
+            _, _, terminated, truncated, _ = env.step(idle_action if idle else env.action_space.sample())
+            if terminated or truncated:
+                env.reset()
+        return count
+
+    return steps
+
+
+def _twin_loop(name: str, num_envs: int, seed: int, idle: bool = False, **settings: Any) -> Callable[[], int]:
+    env = gymnasium.make_vec(environment_id(name), num_envs, vectorization_mode="vector_entry_point", **settings)
+    env.reset(seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    actions = torch.rand((8, num_envs, 2), generator=generator) * 2 - 1
+    if idle:
+        actions *= 0.0
+
+    def steps() -> int:
+        for some in actions:
+            env.step(some)
+        return actions[..., 0].numel()
+
+    steps()  # warm up
+    return steps
+
+
+def _rate(steps: Callable[[], int]) -> float:
+    start = time.perf_counter()
+    done = 0
+    while time.perf_counter() - start < SECONDS:
+        done += steps()
+    return done / (time.perf_counter() - start)
+
+
+def measure_run(run: Path, seed: int) -> tuple[str, dict[str, dict[str, float]]]:
+    """What is measured of a run, and rows of figures: of a highway's what it costs as traffic, of a replay's how fast
+    its people are."""
+    if get_scenario(Manifest.load(run).scenario).recorded:
+        return f"replay, the twin with {TRAFFIC:,} environments", measure_replay(run, seed)
+    return "traffic of highway-v0, microseconds per vehicle and physics step", measure_traffic(run, seed)
+
+
+def measure_replay(run: Path, seed: int) -> dict[str, dict[str, float]]:
+    """Steps per second among the people whom `run` learned from, at constant speed: medians of `ROUNDS` rounds.
+
+    The twin is measured on one thread, and on as many as there are cores.
+    """
+    people: dict[str, Any] = {"recording": run / DEMONSTRATIONS, "idle": True}
+    reference, twin = _reference_loop("replay", seed, **people), _twin_loop("replay", TRAFFIC, seed, **people)
+    cores, threads = os.cpu_count() or 1, torch.get_num_threads()
+    loops = {"highway-env": (reference, 1), "twin, 1 thread": (twin, 1), f"twin, {cores} threads": (twin, cores)}
+    rounds: list[dict[str, float]] = []
+    for _ in range(ROUNDS):
+        rounds.append({})
+        for name, (loop, count) in loops.items():
+            torch.set_num_threads(count)
+            rounds[-1][name] = _rate(loop)
+    torch.set_num_threads(threads)
+    return {name: {"steps per second": median(rates[name] for rates in rounds)} for name in loops}
+
+
+def measure_traffic(run: Path, seed: int) -> dict[str, dict[str, float]]:
+    """Microseconds per vehicle and physics step of highway-v0's traffic by IDM and MOBIL, and by `run`, from the same
+    scenes: what deciding takes, and all with motion and collisions. Medians of `ROUNDS` rounds, in turns."""
+    types = {"IDMVehicle": "highway_env.vehicle.behavior.IDMVehicle", "StyledVehicle": population(run)}
+    rounds = [{name: _traffic_costs(path, seed + k) for name, path in types.items()} for k in range(ROUNDS)]
+    return {
+        name: {
+            what: 1e6 * median(costs[name][k] for costs in rounds) for k, what in enumerate(("deciding", "everything"))
+        }
+        for name in types
+    }
+
+
+def _traffic_costs(other_vehicles_type: str, seed: int) -> tuple[float, float]:
+    env: Any = gymnasium.make("highway-v0", config={"other_vehicles_type": other_vehicles_type}).unwrapped
+    env.reset(seed=seed)
+    deciding, start = 0.0, time.perf_counter()
+    for _ in range(TRAFFIC_STEPS):
+        before = time.perf_counter()
+        env.road.act()
+        deciding += time.perf_counter() - before
+        env.road.step(1 / env.config["simulation_frequency"])
+    everything = time.perf_counter() - start
+    shares = TRAFFIC_STEPS * len(env.road.vehicles)
+    return deciding / shares, everything / shares
+
+
+def print_run(title: str, rows: dict[str, dict[str, float]]) -> None:
+    """The same for people."""
+    table = Table(title=title, box=SIMPLE)
+    table.add_column()
+    for what in next(iter(rows.values())):
+        table.add_column(what, justify="right")
+    for name, row in rows.items():
+        table.add_row(name, *(f"{value:,.1f}" for value in row.values()))
+    Console().print(table)

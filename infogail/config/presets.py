@@ -1,0 +1,152 @@
+"""Named settings: the published methods, the default without one of its parts, and the default with one addition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from infogail.config.config import Config
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings that belong together."""
+
+    summary: str
+    """What it is, in one line."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that differ from the default."""
+    algorithm: Literal["infogail", "gail"] = "infogail"
+    """The learner that it is for."""
+
+    def apply(self, config: Config) -> Config:
+        """`config` with the changes."""
+        return replace(config, **self.changes)
+
+
+_WASSERSTEIN = {"discriminator_loss": "wasserstein"}
+_NO_RIM = {"rim_coef": 0.0, "rim_steps": 0, "rim_tries": 1}
+
+PAPER = Preset(
+    "InfoGAIL as in its authors' code: clipped WGAN critic, TRPO, log Q(c|s, a) at each step, replay, target network",
+    _WASSERSTEIN
+    | _NO_RIM
+    | {
+        # TRPO, with a value network fitted by 25 steps of Adam; the deviation of actions is set, not learned.
+        "policy_update": "trpo",
+        "max_kl": 0.01,
+        "gamma": 0.95,
+        "gae_lambda": 0.97,
+        "entropy_coef": 0.0,
+        "learning_rate": 1e-4,
+        "final_learning_rate": 1.0,
+        "ppo_epochs": 5,
+        "minibatches": 5,
+        "initial_log_std": -3.0,
+        "learn_std": False,
+        "hidden": 128,
+        # Their critic makes 120, 100, … 40 steps in the first iterations and 10 in each later one: 17 on average.
+        "iterations": 37,
+        "discriminator_steps": 17,
+        "discriminator_batch": 500,
+        "discriminator_hidden": 128,
+        "discriminator_optimiser": "rmsprop",
+        "discriminator_learning_rate": 5e-5,
+        "weight_clip": 0.01,
+        "gradient_penalty": 0.0,
+        "replay_iterations": 6,
+        # 50 batches of 500 pairs; here of eight whole trajectories, 480 pairs.
+        "posterior_steps": 50,
+        "posterior_batch": 8,
+        "posterior_input": "pair",
+        "max_evidence": 0.0,
+        "posterior_target": 0.5,
+        "info_reward": "step",
+        # Their reward is 2 + 0.1 f(s, a) + log Q(c|s, a) on pass, so ten times that 20 + f + 10 log Q. Ours divides
+        # log Q + log 2 by the 60 steps of an episode, hence 600; what is left of the 20 is 20 - 10 log 2 = 13.07 for
+        # each step survived, the same to a policy as 13.07 γ / (1 - γ) less where survival ends.
+        "info_coef": 600.0,
+        "failure_penalty": 248.0,
+        "warm_start_steps": 5000,
+    },
+)
+"""Li, Song & Ermon 2017 (arXiv 1703.08840), github.com/YunzhuLi/InfoGAIL, folder wgail_info_0. Where ours differs:
+
+- Sight. Their policy reads ResNet features of 7 × 13 × 1024, critic and posterior pictures of 50 × 50, each with ten
+  more numbers (damage, speed, the last two actions); ours the scenario's 7 to 9 numbers, standardised.
+- Networks. Theirs are convolutions and dense layers of 256 and 128 leaky ReLUs; ours two layers of 128 ReLUs.
+- Actions. Theirs are steering, throttle and brake behind tanh and sigmoid, with log-deviations of -2.8, -3.5 and -4
+  (after 30 steps -3.5, -4 and -5); ours two, unsquashed, with -3 throughout.
+- Batches. Theirs drives 10 episodes of up to 100 steps an iteration, keeps 75 and samples 50 of them; TRPO learns from
+  these as well, as though the present policy had driven them. Ours drives 1,024 of 60, and replays six iterations to
+  critic and posterior, not to TRPO. Their critic takes the steps in order, ours at random; theirs holds out 30 % of the
+  posterior's and the value network's pairs, ours none.
+- Cloning. Theirs takes up to 5,000 passes of squared errors at a falling rate; ours 5,000 steps of the likelihood,
+  which with a deviation that is set is the squared error.
+- Values. Their network knows the time, and regresses on a tenth of the new returns and nine tenths of what it said
+  before; ours on λ-returns. Theirs counts nothing after a full episode and goes on with the last value after a crash;
+  ours the reverse. Theirs divides advantages by their deviation, ours subtracts the mean as well.
+- Trust region. Their Fisher product is of the whole batch, ours of a tenth; their line search does not look at the
+  divergence, ours does.
+- On turn theirs weighs 1.2 + 0.2 f + log Q, with 20 critic steps in later iterations; ours has the weights of pass.
+"""
+
+DEFAULT = "default"
+PRESETS: dict[str, Preset] = {
+    DEFAULT: Preset("all settings as they come"),
+    "paper": PAPER,
+    "gail-trpo": Preset(
+        "GAIL (1606.03476): TRPO, and a tanh discriminator of three layers of 20 without a gradient penalty",
+        {
+            "policy_update": "trpo",
+            "max_kl": 0.01,
+            "gae_lambda": 0.97,
+            "entropy_coef": 0.0,
+            "final_learning_rate": 1.0,
+            "gradient_penalty": 0.0,
+            "discriminator_layers": 3,
+            "discriminator_hidden": 20,
+            "discriminator_activation": "tanh",
+        },
+        "gail",
+    ),
+    "no-rim": Preset("without RIM: the posterior learns from the policy alone", _NO_RIM),
+    "one-rim-try": Preset(
+        "the first random network's division of the demonstrations, not the best of twelve", {"rim_tries": 1}
+    ),
+    "no-rim-shift": Preset(
+        "RIM without IMSAT's consistency: nothing moves the boundary to where there are few", {"rim_shift": 0.0}
+    ),
+    "unbounded-evidence": Preset("a single state may decide the code", {"max_evidence": 0.0}),
+    "all-features": Preset("the posterior reads the whole state", {"posterior_input": "state"}),
+    "pair-posterior": Preset("the posterior reads observation and action, as published", {"posterior_input": "pair"}),
+    "step-reward": Preset("log Q(c|s) of each step is learned and rewarded, as published", {"info_reward": "step"}),
+    "no-gradient-penalty": Preset("a discriminator as steep as it likes", {"gradient_penalty": 0.0}),
+    "no-decay": Preset("the learning rate stays", {"final_learning_rate": 1.0}),
+    "no-entropy": Preset("no entropy bonus", {"entropy_coef": 0.0}),
+    "no-info-reward": Preset("the codes are read back, but nobody is paid for it", {"info_coef": 0.0}),
+    "gamma-0.99": Preset("a horizon of 20 s instead of 4 s", {"gamma": 0.99}),
+    "trpo": Preset("TRPO instead of PPO", {"policy_update": "trpo"}),
+    # A critic's output means the same with any constant added, but an episode that ends early earns it less often: only
+    # with an absorbing state does the constant not matter. Without, policies learned to crash, or not to, by chance.
+    "wgan-clip": Preset(
+        "a Wasserstein critic with clipped weights, by RMSprop, and an absorbing state",
+        _WASSERSTEIN
+        | {"absorbing": True, "weight_clip": 0.1, "gradient_penalty": 0.0}
+        | {"discriminator_optimiser": "rmsprop", "discriminator_learning_rate": 3e-4},
+    ),
+    "wgan-gp": Preset(
+        "a Wasserstein critic with the one-centred gradient penalty, and an absorbing state",
+        _WASSERSTEIN | {"absorbing": True, "gradient_penalty": 10.0},
+    ),
+    "target-posterior": Preset("the reward reads a slow copy of the posterior", {"posterior_target": 0.05}),
+    "replay": Preset("discriminator and posterior also learn from the five rollouts before", {"replay_iterations": 5}),
+    "failure-penalty": Preset("a crash or road exit costs 3, about what five steps earn", {"failure_penalty": 3.0}),
+    "warm-start": Preset("the policy begins as a clone of the demonstrations", {"warm_start_steps": 1000}),
+    "surplus-codes": Preset("four codes, whatever the number of styles", {"num_codes": 4}),
+    "few-demonstrations": Preset("only 20 demonstrations", {"demonstrations_limit": 20}),
+    "labelled": Preset("the style of 1 % of the demonstrations is told", {"labelled": 0.01}),
+    "absorbing": Preset("an absorbing state follows a crash or road exit (1809.02925)", {"absorbing": True}),
+}
+"""By name, for `infogail train --preset`. The published ones, the ablations of the default, the additions to it."""

@@ -1,0 +1,213 @@
+"""What the codes of a driver mean: how people drive of whom the posterior reads each code.
+
+The windows are all of the recording, training and held-out ones. Those of one car overlap, so that they tell less than
+their number says: whatever is tested has one window for each car, and chance is what comes of permuting cars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.demonstrations import Recording
+from infogail.envs.scenarios.replay import Replay
+from infogail.evaluation.metrics import style_ami
+from infogail.evaluation.people import read_code
+from infogail.rendering.diagrams import PALETTE
+from infogail.runs.driver import Driver
+
+PERMUTATIONS = 1000
+STEADY = 10  # states in the new lane, from which on a change of lanes counts
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a person drove through one window of T decisions."""
+
+    headways: np.ndarray
+    """(T + 1,) [s], at most `LONGEST_HEADWAY`"""
+    relative_speeds: np.ndarray
+    """(T + 1,) [m/s] to the mean of the cars of its lane within 100 m; NaN where there are none"""
+    accelerations: np.ndarray
+    """(T,) [m/s²]"""
+    jerk: float
+    """[m/s³], mean of the size"""
+    left: int
+    """Lane changes leftwards"""
+    right: int
+    minutes: float
+
+    @property
+    def headway(self) -> float:
+        return float(self.headways.mean())
+
+    @property
+    def relative_speed(self) -> float:
+        """NaN where it was always alone."""
+        known = self.relative_speeds[~np.isnan(self.relative_speeds)]
+        return float(known.mean()) if len(known) else np.nan
+
+
+def manner(scenario: Replay, demonstration: int) -> Manner:
+    """Of what was recorded, not of the actions that were recovered."""
+    states, scene = scenario.recorded_states(demonstration), {"demonstration": np.float64(demonstration)}
+    accelerations = np.diff(states[:, 0, 3]) * scenario.policy_frequency
+    jerks = np.diff(accelerations) * scenario.policy_frequency
+    return Manner(
+        scenario.headway(states, scene),
+        scenario.relative_speed(states, scene),
+        accelerations,
+        float(np.abs(jerks).mean()),
+        *lane_changes(scenario.lane(states, scene)),
+        len(accelerations) / scenario.policy_frequency / 60,
+    )
+
+
+def lane_changes(lanes: np.ndarray) -> tuple[int, int]:
+    """Leftwards and rightwards, of lane numbers (T,) from the left; a lane counts once it was kept for a second."""
+    starts = np.flatnonzero(np.diff(lanes, prepend=lanes[0] - 1))
+    kept = np.diff(starts, append=len(lanes)) >= STEADY
+    steps = np.diff(lanes[starts[kept]])
+    return int(np.maximum(-steps, 0).sum()), int(np.maximum(steps, 0).sum())
+
+
+def read_codes(driver: Driver, recording: Recording, part: slice = slice(None)) -> np.ndarray:
+    """(E,): the code of each window, or of that `part` of its decisions."""
+    demonstrations, bounds = recording.demonstrations, recording.demonstrations.episode_bounds
+    windows = [slice(*bounds[e : e + 2]) for e in range(demonstrations.num_episodes)]
+    return np.array(
+        [read_code(driver, demonstrations.observations[w][part], demonstrations.actions[w][part]) for w in windows]
+    )
+
+
+def meaning(driver: Driver, recording: Recording) -> dict[str, float | None]:
+    """What each code means, whether it means anything beyond chance, and whether a driver keeps his.
+
+    Nothing for a driver without a posterior.
+    """
+    observations, actions = recording.demonstrations.observations, recording.demonstrations.actions
+    if driver.log_posterior(observations[:1], actions[:1]) is None:
+        return {}
+    world = recording.world
+    assert world is not None
+    manners = _manners(recording)
+    codes = read_codes(driver, recording)
+    half = len(manners[0].accelerations) // 2
+    first, second = (read_codes(driver, recording, part) for part in (slice(half), slice(half, None)))
+    cars = one_of_each(world.track)
+    result: dict[str, float | None] = {"meaning_windows": len(codes), "meaning_cars": len(cars)}
+    for code in range(driver.num_codes):
+        result |= {
+            f"code_{code}_{what}": value
+            for what, value in _character([m for m, c in zip(manners, codes, strict=True) if c == code]).items()
+        }
+    chosen = [manners[k] for k in cars]
+    labels = {
+        "headway": terciles(np.array([m.headway for m in chosen])),
+        "speed": terciles(np.array([m.relative_speed for m in chosen])),
+        "lane_change": np.array([int(m.left + m.right > 0) for m in chosen]),
+    }
+    for name, label in labels.items():
+        known = label >= 0
+        result[f"ami_{name}"] = style_ami(codes[cars][known], label[known])
+        result[f"ami_{name}_p"] = permutation_test(codes[cars][known], label[known], mutual_information)[1]
+    result["consistency"] = agreement(first[cars], second[cars])
+    chance, p = permutation_test(first[cars], second[cars], agreement)
+    return result | {"consistency_chance": chance, "consistency_p": p}
+
+
+def _manners(recording: Recording) -> list[Manner]:
+    scenario = cast(Replay, get_scenario("replay", **recording.demonstrations.road))
+    return [manner(scenario, e) for e in range(recording.demonstrations.num_episodes)]
+
+
+def _character(manners: list[Manner]) -> dict[str, float | None]:
+    minutes = sum(m.minutes for m in manners)
+    speeds = [m.relative_speed for m in manners if not np.isnan(m.relative_speed)]
+    return {
+        "windows": len(manners),
+        "headway": float(np.mean([m.headway for m in manners])) if manners else None,
+        "relative_speed": float(np.mean(speeds)) if speeds else None,
+        "left_per_minute": sum(m.left for m in manners) / minutes if manners else None,
+        "right_per_minute": sum(m.right for m in manners) / minutes if manners else None,
+        "jerk": float(np.mean([m.jerk for m in manners])) if manners else None,
+    }
+
+
+def one_of_each(track: np.ndarray) -> np.ndarray:
+    """(n,): for each car that has windows, `track` (E,), the number of one of them, drawn, always the same."""
+    order = np.random.default_rng(0).permutation(len(track))
+    return order[np.unique(track[order], return_index=True)[1]]
+
+
+def terciles(values: np.ndarray) -> np.ndarray:
+    """(n,): 0 to 2, the third of the known values in which each of `values` (n,) is; -1 for NaN."""
+    if np.isnan(values).all():
+        return np.full(len(values), -1)
+    thirds = np.searchsorted(np.nanquantile(values, (1 / 3, 2 / 3)), values)
+    return np.where(np.isnan(values), -1, thirds)
+
+
+def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
+    """[nats] of labels (n,), from 0 on. Permuting them changes AMI in proportion to it, and it is quicker."""
+    table = np.bincount(a * (b.max() + 1) + b, minlength=(a.max() + 1) * (b.max() + 1)) / len(a)
+    table = table.reshape(a.max() + 1, -1)
+    independent = table.sum(1, keepdims=True) * table.sum(0)
+    there = table > 0
+    return float((table[there] * np.log(table[there] / independent[there])).sum())
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of equal labels (n,)."""
+    return float((a == b).mean())
+
+
+def permutation_test(
+    a: np.ndarray, b: np.ndarray, statistic: Callable[[np.ndarray, np.ndarray], float], seed: int = 0
+) -> tuple[float | None, float | None]:
+    """What the statistic of labels (n,) is by chance, and how often chance makes it as large (Phipson & Smyth 2010).
+
+    None without labels.
+    """
+    if not len(a):
+        return None, None
+    rng = np.random.default_rng(seed)
+    by_chance = np.array([statistic(a, rng.permutation(b)) for _ in range(PERMUTATIONS)])
+    as_large = (by_chance >= statistic(a, b) - 1e-12).sum()
+    return float(by_chance.mean()), float((1 + as_large) / (1 + PERMUTATIONS))
+
+
+def plot_codes(driver: Driver, recording: Recording) -> Figure:
+    """Headway, relative speed and size of acceleration of the people of each code."""
+    manners, codes = _manners(recording), read_codes(driver, recording)
+    quantities: dict[str, tuple[tuple[float, float], Callable[[Manner], np.ndarray]]] = {
+        "headway [s]": ((0.0, 4.0), lambda m: m.headways),
+        "speed relative to the lane [m/s]": ((-8.0, 8.0), lambda m: m.relative_speeds),
+        "size of the acceleration [m/s²]": ((0.0, 4.0), lambda m: np.abs(m.accelerations)),
+    }
+    figure = Figure(figsize=(10.0, 3.4), dpi=150, layout="constrained")
+    panels = figure.subplots(1, len(quantities))
+    for axes, (name, (ends, of)) in zip(panels, quantities.items(), strict=True):
+        for code in np.unique(codes):
+            of_code = [m for m, c in zip(manners, codes, strict=True) if c == code]
+            values = np.concatenate([of(m) for m in of_code])
+            axes.hist(
+                np.clip(values[~np.isnan(values)], *ends),
+                bins=np.linspace(*ends, 33),
+                density=True,
+                histtype="step",
+                lw=2,
+                color=PALETTE[code % len(PALETTE)],
+                label=f"code {code}: {len(of_code)} windows",
+            )
+        axes.set(xlabel=name, xlim=ends, yticks=[])
+        axes.spines[["left", "top", "right"]].set_visible(False)
+    panels[0].set_ylabel("share of time")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    return figure

@@ -1,0 +1,253 @@
+"""How driving is judged: pure functions on arrays, one for each number of `metrics.json`.
+
+Styles are indices into the scenario's `styles`, or `NO_STYLE` for an episode that failed. A failed episode is a style
+of its own and an error everywhere: conditioning on success would hide a collapse. Where a number is not defined (no
+other vehicle, no episode left to score), it is None.
+
+scikit-learn and SciPy are imported where they are used, for each takes a second to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from infogail.envs.scenarios.scenario import NO_STYLE
+
+HARD_BRAKE = -3.0  # [m/s²]
+REALISED_SHARE = 0.05  # of the episodes, from which on a style counts as covered
+MAX_TIME_TO_COLLISION = 10.0  # [s], beyond which nobody is in a hurry
+KERNEL_PAIRS = 1000  # (s, a) pairs of each side in `occupancy_mmd`
+
+
+def style_nmi(codes: np.ndarray, styles: np.ndarray) -> float:
+    """Normalised mutual information 2 I(c; s) / (H(c) + H(s)) of codes (E,) and styles (E,); scikit-learn's.
+
+    0 if there is only one code or one style, also where both are single and scikit-learn's convention says 1: a
+    collapsed driver tells nothing. The same goes for `style_ami` and `style_ari`.
+    """
+    from sklearn.metrics import normalized_mutual_info_score
+
+    return float(normalized_mutual_info_score(styles, codes)) if _both_vary(codes, styles) else 0.0
+
+
+def style_ami(codes: np.ndarray, styles: np.ndarray) -> float:
+    """Mutual information of codes (E,) and styles (E,), adjusted for chance (Vinh et al. 2010); scikit-learn's."""
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    return float(adjusted_mutual_info_score(styles, codes)) if _both_vary(codes, styles) else 0.0
+
+
+def style_ari(codes: np.ndarray, styles: np.ndarray) -> float:
+    """Rand index of codes (E,) and styles (E,), adjusted for chance (Hubert & Arabie 1985); scikit-learn's."""
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(styles, codes)) if _both_vary(codes, styles) else 0.0
+
+
+def _both_vary(codes: np.ndarray, styles: np.ndarray) -> bool:
+    return len(np.unique(codes)) > 1 and len(np.unique(styles)) > 1
+
+
+def style_accuracy(codes: np.ndarray, styles: np.ndarray) -> float | None:
+    """Share of episodes whose style (E,) is the one matched to their code (E,); see `matched_accuracy`."""
+    return matched_accuracy(codes, styles, scored=every_other(codes))
+
+
+def matched_accuracy(codes: np.ndarray, styles: np.ndarray, scored: np.ndarray) -> float | None:
+    """Accuracy of codes → styles under the best one-to-one matching (Hungarian, SciPy's).
+
+    Args:
+        codes, styles: (n,), the styles with `NO_STYLE` where there is none; that is always an error.
+        scored: (n,) bool. The matching is found where it is False, the accuracy where it is True.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if scored.all() or not scored.any():
+        return None
+    table = np.zeros((codes.max() + 1, max(styles.max() + 1, 1)), dtype=np.int64)
+    counted = ~scored & (styles != NO_STYLE)
+    np.add.at(table, (codes[counted], styles[counted]), 1)
+    matched = np.full(len(table), NO_STYLE)  # stays so for a code beyond the number of styles
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    matched[rows] = columns
+    return float(((matched[codes] == styles) & (styles != NO_STYLE))[scored].mean())
+
+
+def merged_accuracy(codes: np.ndarray, styles: np.ndarray) -> float | None:
+    """As `style_accuracy`, but each code stands for its commonest style: several codes may share one."""
+    scored = every_other(codes)
+    if not scored.any():
+        return None
+    correct = np.zeros(len(codes), dtype=bool)
+    for code in np.unique(codes):
+        known = styles[(codes == code) & ~scored & (styles != NO_STYLE)]
+        correct |= (codes == code) & (styles == (np.bincount(known).argmax() if len(known) else NO_STYLE))
+    return float((correct & (styles != NO_STYLE))[scored].mean())
+
+
+def rank_correlation(codes: np.ndarray, values: np.ndarray, styles: np.ndarray) -> float | None:
+    """Size of Spearman's rank correlation of graded codes (E,) with what they change, `values` (E,); SciPy's.
+
+    An episode without a style (E,) counts as if it had done the very opposite of what its code says.
+    """
+    from scipy.stats import spearmanr
+
+    done = styles != NO_STYLE
+    if not (_both_vary(codes[done], values[done]) and done.sum() > 2):
+        return 0.0 if len(codes) > 1 else None
+    sign = np.sign(spearmanr(codes[done], values[done]).statistic)
+    ranks = np.searchsorted(np.sort(values), values).astype(float)
+    ranks[~done] = np.where(sign * (codes[~done] - codes.mean()) > 0, -1.0, len(values))
+    return abs(float(spearmanr(codes, ranks).statistic))
+
+
+def every_other(labels: np.ndarray) -> np.ndarray:
+    """(n,) bool, True for every second one of each label in `labels` (n,): two halves, equally mixed."""
+    half = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        half[np.flatnonzero(labels == label)[1::2]] = True
+    return half
+
+
+def style_coverage(styles: np.ndarray, demonstrated: np.ndarray) -> float:
+    """Demonstrated styles that at least 5 % of the episodes realise ÷ demonstrated styles; styles (E,) and (M,)."""
+    return float(np.mean([(styles == style).mean() >= REALISED_SHARE for style in np.unique(demonstrated)]))
+
+
+def as_common_as(prior: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """(E,) bool: as many of the episodes with `codes` (E,) as possible, so that each code is as common as `prior` (K,)
+    says. For all that depends on the mix, since every code is driven equally often."""
+    counts = np.bincount(codes, minlength=len(prior))
+    wanted = np.floor(prior * np.min(counts[counts > 0] / prior[counts > 0]) + 1e-6)
+    seen = np.zeros(len(codes), dtype=np.int64)
+    for code in np.unique(codes):
+        seen[codes == code] = np.arange(counts[code])
+    return seen < np.maximum(wanted, 1)[codes]
+
+
+def style_kl(styles: np.ndarray, demonstrated: np.ndarray, num_styles: int) -> float:
+    """KL(style mix of the policy ‖ style mix of the demonstrations) [nats], from styles (E,) and (M,).
+
+    Failure is one more style. No demonstration fails, and one style may be missing, which would make the divergence
+    infinite; so half an episode is added to each count of both mixes (Krichevsky & Trofimov 1981).
+    """
+
+    def mix(some: np.ndarray) -> np.ndarray:
+        counts = np.bincount(some + 1, minlength=num_styles + 1) + 0.5
+        return counts / counts.sum()
+
+    p, q = mix(styles), mix(demonstrated)
+    return float((p * np.log(p / q)).sum())
+
+
+def posterior_accuracy(log_posterior: np.ndarray, episode_bounds: np.ndarray, styles: np.ndarray) -> float | None:
+    """Matched accuracy of the posterior's code for demonstrations of known style, one code per trajectory.
+
+    Args:
+        log_posterior: (N, K), log Q(c|s, a) of each step; the code of a trajectory is where their sum is largest.
+        episode_bounds: (E + 1,), episode e is the rows from `episode_bounds[e]` to `episode_bounds[e + 1]`.
+        styles: (E,)
+    """
+    return matched_accuracy(_codes_read(log_posterior, episode_bounds), styles, scored=every_other(styles))
+
+
+def posterior_ami(log_posterior: np.ndarray, episode_bounds: np.ndarray, styles: np.ndarray) -> float:
+    """As `posterior_accuracy`, by adjusted mutual information: what Burn-InfoGAIL (arXiv 1710.05090) reports."""
+    return style_ami(_codes_read(log_posterior, episode_bounds), styles)
+
+
+def _codes_read(log_posterior: np.ndarray, episode_bounds: np.ndarray) -> np.ndarray:
+    """(E,): the likeliest code of each trajectory."""
+    return np.add.reduceat(log_posterior, episode_bounds[:-1]).argmax(1)
+
+
+def posterior_accuracy_step(log_posterior: np.ndarray, episode_bounds: np.ndarray, styles: np.ndarray) -> float | None:
+    """As `posterior_accuracy`, one code per (s, a) pair: table 1 of InfoGAIL (arXiv 1703.08840), 0.819 there."""
+    lengths = np.diff(episode_bounds)
+    scored = np.repeat(every_other(styles), lengths)  # whole episodes: steps of one are never in both halves
+    return matched_accuracy(log_posterior.argmax(1), np.repeat(styles, lengths), scored)
+
+
+def success_rate(styles: np.ndarray) -> float:
+    """Share of episodes with a style (E,), whichever: no crash, no road exit, manoeuvre done."""
+    return float((styles != NO_STYLE).mean())
+
+
+def hard_brake_rate(accelerations: Sequence[np.ndarray]) -> float:
+    """Share of episodes that ask for less than -3 m/s² at any decision; one array (T,) [m/s²] per episode."""
+    return float(np.mean([(acceleration < HARD_BRAKE).any() for acceleration in accelerations]))
+
+
+def distance_ratio(distances: np.ndarray, demonstrated: np.ndarray) -> float:
+    """Mean distance driven per episode ÷ the demonstrations'; (E,) and (M,) [m]."""
+    return float(distances.mean() / demonstrated.mean())
+
+
+def time_to_collision(
+    gaps: np.ndarray, lateral_distances: np.ndarray, width: float | np.ndarray, dt: float
+) -> np.ndarray:
+    """Time until the ego would reach the car ahead if both kept their speed: gap ÷ rate at which it closes.
+
+    Only where the ego is behind another car, in its way (the bodies overlap sideways) and closing in.
+
+    Args:
+        gaps: (T + 1, V - 1) [m] along the road, from the ego's front to each other car's rear.
+        lateral_distances: (T + 1, V - 1) [m] across the road, between the centres.
+        width: of a car [m], or, if they differ, (T, V - 1) the mean of the ego's and the other's.
+        dt: between two of the T + 1 times [s].
+
+    Returns:
+        (n,) [s], n ≤ T, at most 10 s each.
+    """
+    closing = -np.diff(gaps, axis=0) / dt
+    threat = (gaps[:-1] > 0) & (closing > 0) & (np.abs(lateral_distances[:-1]) < width)
+    times = np.divide(gaps[:-1], closing, out=np.full(closing.shape, np.inf), where=threat)
+    first = times[threat.any(axis=1)].min(axis=1, initial=np.inf)
+    return np.minimum(first, MAX_TIME_TO_COLLISION)
+
+
+def wasserstein(sample: np.ndarray, demonstrated: np.ndarray) -> float | None:
+    """1-D Wasserstein distance of two samples (n,) and (m,), in their unit; SciPy's. None if either is empty."""
+    from scipy.stats import wasserstein_distance
+
+    return float(wasserstein_distance(sample, demonstrated)) if len(sample) and len(demonstrated) else None
+
+
+def occupancy_mmd(pairs: np.ndarray, demonstrated: np.ndarray) -> float | None:
+    """Squared maximum mean discrepancy of (s, a) pairs (n, D) from demonstrated ones (m, D).
+
+    Pairs are standardised by the demonstrations, and 1,000 of each kind are drawn, always the same. The bandwidth is
+    the median distance within those of the demonstrations alone: so the kernel, and with it the scale of the number, is
+    the same for all that are judged by the same demonstrations.
+    """
+    mean, scale = demonstrated.mean(0), np.maximum(demonstrated.std(0), 1e-3)
+    rng = np.random.default_rng(0)
+    x, y = (
+        (some[rng.choice(len(some), min(KERNEL_PAIRS, len(some)), replace=False)] - mean) / scale
+        for some in (pairs, demonstrated)
+    )
+    return squared_mmd(x, y, median_distance(y)) if min(len(x), len(y)) > 1 else None
+
+
+def median_distance(x: np.ndarray) -> float:
+    """Median of the distances between any two of x (n, D): the usual bandwidth (Gretton et al. 2012, section 8)."""
+    from scipy.spatial.distance import pdist
+
+    return float(np.median(pdist(x)))
+
+
+def squared_mmd(x: np.ndarray, y: np.ndarray, bandwidth: float) -> float:
+    """Unbiased estimate of MMD² of x (n, D) and y (m, D), for the kernel exp(-‖a - b‖² / 2 bandwidth²).
+
+    Gretton et al. 2012, "A kernel two-sample test", equation 3. Unbiased means 0 on average for equal distributions,
+    whatever n and m, and so at times a little below 0.
+    """
+    from scipy.spatial.distance import cdist, pdist
+
+    def kernel(squared_distance: np.ndarray) -> float:
+        return float(np.exp(-squared_distance / (2 * bandwidth**2)).mean())
+
+    within = sum(kernel(pdist(some, "sqeuclidean")) for some in (x, y))
+    return within - 2 * kernel(cdist(x, y, "sqeuclidean"))

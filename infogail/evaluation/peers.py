@@ -1,0 +1,217 @@
+"""Drivers without learning, to compare a trained one with: constant velocity, and IDM with MOBIL fitted to people.
+
+They steer along their lane as `highway_env.vehicle.controller.ControlledVehicle` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+from highway_env.utils import do_every, not_zero, wrap_to_pi
+from highway_env.vehicle.behavior import IDMVehicle
+from highway_env.vehicle.controller import ControlledVehicle
+
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.demonstrations import Recording
+from infogail.envs.scenarios.replay import LENGTH, D, Replay, S
+from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scene
+from infogail.evaluation.people import BURN_IN, Act
+
+CLOSEST = 0.1  # [m], below which a gap makes no more difference
+SLOPE = 2.0  # [m] ahead, up to where the direction of a lane is measured
+STEP = 1 / Replay.policy_frequency  # [s]
+HEADING, SPEED, POSITION = 2, 3, slice(2)  # columns of states
+
+
+class Parameters(NamedTuple):
+    """Of the intelligent driver model (Treiber, Hennecke and Helbing 2000)."""
+
+    desired_speed: float
+    """[m/s]"""
+    time_headway: float
+    """[s]"""
+    min_gap: float
+    """[m] from bumper to bumper"""
+    comfortable_acceleration: float
+    """[m/s²]"""
+    comfortable_deceleration: float
+    """[m/s²]"""
+
+
+LOWEST, FIRST_GUESS, HIGHEST = (
+    Parameters(1.0, 0.1, 0.5, 0.1, 0.1),
+    Parameters(30.0, 1.5, 2.0, 1.5, 2.0),
+    Parameters(60.0, 5.0, 10.0, 6.0, 10.0),
+)
+
+
+class Neighbour(NamedTuple):
+    """The next car of a lane, each field (...)."""
+
+    present: np.ndarray
+    gap: np.ndarray
+    """[m] from bumper to bumper"""
+    closing: np.ndarray
+    """[m/s]"""
+
+
+def idm_acceleration(parameters: Parameters, speed: np.ndarray, leader: Neighbour) -> np.ndarray:
+    """(...) [m/s²] at `speed` (...) [m/s], as far as a car can: a (1 - (v / v₀)⁴ - (s* / s)²).
+
+    s* = s₀ + max(0, v T + v Δv / 2 √(a b)), equations 1 to 3 of Treiber et al. 2000.
+    """
+    desired, time, min_gap, a, b = parameters
+    wanted = min_gap + np.maximum(0.0, speed * time + speed * leader.closing / (2 * np.sqrt(a * b)))
+    near = np.where(leader.present, wanted / np.maximum(leader.gap, CLOSEST), 0.0)
+    free = (np.maximum(speed, 0.0) / desired) ** IDMVehicle.DELTA
+    return np.clip(a * (1 - free - near**2), *ACCELERATION_RANGE)
+
+
+def fit(recording: Recording) -> Parameters:
+    """By least squares on where people went in the training windows, and on nothing else.
+
+    On trajectories, not on accelerations, as Kesting and Treiber 2008 advise: moment by moment people differ so much
+    that the best guess at their acceleration is about none at all. A loss that grows linearly keeps those who cut in
+    from deciding everything.
+    """
+    from scipy.optimize import least_squares
+
+    speed, leader = followed(recording, range(recording.num_training))
+    fitted = least_squares(
+        lambda some: behind_by(Parameters(*some), speed, leader)[:, ::10].ravel(),
+        FIRST_GUESS,
+        bounds=(LOWEST, HIGHEST),
+        x_scale=FIRST_GUESS,
+        loss="soft_l1",
+    )
+    return Parameters(*fitted.x.tolist())
+
+
+def followed(recording: Recording, windows: Iterable[int]) -> tuple[np.ndarray, Neighbour]:
+    """Speeds (E, T) [m/s] of people in these windows after the burn-in, and their leaders (E, T)."""
+    scenario = cast(Replay, get_scenario("replay", **recording.demonstrations.road))
+    speeds, leaders = [], []
+    for window in windows:
+        scene, states = recording.scene(window), scenario.recorded_states(window)[BURN_IN:]
+        speeds.append(states[:, 0, SPEED])
+        leaders.append(np.stack(scenario.neighbours(states, scenario.lane(states, scene), scene)[0]))
+    return np.stack(speeds), Neighbour(*np.stack(leaders, axis=1))
+
+
+def behind_by(parameters: Parameters, speed: np.ndarray, leader: Neighbour) -> np.ndarray:
+    """(E, T) [m]: how far IDM falls behind people with `speed` (E, T) [m/s] behind a `leader` (E, T), from t = 0 on.
+
+    Where people change lanes, so does it: its leader is always theirs.
+    """
+    driven, behind = speed[:, 0], np.zeros(len(speed))
+    told = []
+    for t in range(speed.shape[1]):
+        seen = Neighbour(leader.present[:, t], leader.gap[:, t] + behind, leader.closing[:, t] + driven - speed[:, t])
+        behind = behind + (speed[:, t] - driven) * STEP
+        driven = np.maximum(driven + idm_acceleration(parameters, driven, seen) * STEP, 0.0)
+        told.append(behind)
+    return np.stack(told, axis=1)
+
+
+class _Peer:
+    """A driver who knows one way only."""
+
+    num_codes = 1
+
+    def takes_over(self, observations: np.ndarray, actions: np.ndarray) -> int:
+        return 0
+
+
+class ConstantVelocity(_Peer):
+    """Keeps its speed, and its distance from the middle of its lane."""
+
+    def drives(self, code: int, scenario: Replay, scene: Scene) -> Act:
+        kept: list[tuple[np.ndarray, float]] = []
+
+        def act(obs: np.ndarray, states: np.ndarray) -> np.ndarray:
+            if not kept:
+                kept.append((scenario.lane(states, scene), float(scenario.lane_offset(states, scene))))
+            lane, offset = kept[0]
+            return _action(0.0, steering(scenario, scene, states[0], lane, offset), scenario)
+
+        return act
+
+
+class IntelligentDriver(_Peer):
+    """Follows by IDM, and changes lanes by MOBIL (Kesting et al. 2007) with highway-env's parameters."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
+
+    @classmethod
+    def fitted(cls, recording: Recording) -> IntelligentDriver:
+        return cls(fit(recording))
+
+    def drives(self, code: int, scenario: Replay, scene: Scene) -> Act:
+        timer = target = None
+
+        def act(obs: np.ndarray, states: np.ndarray) -> np.ndarray:
+            nonlocal timer, target
+            lane = int(scenario.lane(states, scene))
+            if timer is None or target is None:
+                # As highway-env does it: not all drivers think of changing lanes at the same time.
+                timer, target = float(states[0, POSITION].sum() * np.pi) % IDMVehicle.LANE_CHANGE_DELAY, lane
+            around = {side: _neighbours(scenario, states, lane + side, scene) for side in (0, -1, 1)}
+            if lane == target and do_every(IDMVehicle.LANE_CHANGE_DELAY, timer):
+                timer = 0.0
+                for side in (-1, 1):
+                    there = 0 <= lane + side < scenario.num_lanes(states, scene) and states[0, SPEED] >= 1
+                    if there and self.wants(states[0, SPEED], around[0], around[side]):
+                        target = lane + side
+            timer += STEP
+            lanes = {0, int(np.sign(target - lane))}
+            acceleration = min(self.acceleration(states[0, SPEED], around[side][0]) for side in lanes)
+            return _action(acceleration, steering(scenario, scene, states[0], np.asarray(target)), scenario)
+
+        return act
+
+    def acceleration(self, speed: float, leader: Neighbour) -> float:
+        """[m/s²] at `speed` [m/s]"""
+        return float(idm_acceleration(self.parameters, np.asarray(speed), leader))
+
+    def wants(self, speed: float, own: Sequence[Neighbour], beside: Sequence[Neighbour]) -> bool:
+        """Whether it would gain by a change, and would not make the new follower brake hard.
+
+        Args:
+            own, beside: leader and follower in its lane, and in the one beside.
+        """
+        leader, follower = beside
+        imposed = self.acceleration(speed + float(follower.closing), follower)
+        if follower.present and imposed < -IDMVehicle.LANE_CHANGE_MAX_BRAKING_IMPOSED:
+            return False
+        # The others' gain counts as much as highway-env's `POLITENESS`, which is 0.
+        gain = self.acceleration(speed, leader) - self.acceleration(speed, own[0])
+        return gain >= IDMVehicle.LANE_CHANGE_MIN_ACC_GAIN
+
+
+def _neighbours(scenario: Replay, states: np.ndarray, lane: int, scene: Scene) -> list[Neighbour]:
+    return [Neighbour(*some) for some in scenario.neighbours(states, np.asarray(lane), scene)]
+
+
+def steering(scenario: Replay, scene: Scene, ego: np.ndarray, lane: np.ndarray, offset: float = 0.0) -> float:
+    """[rad], `ControlledVehicle.steering_control` of `ego` (8,), for the line `offset` [m] right of a lane's middle."""
+    here, there = ego[S], ego[S] + max(ego[SPEED] * ControlledVehicle.TAU_PURSUIT, 0.0)
+    middle, _ = scenario.lane_middle(here, lane, scene)
+    near, heading = scenario.lane_middle(there, lane, scene)
+    far, _ = scenario.lane_middle(there + SLOPE, lane, scene)
+    speed = not_zero(ego[SPEED])
+    sideways = -ControlledVehicle.KP_LATERAL * (ego[D] - middle - offset)
+    wanted = heading + np.arctan((far - near) / SLOPE)
+    wanted += np.clip(np.arcsin(np.clip(sideways / speed, -1, 1)), -np.pi / 4, np.pi / 4)
+    rate = ControlledVehicle.KP_HEADING * wrap_to_pi(wanted - ego[HEADING])
+    slip = np.arcsin(np.clip(ego[LENGTH] / 2 / speed * rate, -1, 1))
+    return float(np.arctan(2 * np.tan(slip)))
+
+
+def _action(acceleration: float, steering: float, scenario: Replay) -> np.ndarray:
+    """(2,) float32 in [-1, 1]"""
+    ranges = (ACCELERATION_RANGE, scenario.steering_range)
+    scaled = [np.interp(x, ends, (-1, 1)) for x, ends in zip((acceleration, steering), ranges, strict=True)]
+    return np.array(scaled, dtype=np.float32)

@@ -1,0 +1,54 @@
+"""`infogail evaluate` of a replay, as a table: the run among people and drivers without learning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from infogail.evaluation.people import HORIZONS, PEERS, SAMPLED
+
+TABLES: dict[str, dict[str, str]] = {
+    "distance to the person in m, root mean square": {
+        **{f"position_rmse_{horizon}": f"{horizon[0]} s" for horizon in HORIZONS},
+        "position_rmse_best_5s": "5 s, best code",
+    },
+    "difference of speed in m/s, and what went wrong": {
+        **{f"speed_rmse_{horizon}": f"{horizon[0]} s" for horizon in ("1s", "5s")},
+        "collision_rate": "collisions",
+        "off_road_rate": "off road",
+        "hard_brake_rate": "hard brakes",
+    },
+    "Wasserstein distance to people": {
+        f"wasserstein_{name}": f"{name.replace('_', ' ')}\n{unit}"
+        for name, unit in zip(SAMPLED, ("m/s", "m/s²", "m/s³", "s", "s"), strict=True)
+    },
+}
+
+
+def print_table(result: Mapping[str, Any]) -> None:
+    """What `metrics.json` of a replay says."""
+    console = Console()
+    rows = {PEERS[name]: numbers for name, numbers in result["peers"].items()}
+    rows[result["algorithm"]] = result
+    for title, columns in TABLES.items():
+        table = Table(title=title, box=SIMPLE)
+        table.add_column(no_wrap=True)
+        for heading in columns.values():
+            table.add_column(heading, justify="right")
+        for who, numbers in rows.items():
+            table.add_row(who, *(_shown(numbers.get(key)) for key in columns))
+        if f"{next(iter(columns))}_floor" in result:
+            table.add_row("people from people", *(_shown(result.get(f"{key}_floor")) for key in columns))
+        console.print(table)
+    told = {key for columns in TABLES.values() for key in columns} | {"peers"}
+    for key, value in result.items():
+        if key not in told:
+            print(f"{key:28} {value}")
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

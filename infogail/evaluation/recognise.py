@@ -1,0 +1,165 @@
+"""`infogail recognise`: who finds the styles in demonstrations? The analogue of InfoGAIL's table 1.
+
+All are fitted on the demonstrations that training saw, and asked about those that were held out; per (s, a) pair, and
+per trajectory. Unsupervised ones are told neither styles nor codes: which of their clusters is which style is matched
+on the training part. The supervised ones are the ceiling.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.demonstrations import Recording, num_training_episodes
+from infogail.envs.errors import BadInput
+from infogail.evaluation.metrics import matched_accuracy
+from infogail.evaluation.statistics import interquartile_mean, interval
+from infogail.learning.networks import adam, mlp
+from infogail.runs.driver import load
+from infogail.runs.folder import DEMONSTRATIONS
+
+COMPONENTS = 2  # of PCA, and of the VAE's latent space
+VAE_STEPS, VAE_BATCH, VAE_BETA = 2000, 128, 0.1
+SUPERVISED_ROWS = 4000  # an SVM's time grows with their square
+
+Clusters = Callable[[np.ndarray, int, int], np.ndarray]
+"""(rows (N, D), how many of them to fit, seed) → cluster (N,) of each."""
+
+
+def recognise(run: Path, seed: int = 0) -> dict[str, dict[str, float | None]]:
+    """Accuracy on held-out demonstrations by method, each {"pair": …, "trajectory": …}.
+
+    Raises:
+        InvalidRun, InvalidDemonstrations: `run` is not a finished run.
+        BadInput: it learned from people, whose styles nobody knows.
+    """
+    driver = load(run)
+    if get_scenario(driver.scenario).recorded:
+        raise BadInput(f"{run}: nobody knows the styles of its people; 'infogail evaluate {run}' says what codes mean")
+    recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
+    demonstrations = recording.demonstrations
+    lengths = np.diff(demonstrations.episode_bounds)
+    trained = num_training_episodes(len(lengths))
+    pairs = demonstrations.pairs()
+    steps = int(lengths.min())  # trajectories as rows want one length
+    trajectories = np.stack([pairs[start : start + steps].ravel() for start in demonstrations.episode_bounds[:-1]])
+    rows = {"pair": pairs, "trajectory": trajectories}
+    styles = {"pair": np.repeat(recording.styles, lengths), "trajectory": recording.styles}
+    fitted = {"pair": int(lengths[:trained].sum()), "trajectory": trained}
+    num_styles = len(get_scenario(driver.scenario).styles)
+    results: dict[str, dict[str, float | None]] = {
+        "chance": {kind: _chance(styles[kind], fitted[kind], num_styles) for kind in rows}
+    }
+
+    def matched(labels: np.ndarray, kind: str) -> float | None:
+        return matched_accuracy(labels, styles[kind], scored=np.arange(len(labels)) >= fitted[kind])
+
+    for name, clusters in _unsupervised(num_styles).items():
+        results[name] = {
+            kind: matched(clusters(_standardised(x, fitted[kind]), fitted[kind], seed), kind)
+            for kind, x in rows.items()
+        }
+    log_q = driver.log_posterior(demonstrations.observations, demonstrations.actions)
+    if log_q is not None:
+        by_trajectory = np.add.reduceat(log_q, demonstrations.episode_bounds[:-1])
+        results["posterior"] = {
+            "pair": matched(log_q.argmax(1), "pair"),
+            "trajectory": matched(by_trajectory.argmax(1), "trajectory"),
+        }
+    results |= {
+        name: {kind: fit(_standardised(x, fitted[kind]), styles[kind], fitted[kind], seed) for kind, x in rows.items()}
+        for name, fit in (("SVM (supervised)", _svm), ("MLP (supervised)", _mlp))
+    }
+    return results
+
+
+def print_table(results: Sequence[dict[str, dict[str, float | None]]]) -> None:
+    """Interquartile means of what `recognise` gave for some runs, with 95 % intervals if there are several."""
+    print(f"{'accuracy on held-out demonstrations':36} {'(s, a) pair':>22} {'trajectory':>22}")
+    for name in results[0]:
+        print(f"{name:36}", *(f"{_over_runs([r[name][kind] for r in results]):>22}" for kind in results[0][name]))
+
+
+def _over_runs(accuracies: Sequence[float | None]) -> str:
+    known = np.array([value for value in accuracies if value is not None])
+    if len(known) < 2:
+        return f"{known[0]:.3f}" if len(known) else "–"
+    low, high = interval([known])
+    return f"{interquartile_mean(known):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _chance(styles: np.ndarray, fitted: int, num_styles: int) -> float:
+    """Always the commonest style of the training part."""
+    return float((styles[fitted:] == np.bincount(styles[:fitted], minlength=num_styles).argmax()).mean())
+
+
+def _standardised(x: np.ndarray, fitted: int) -> np.ndarray:
+    return (x - x[:fitted].mean(0)) / np.maximum(x[:fitted].std(0), 1e-3)
+
+
+def _unsupervised(clusters: int) -> dict[str, Clusters]:
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import PCA
+
+    def k_means(x: np.ndarray, fitted: int, seed: int) -> np.ndarray:
+        return KMeans(clusters, n_init=10, random_state=seed).fit(x[:fitted]).predict(x)
+
+    def pca(x: np.ndarray, fitted: int, seed: int) -> np.ndarray:
+        return k_means(PCA(COMPONENTS, random_state=seed).fit(x[:fitted]).transform(x), fitted, seed)
+
+    def vae(x: np.ndarray, fitted: int, seed: int) -> np.ndarray:
+        return k_means(vae_means(x, fitted, seed), fitted, seed)
+
+    return {"k-means": k_means, "PCA + k-means": pca, "VAE + k-means": vae}
+
+
+def vae_means(x: np.ndarray, fitted: int, seed: int) -> np.ndarray:
+    """Means (N, 2) of the latent variables of x (N, D), by a variational autoencoder (Kingma & Welling 2013)."""
+    torch.manual_seed(seed)
+    rows = torch.as_tensor(x, dtype=torch.float32)
+    encoder, decoder = mlp(x.shape[1], 64, 2 * COMPONENTS), mlp(COMPONENTS, 64, x.shape[1])
+    optimiser = adam([encoder, decoder], 1e-3)
+    for _ in range(VAE_STEPS):
+        some = rows[torch.randint(fitted, (VAE_BATCH,))]
+        mean, log_variance = encoder(some).chunk(2, -1)
+        latent = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+        loss = mse_loss(decoder(latent), some) + VAE_BETA * kl_to_normal(mean, log_variance) / x.shape[1]
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(encoder.parameters(), 10.0)  # log-variances may be far out at the beginning
+        optimiser.step()
+    with torch.no_grad():
+        return encoder(rows).chunk(2, -1)[0].numpy()
+
+
+def kl_to_normal(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+    """Mean KL divergence [nats] of Gaussians (n, D) from the standard one: Σ (σ² + μ² - 1 - log σ²) / 2."""
+    return 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(-1).mean()
+
+
+def _svm(x: np.ndarray, styles: np.ndarray, fitted: int, seed: int) -> float:
+    from sklearn.svm import SVC
+
+    return _score(SVC(random_state=seed), x, styles, fitted, seed)
+
+
+def _mlp(x: np.ndarray, styles: np.ndarray, fitted: int, seed: int) -> float:
+    from sklearn.neural_network import MLPClassifier
+
+    return _score(MLPClassifier((64, 64), max_iter=300, random_state=seed), x, styles, fitted, seed)
+
+
+def _score(model, x: np.ndarray, styles: np.ndarray, fitted: int, seed: int) -> float:  # type: ignore[no-untyped-def] # scikit-learn's
+    from sklearn.exceptions import ConvergenceWarning
+
+    rows = np.random.default_rng(seed).permutation(fitted)[:SUPERVISED_ROWS]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 300 passes are enough for a ceiling
+        return float(model.fit(x[rows], styles[rows]).score(x[fitted:], styles[fitted:]))

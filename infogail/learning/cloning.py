@@ -1,0 +1,45 @@
+"""Behavioural cloning (Pomerleau 1989): the policy's likelihood of the demonstrations' actions goes up."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from infogail.config.config import Config
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.learning.networks import Policy, adam, descend, log_prob
+
+
+def cloning_loss(policy: Policy, observations: Tensor, actions: Tensor, codes: Tensor) -> Tensor:
+    """-mean log π(a|s,c) [nats] of observations (n, F), actions (n, 2) and codes (n,)."""
+    mean, std = policy(policy.inputs(observations, codes))
+    return -log_prob(actions, mean, std).mean()
+
+
+def clone_step(
+    policy: Policy,
+    optimiser: torch.optim.Optimizer,
+    observations: Tensor,
+    actions: Tensor,
+    batch: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """One step of `optimiser` on random pairs of demonstrations, (N, F) and (N, 2); returns the loss.
+
+    Nobody knows a demonstration's code: each pair gets a random one, so that all codes start as the same driver.
+    """
+    rows = torch.randint(len(actions), (batch,), generator=generator)
+    codes = torch.zeros_like(rows)
+    if policy.num_codes > 1:
+        codes = torch.randint(policy.num_codes, (batch,), generator=generator)
+    loss = cloning_loss(policy, observations[rows], actions[rows], codes)
+    descend(optimiser, loss)
+    return loss
+
+
+def warm_start(policy: Policy, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
+    """Clone the demonstrations for `config.warm_start_steps`, with an optimiser that is then forgotten."""
+    observations, actions = (torch.from_numpy(x) for x in (demonstrations.observations, demonstrations.actions))
+    optimiser = adam([policy], config.learning_rate)
+    for _ in range(config.warm_start_steps):
+        clone_step(policy, optimiser, observations, actions, config.bc_batch, generator)

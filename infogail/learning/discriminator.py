@@ -1,0 +1,139 @@
+"""The discriminator D(s,a): which pairs are from demonstrations, which from the policy; and the reward it gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from infogail.config.config import Config
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.learning.networks import Standardise, adam, descend, mlp, rmsprop, step_by_step
+from infogail.learning.rollout import Rollout
+
+
+def discriminator_loss(demonstration_logits: Tensor, policy_logits: Tensor) -> Tensor:
+    """Binary cross-entropy, demonstration = 1: mean softplus(-l_demonstration) + mean softplus(l_policy).
+
+    GAIL's eq. 16 (Ho & Ermon 2016, arXiv 1606.03476) with D = sigmoid(l) and the labels exchanged.
+    """
+    return softplus(-demonstration_logits).mean() + softplus(policy_logits).mean()
+
+
+def wasserstein_loss(demonstration_values: Tensor, policy_values: Tensor) -> Tensor:
+    """mean f(policy) - mean f(demonstrations) of a critic f: WGAN's objective (Arjovsky et al. 2017, arXiv 1701.07875,
+    eq. 2) with the sign turned, since it is minimised here; for a 1-Lipschitz f at its best, minus the earth mover's
+    distance."""
+    return policy_values.mean() - demonstration_values.mean()
+
+
+def gradient_penalty(net: nn.Module, a: Tensor, b: Tensor, mix: Tensor, centre: float = 0.0) -> Tensor:
+    """Mean (|∇| - centre)² of the output's gradient ∇ at points `mix` (n, 1) of the way from a (n, D) to b (n, D).
+
+    Zero-centred, as in Mescheder et al. 2018 (arXiv 1801.04406), or one-centred, as in Gulrajani et al. 2017 (arXiv
+    1704.00028), whose interpolates these are.
+    """
+    between = torch.lerp(a, b, mix).requires_grad_()
+    (gradient,) = torch.autograd.grad(net(between).sum(), between, create_graph=True)
+    squares = gradient.square().sum(-1)
+    if centre == 0.0:
+        return squares.mean()
+    return ((squares + 1e-12).sqrt() - centre).square().mean()  # a root has no derivative at 0
+
+
+def imitation_reward(logits_demonstration_is_high: Tensor) -> Tensor:
+    """r = -log(1 - D) = softplus(l) ≥ 0, with D = sigmoid(l) the probability of being a demonstration.
+
+    Positive everywhere, so it also pays for staying alive. That bias is chosen: here an episode only ends early by a
+    crash or a road exit, which no demonstration has.
+    """
+    return softplus(logits_demonstration_is_high)
+
+
+@torch.no_grad()
+def clip_weights(net: nn.Module, size: float) -> None:
+    """Bring every parameter into [-size, size], which bounds a critic's slope (WGAN, algorithm 1)."""
+    for parameter in net.parameters():
+        parameter.clamp_(-size, size)
+
+
+class Discriminator(nn.Module):
+    """Logits of (observation, action) pairs, high for demonstrations, and their training."""
+
+    def __init__(self, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.generator = config, generator
+        self.demonstrations = torch.from_numpy(demonstrations.pairs())
+        self.standardise = Standardise(self.demonstrations)
+        self.wasserstein = config.discriminator_loss == "wasserstein"
+        self.net = mlp(
+            self.demonstrations.shape[-1] + config.absorbing,
+            config.discriminator_hidden,
+            1,
+            layers=config.discriminator_layers,
+            activation=nn.Tanh if config.discriminator_activation == "tanh" else nn.ReLU,
+        )
+        optimiser = adam if config.discriminator_optimiser == "adam" else rmsprop
+        self.optimiser = optimiser([self.net], config.discriminator_learning_rate or config.learning_rate)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """Logits (…) of pairs (…, F + 2): observation, then action."""
+        return self.net(self.inputs(pairs)).squeeze(-1)
+
+    def inputs(self, pairs: Tensor, absorbed: Tensor | None = None) -> Tensor:
+        """What the network reads: pairs (…, F + 2), standardised.
+
+        With `Config.absorbing` also an indicator; where `absorbed` (…) is true it is 1 and all else 0, as
+        discriminator-actor-critic has it (Kostrikov et al. 2019, arXiv 1809.02925).
+        """
+        x = self.standardise(pairs)
+        if not self.config.absorbing:
+            return x
+        indicator = torch.zeros_like(x[..., :1]) if absorbed is None else absorbed[..., None].to(x.dtype)
+        return torch.cat((x * (1.0 - indicator), indicator), -1)
+
+    def reward(self, rollout: Rollout) -> Tensor:
+        """The imitation reward, (T, B); a critic's is its output.
+
+        With `Config.absorbing`, a crash or road exit is followed by the absorbing state for ever, and earns what that
+        will, discounted: then it is the discriminator that says whether to end early is worse than to go on.
+        """
+        reward = self._reward(step_by_step(self, rollout.pairs()))
+        if self.config.absorbing:
+            nothing = torch.zeros_like(self.demonstrations[:1])
+            logit = step_by_step(self.net, self.inputs(nothing, torch.ones(1)))
+            reward += rollout.terminated * self._reward(logit) * self.config.gamma / (1.0 - self.config.gamma)
+        return reward
+
+    def parts(self) -> dict[str, Any]:
+        """All that an update changes, for a checkpoint."""
+        return {"discriminator": self, "discriminator_optimiser": self.optimiser}
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """A few steps on random pairs of both kinds; returns what to log."""
+        size, demonstrations = self.config.discriminator_batch, self.inputs(self.demonstrations)
+        # After an episode that ended early its environment begins another; for the absorbing state, that is its time.
+        policy = self.inputs(rollout.pairs(), ~rollout.first_episode()).flatten(0, 1)
+        for _ in range(self.config.discriminator_steps):
+            real, fake = self._sample(demonstrations, size), self._sample(policy, size)
+            real_logits, fake_logits = self.net(torch.cat((real, fake))).squeeze(-1).chunk(2)
+            loss = (wasserstein_loss if self.wasserstein else discriminator_loss)(real_logits, fake_logits)
+            mix, centre = torch.rand((size, 1), generator=self.generator), 1.0 if self.wasserstein else 0.0
+            penalty = gradient_penalty(self.net, real, fake, mix, centre)
+            descend(self.optimiser, loss + self.config.gradient_penalty * penalty)
+            if self.config.weight_clip:
+                clip_weights(self.net, self.config.weight_clip)
+        return {
+            "discriminator/loss": loss.item(),
+            "discriminator/gradient_penalty": penalty.item(),
+            "discriminator/demonstration_logit": real_logits.mean().item(),
+            "discriminator/policy_logit": fake_logits.mean().item(),
+        }
+
+    def _reward(self, logits: Tensor) -> Tensor:
+        return logits if self.wasserstein else imitation_reward(logits)
+
+    def _sample(self, pairs: Tensor, size: int) -> Tensor:
+        return pairs[torch.randint(len(pairs), (size,), generator=self.generator)]

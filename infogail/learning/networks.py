@@ -1,0 +1,114 @@
+"""What all networks are made of, and the latent-conditioned policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import chain, pairwise
+
+import torch
+from torch import Tensor, nn
+
+from infogail.config.config import Config
+from infogail.parallel.distributed import average_gradients, begin_alike
+
+
+class Standardise(nn.Module):
+    """(…, F) → (…, F): subtract the demonstrations' mean, divide by their standard deviation."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, sample: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", sample.mean(0))
+        self.register_buffer("scale", sample.std(0).clamp(min=1e-3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.scale
+
+
+def mlp(
+    inputs: int,
+    hidden: int,
+    outputs: int,
+    last_gain: float = 1.0,
+    layers: int = 2,
+    activation: type[nn.Module] = nn.ReLU,
+) -> nn.Sequential:
+    """Hidden layers; orthogonal weights with gain √2, `last_gain` for the last, biases 0 (as PPO's baselines).
+
+    ReLU, since on a CPU a tanh costs as much as the matrix product before it.
+    """
+    widths = (inputs, *layers * (hidden,), outputs)
+    linear = [nn.Linear(before, after) for before, after in pairwise(widths)]
+    for layer, gain in zip(linear, (*layers * (math.sqrt(2),), last_gain), strict=True):
+        nn.init.orthogonal_(layer.weight, gain)
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(*chain.from_iterable((layer, activation()) for layer in linear[:-1]), linear[-1])
+
+
+def step_by_step(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`net(x)` for x (T, B, …), without gradients; what passes between its layers stays in the processor's cache."""
+    with torch.no_grad():
+        return torch.stack([net(step) for step in x])
+
+
+def adam(modules: list[nn.Module], learning_rate: float) -> torch.optim.Adam:
+    """Adam (Kingma & Ba 2014) on all parameters of `modules`, which begin alike in all processes."""
+    parameters = list(nn.ModuleList(modules).parameters())
+    begin_alike(parameters)
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+
+
+def rmsprop(modules: list[nn.Module], learning_rate: float) -> torch.optim.RMSprop:
+    """RMSprop (Tieleman & Hinton 2012) on all parameters of `modules`."""
+    return torch.optim.RMSprop(nn.ModuleList(modules).parameters(), lr=learning_rate, alpha=0.9)
+
+
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of `optimiser` down the gradient of `loss`, or of its mean over the processes if there are several."""
+    optimiser.zero_grad()
+    loss.backward()
+    average_gradients(optimiser)
+    optimiser.step()
+
+
+def levels(count: int) -> Tensor:
+    """(count,) from -1 to 1: the values of a graded code."""
+    return torch.linspace(-1.0, 1.0, count)
+
+
+class Policy(nn.Module):
+    """π(a|s,c): a Gaussian whose mean is a network's, with one standard deviation per action.
+
+    With `num_codes=1` it is code-blind: it takes codes and does not look at them. A graded code is a level from 0 to
+    num_codes - 1, read as one number from -1 to 1; levels between the whole ones may be driven too.
+    """
+
+    def __init__(self, observations: Tensor, num_codes: int, config: Config) -> None:
+        super().__init__()
+        self.num_codes, self.graded = num_codes, config.graded_code
+        self.standardise = Standardise(observations)
+        code_inputs = 0 if num_codes == 1 else 1 if self.graded else num_codes
+        self.num_inputs = observations.shape[-1] + code_inputs
+        self.net = mlp(self.num_inputs, config.hidden, 2, last_gain=0.01)
+        self.log_std = nn.Parameter(torch.full((2,), config.initial_log_std), requires_grad=config.learn_std)
+
+    def inputs(self, obs: Tensor, codes: Tensor) -> Tensor:
+        """What the network reads, (…, num_inputs): obs (…, F) standardised, and codes (…) one-hot, or as a number."""
+        x = self.standardise(obs)
+        if self.num_codes == 1:
+            return x
+        if self.graded:
+            return torch.cat((x, (2.0 * codes / (self.num_codes - 1) - 1.0).to(x.dtype)[..., None]), -1)
+        return torch.cat((x, nn.functional.one_hot(codes, self.num_codes).to(x.dtype)), -1)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (…, 2) and standard deviation (2,) of the action."""
+        return self.net(inputs), self.log_std.exp()
+
+
+def log_prob(actions: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Log-density (…) of actions (…, 2) under a diagonal Gaussian."""
+    return (-0.5 * ((actions - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)

@@ -1,0 +1,192 @@
+"""Trust region policy optimisation (Schulman et al. 2015, arXiv 1502.05477), with which GAIL and InfoGAIL were
+published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infogail.config.config import Config
+from infogail.learning.networks import Policy, adam, descend, log_prob, mlp
+from infogail.learning.ppo import PPO, gaussian_entropy, learning_rate, standardised_advantages, value_scale
+from infogail.learning.rollout import Rollout
+from infogail.parallel.distributed import begin_alike, mean
+
+CG_ITERATIONS = 10
+DAMPING = 0.1
+"""Added to the Fisher matrix's diagonal: curvature that a batch does not show."""
+FISHER_SHARE = 0.1
+"""Of the batch, on which the Fisher matrix is taken: the paper's appendix C says that a tenth will do."""
+KL_WALL = 2.0
+"""Times `max_kl` that a step may reach, as GAIL's authors have it: the quadratic model that chose the step only comes
+near `max_kl`, and a hundredth too much would halve it."""
+BACKTRACKS = 10
+ACCEPTED = 0.1
+"""Share of the improvement promised by the gradient that a step has to keep."""
+
+
+def surrogate_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor) -> Tensor:
+    """-mean ρA with ρ = exp(log_probs - old_log_probs), all (n,); eq. 14."""
+    return -((log_probs - old_log_probs).exp() * advantages).mean()
+
+
+def gaussian_kl(mean: Tensor, std: Tensor, other_mean: Tensor, other_std: Tensor) -> Tensor:
+    """KL(p‖q) (n,) [nats] of diagonal Gaussians p with mean (n, D) and std (D,), and q with the other's."""
+    variance = std.square() + (mean - other_mean).square()
+    return ((other_std / std).log() + 0.5 * variance / other_std.square() - 0.5).sum(-1)
+
+
+def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
+    """x (D,) with Ax ≈ b (D,) for a positive definite A, of which only `product`, x ↦ Ax, is known.
+
+    Hestenes & Stiefel 1952; exact after D iterations, but for rounding.
+    """
+    x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
+    square = residual.dot(residual)
+    for _ in range(iterations):
+        if square <= 1e-10 * b.dot(b):
+            break
+        image = product(direction)
+        step = square / direction.dot(image)
+        x, residual = x + step * direction, residual - step * image
+        square, before = residual.dot(residual), square
+        direction = residual + square / before * direction
+    return x
+
+
+@torch.no_grad()
+def line_search(
+    parameters: Sequence[Tensor],
+    step: Tensor,
+    promised: float,
+    evaluate: Callable[[], tuple[float, float]],
+    max_kl: float,
+) -> float:
+    """Move `parameters` along `step`, halving it until that pays; where it never does, they stay as they were.
+
+    Args:
+        parameters: changed in place.
+        step: (D,), of all of them together.
+        promised: improvement of the loss by the whole step, were it linear.
+        evaluate: loss, and mean KL [nats] from the old policy, at the parameters as they are.
+        max_kl: more than this is not accepted, nor less than `ACCEPTED` of the improvement promised, nor NaN.
+
+    Returns:
+        the share of the step that was taken, 0 for none.
+    """
+    start, (before, _) = [parameter.clone() for parameter in parameters], evaluate()
+    steps = step.split([parameter.numel() for parameter in parameters])
+
+    def move(share: float) -> None:
+        for parameter, old, part in zip(parameters, start, steps, strict=True):
+            parameter.copy_(old + share * part.view_as(old) if share else old)
+
+    for share in (0.5**k for k in range(BACKTRACKS)):
+        move(share)
+        loss, kl = evaluate()
+        if before - loss > ACCEPTED * share * promised and kl <= max_kl:
+            return share
+    move(0.0)
+    return 0.0
+
+
+class TRPO:
+    """The policy, a value network V(s,c), and the optimiser of the latter; to be used like `PPO`."""
+
+    def __init__(self, observations: Tensor, num_codes: int, config: Config, generator: torch.Generator) -> None:
+        self.config, self.generator = config, generator
+        self.policy = Policy(observations, num_codes, config)
+        begin_alike(self.policy.parameters())
+        self.value = mlp(self.policy.num_inputs, config.hidden, 1)
+        self.optimiser = adam([self.value], config.learning_rate)
+
+    def parts(self) -> dict[str, Any]:
+        """All that an update changes, for a checkpoint."""
+        return {"policy": self.policy, "value": self.value, "value_optimiser": self.optimiser}
+
+    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0) -> dict[str, float]:
+        """One step of the policy on a rollout with its rewards (T, B), some of the value; returns what to log.
+
+        Args:
+            progress: the share of training that is done, in [0, 1].
+        """
+        self.optimiser.param_groups[0]["lr"] = learning_rate(self.config, progress)
+        advantages, returns = standardised_advantages(self.policy, self.value, rollout, rewards, self.config)
+        inputs = self.policy.inputs(rollout.observations, rollout.step_codes()).flatten(0, 1)
+        log = self._improve(inputs, rollout.actions.flatten(0, 1), advantages.flatten())
+        return log | {"trpo/value_loss": self._fit_value(inputs, returns.flatten())}
+
+    def _improve(self, inputs: Tensor, actions: Tensor, advantages: Tensor) -> dict[str, float]:
+        """The policy's step: along F⁻¹∇, as far as the trust region reaches in the quadratic model, then backtrack."""
+        parameters = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
+        with torch.no_grad():
+            old_mean, old_std = self.policy(inputs)
+            old_log_probs = log_prob(actions, old_mean, old_std)
+
+        def objective() -> tuple[Tensor, Tensor]:
+            means, std = self.policy(inputs)
+            surrogate = surrogate_loss(log_prob(actions, means, std), old_log_probs, advantages)
+            kl = gaussian_kl(old_mean, old_std, means, std).mean()
+            return surrogate - self.config.entropy_coef * gaussian_entropy(std), kl
+
+        @torch.no_grad()
+        def evaluate() -> tuple[float, float]:
+            loss, kl = mean(torch.stack(objective())).tolist()
+            return loss, kl
+
+        gradient = mean(flat_gradient(objective()[0], parameters))
+        # At random, since a fixed stride through (T, B) might meet environments of one code only.
+        some = torch.randint(len(inputs), (max(1, int(FISHER_SHARE * len(inputs))),), generator=self.generator)
+        product = fisher_vector_product(self.policy, inputs[some], parameters)
+        direction = conjugate_gradient(product, -gradient, CG_ITERATIONS)
+        curvature = direction.dot(product(direction)).clamp(min=1e-12)
+        step = (2.0 * self.config.max_kl / curvature).sqrt() * direction
+        taken = line_search(parameters, step, -gradient.dot(step).item(), evaluate, KL_WALL * self.config.max_kl)
+        loss, kl = evaluate()
+        std = self.policy.log_std.detach().exp()
+        return {
+            "trpo/policy_loss": loss,
+            "trpo/kl": kl,
+            "trpo/step": taken,
+            "trpo/std_acceleration": std[0].item(),
+            "trpo/std_steering": std[1].item(),
+        }
+
+    def _fit_value(self, inputs: Tensor, returns: Tensor) -> float:
+        """Minibatches of Adam; returns the last one's loss."""
+        targets = returns / value_scale(self.config)
+        for _ in range(self.config.ppo_epochs):
+            for rows in torch.randperm(len(inputs), generator=self.generator).chunk(self.config.minibatches):
+                loss = (self.value(inputs[rows]).squeeze(-1) - targets[rows]).square().mean()
+                descend(self.optimiser, loss)
+        return loss.item()
+
+
+def flat_gradient(loss: Tensor, parameters: Sequence[Tensor], create_graph: bool = False) -> Tensor:
+    """d loss / d parameters, all in one vector (D,)."""
+    gradients = torch.autograd.grad(loss, parameters, create_graph=create_graph)
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def fisher_vector_product(policy: Policy, inputs: Tensor, parameters: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
+    """v (D,) ↦ (F + `DAMPING` · 1)v, F the Fisher matrix of the policy's actions at `inputs` (n, num_inputs).
+
+    F is the Hessian of the mean KL divergence from the policy as it is, where both are the same (appendix C).
+    """
+    means, std = policy(inputs)
+    kl = gaussian_kl(means.detach(), std.detach(), means, std).mean()
+    gradient = flat_gradient(kl, parameters, create_graph=True)
+
+    def product(vector: Tensor) -> Tensor:
+        twice = torch.autograd.grad(gradient.dot(vector), parameters, retain_graph=True)
+        return mean(torch.cat([part.flatten() for part in twice])) + DAMPING * vector
+
+    return product
+
+
+def policy_updater(observations: Tensor, num_codes: int, config: Config, generator: torch.Generator) -> PPO | TRPO:
+    """The policy with the update that `config.policy_update` names."""
+    return (TRPO if config.policy_update == "trpo" else PPO)(observations, num_codes, config, generator)

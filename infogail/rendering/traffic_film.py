@@ -1,0 +1,127 @@
+"""A film of an environment of highway-env, in which every other vehicle drives as a run was trained to, with a code."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from highway_env.vehicle.behavior import IDMVehicle
+
+from infogail.envs.errors import BadInput
+from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY
+from infogail.rendering.film import (
+    BACKGROUND,
+    DIMMED,
+    FPS,
+    MARGIN,
+    ROW,
+    TRACK,
+    WHITE,
+    Camera,
+    colour,
+    draw_offscreen,
+    write_film,
+    write_text,
+)
+from infogail.traffic.population import StyledVehicle, population
+
+SIZE, SCALING = (1280, 560), 6.4  # [px], at most, and [px/m]
+ROADSIDE = 3.0  # [m] beside the outermost lanes
+SHARE = 150  # [px] of the strip, for each code
+
+
+def film_traffic(
+    run: Path,
+    environment: str,
+    mix: Sequence[float] | None,
+    assisted: bool,
+    seconds: float,
+    seed: int,
+    out: Path,
+    progress: Callable[[str], None] = lambda message: None,
+) -> list[Path]:
+    """Film `environment` with the population of `run`, each vehicle in the colour of its code, the ego white.
+
+    The ego, in whose place a planner would be, drives by IDM and MOBIL: highway-env's own would keep its speed, and
+    soon run into somebody.
+
+    Returns:
+        the files written into `out`, those of `film_files`.
+
+    Raises:
+        BadInput: no run of a highway, no mix of its codes, or an environment without vehicles of a chosen type.
+    """
+    draw_offscreen()
+    path = population(run, mix, assisted)
+    config = {"other_vehicles_type": path, "policy_frequency": SIMULATION_FREQUENCY, "duration": np.inf}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # there may be a newer version of what is asked for
+        env: Any = gymnasium.make(environment, render_mode="rgb_array", config=config).unwrapped
+    env.reset(seed=seed)
+    drivers = [vehicle for vehicle in env.road.vehicles if isinstance(vehicle, StyledVehicle)]
+    if not drivers:
+        raise BadInput(f"{environment} takes no vehicles of a chosen type; give highway-v0, merge-v0 or the like")
+    for driver in drivers:
+        driver.color = colour(driver.code)
+    ego = IDMVehicle.create_from(env.vehicle)
+    ego.color = WHITE
+    env.road.vehicles[env.road.vehicles.index(env.vehicle)] = env.vehicle = ego
+    mp4, gif = film_files(out, environment)
+    write_film(mp4, gif, _frames(env, environment, drivers, seconds), progress)
+    return [mp4, gif]
+
+
+def film_files(out: Path, environment: str) -> tuple[Path, Path]:
+    """Where the film of `environment` goes, and the animation."""
+    return out / f"traffic-{environment}.mp4", out / f"traffic-{environment}.gif"
+
+
+def check_environment(name: str) -> None:
+    """Raise BadInput where highway-env has no environment called `name`."""
+    names = [key for key, spec in gymnasium.registry.items() if str(spec.entry_point).startswith("highway_env")]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1, 0.3) or ["highway-v0"]
+        raise BadInput(f"unknown environment '{name}'; did you mean '{near[0]}'?")
+
+
+def _frames(env: Any, title: str, drivers: list[StyledVehicle], seconds: float) -> Iterator[np.ndarray]:
+    edges = np.concatenate(
+        [
+            [lane.position(s, side * lane.width_at(s) / 2) for s in np.linspace(0, lane.length, 33) for side in (-1, 1)]
+            for lane in env.road.network.lanes_list()
+        ]
+    )[:, 1]
+    low, high = edges.min() - ROADSIDE, edges.max() + ROADSIDE
+    height = min(SIZE[1], 2 * round((high - low) * SCALING / 2))
+    camera = Camera(env, (SIZE[0], height), SCALING)
+    for _ in range(round(seconds * FPS)):
+        x, y = env.vehicle.position
+        reach = height / SCALING / 2
+        centre = np.array([x, np.clip(y, low + reach, high - reach) if high - low > 2 * reach else (low + high) / 2])
+        yield np.vstack((shares(title, drivers), camera.picture(centre)))
+        env.road.act()
+        env.road.step(1 / SIMULATION_FREQUENCY)
+
+
+def shares(title: str, drivers: Sequence[StyledVehicle]) -> np.ndarray:
+    """A strip (h, w, 3): how many of the `drivers` have each code, how many crashed, what the ego's colour is."""
+    strip = np.full((2 * ROW + 24, SIZE[0], 3), BACKGROUND, np.uint8)
+    write_text(strip, title, (MARGIN, 32), 0.85, WHITE)
+    crashed = sum(driver.crashed for driver in drivers)
+    write_text(strip, f"{len(drivers)} trained drivers, {crashed} crashed", (MARGIN, 64), 0.6, DIMMED)
+    drawn = Counter(driver.code for driver in drivers)
+    codes = range(len(type(drivers[0]).mix))
+    left = SIZE[0] - MARGIN - SHARE * (len(codes) + 1)
+    for code in codes:
+        at = left + SHARE * code
+        write_text(strip, f"code {code}", (at, 32), 0.75, colour(code))
+        write_text(strip, f"{drawn[code]}  ({100 * drawn[code] / len(drivers):.0f} %)", (at, 64), 0.6, colour(code))
+    write_text(strip, "ego: IDM", (SIZE[0] - MARGIN, 32), 0.75, WHITE, right=True)
+    strip[-2:] = TRACK
+    return strip

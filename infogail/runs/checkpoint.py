@@ -1,0 +1,126 @@
+"""Checkpoints: all that changes while a learner trains, so that a resumed run ends bit for bit as an unbroken one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infogail.envs.files import UnreadableFile, seal, unseal
+from infogail.runs.folder import InvalidRun, RunFolder
+
+SCHEMA = "infogail-checkpoint-1"
+FOLDER = "checkpoints"
+KEEP = 2  # a damaged newest one must not be the end
+LOG = "log"  # metrics.jsonl as of the checkpoint, byte by byte
+
+
+def state_of(parts: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Every tensor that a learner's `parts` hold (modules, optimisers, generators, environments), and torch's own
+    random state, by name."""
+    named = {f"{name}/{key}": value for name, part in parts.items() for key, value in _tensors(part).items()}
+    return named | {"torch/random": torch.get_rng_state()}
+
+
+def merge(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """One state of several processes': the first one's, and what is different in number k's, as `processk/…`."""
+    first, *others = states
+    own = {
+        f"process{k}/{name}": tensor
+        for k, state in enumerate(others, 1)
+        for name, tensor in state.items()
+        if name not in first or not torch.equal(tensor, first[name])
+    }
+    return {**first, **own}
+
+
+def part_of(state: Mapping[str, Tensor], process: int) -> dict[str, Tensor]:
+    """Of what `merge` made, the state of one process."""
+    names = [name for name in state if not name.startswith("process")]
+    return {name: state.get(f"process{process}/{name}", state[name]) for name in names}
+
+
+def restore(parts: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Put back what `state_of` took.
+
+    Raises:
+        KeyError, RuntimeError: the state is that of other parts.
+    """
+    for name, part in parts.items():
+        tensors = {key.removeprefix(f"{name}/"): value for key, value in state.items() if key.startswith(f"{name}/")}
+        if isinstance(part, torch.Generator):
+            part.set_state(tensors["random"])
+        elif isinstance(part, torch.optim.Optimizer):
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                parameter, moment = key.split(".")
+                moments.setdefault(int(parameter), {})[moment] = value
+            part.load_state_dict({"state": moments, "param_groups": part.state_dict()["param_groups"]})
+        else:
+            part.load_state_dict(tensors)
+    torch.set_rng_state(state["torch/random"])
+
+
+def first_not_finite(values: Mapping[str, Any]) -> str | None:
+    """The name of the first of `values` (numbers or tensors) that holds NaN or Inf."""
+    return next((name for name, value in values.items() if not torch.as_tensor(value).isfinite().all()), None)
+
+
+def save(folder: RunFolder, iteration: int, state: Mapping[str, Tensor], log: bytes) -> None:
+    """Add a checkpoint to the run and drop all but the last `KEEP`."""
+    arrays = {name: tensor.numpy() for name, tensor in state.items()} | {LOG: np.frombuffer(log, np.uint8)}
+    name = f"{FOLDER}/{iteration:06d}.safetensors"
+    outdated = [other for other in checkpoints(folder) if other != name][: 1 - KEEP]
+    folder.write(name, seal(arrays, {"schema": SCHEMA, "iteration": str(iteration)}), outdated)
+    _remove_unlisted(folder)
+
+
+def checkpoints(folder: RunFolder) -> list[str]:
+    """The run's checkpoints, by name, the newest last."""
+    return sorted(name for name in folder.manifest.files if name.startswith(FOLDER))
+
+
+def load_newest(folder: RunFolder, warn: Callable[[str], None]) -> tuple[int, dict[str, Tensor], bytes] | None:
+    """Iteration, state and log of the newest checkpoint that is whole, or None where none was saved yet.
+
+    Args:
+        warn: told of each that is damaged.
+
+    Raises:
+        InvalidRun: all are damaged.
+    """
+    _remove_unlisted(folder)
+    names = checkpoints(folder)
+    for name in reversed(names):
+        path = folder.path / name
+        try:
+            folder.verify(name)
+            arrays, metadata = unseal(path, SCHEMA)
+        except (UnreadableFile, OSError) as error:
+            warn(f"{path}: {error}; the checkpoint before it is used")
+            continue
+        log = arrays.pop(LOG).tobytes()
+        return int(metadata["iteration"]), {key: torch.from_numpy(array) for key, array in arrays.items()}, log
+    if names:
+        raise InvalidRun(f"{folder.path / FOLDER}: no checkpoint is whole; train the run anew")
+    return None
+
+
+def _remove_unlisted(folder: RunFolder) -> None:
+    """Remove outdated checkpoints, and what a process left that was killed while it saved one."""
+    listed = checkpoints(folder)
+    for file in (folder.path / FOLDER).glob("*"):
+        if f"{FOLDER}/{file.name}" not in listed:
+            file.unlink()
+
+
+def _tensors(part: Any) -> dict[str, Tensor]:
+    if isinstance(part, torch.Generator):
+        return {"random": part.get_state()}
+    if isinstance(part, torch.optim.Optimizer):
+        states = part.state_dict()["state"]
+        return {f"{parameter}.{moment}": value for parameter, some in states.items() for moment, value in some.items()}
+    return part.state_dict()

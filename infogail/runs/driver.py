@@ -1,0 +1,125 @@
+"""A trained driver, as users hold it: observation and code in, action out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.files import UnreadableFile, seal, unseal
+from infogail.envs.scenarios.scenario import Characters
+from infogail.learning.networks import Policy, levels
+from infogail.learning.posterior import Evidence, posterior_features
+from infogail.runs.folder import DEMONSTRATIONS, InvalidRun, Manifest, verify
+
+FILE, SCHEMA = "policy.safetensors", "infogail-driver-3"
+
+
+class Driver:
+    """A policy, and the posterior that reads its code back if it has one."""
+
+    def __init__(
+        self, manifest: Manifest, policy: Policy, evidence: Evidence | None, characters: Characters | None = None
+    ) -> None:
+        self.scenario, self.algorithm = manifest.scenario, manifest.algorithm
+        self.num_codes, self.seed = manifest.config.num_codes, manifest.config.seed
+        self.graded, self.named = manifest.config.graded_code, manifest.config.labelled > 0
+        self.policy, self.evidence = policy, evidence
+        self.characters = characters  # for judging what it drives, where geometry alone cannot tell styles apart
+
+    @property
+    def codes(self) -> list[int] | list[float]:
+        """The codes to judge it by: 0 to K - 1, or K values of a graded code from -1 to 1."""
+        return levels(self.num_codes).tolist() if self.graded else list(range(self.num_codes))
+
+    @property
+    def prior(self) -> np.ndarray:
+        """(K,): how common each code is among the demonstrations, as the posterior found; uniform without one."""
+        return np.full(self.num_codes, 1 / self.num_codes) if self.evidence is None else self.evidence.prior.numpy()
+
+    @torch.inference_mode()
+    def act(self, obs: np.ndarray, code: float | np.ndarray) -> np.ndarray:
+        """The mean action, float32 (2,) or (B, 2) in [-1, 1], for obs (F,) or (B, F) and code () or (B,).
+
+        A graded code is any number from -1 to 1, others are whole.
+
+        Raises:
+            ValueError: there is no such code.
+        """
+        observations, codes = torch.as_tensor(obs, dtype=torch.float32), torch.as_tensor(code)
+        low, high = self.codes[0], self.codes[-1]
+        if not ((codes >= low) & (codes <= high)).all():
+            raise ValueError(f"code {code}: the codes of this driver are {low} to {high}")
+        level = (codes + 1.0) / 2.0 * (self.num_codes - 1) if self.graded else codes.long()
+        inputs = self.policy.inputs(observations, level.expand(observations.shape[:-1]))
+        return self.policy(inputs)[0].clamp(-1.0, 1.0).numpy()
+
+    @torch.inference_mode()
+    def log_posterior(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
+        """log Q(c|s) of each step, (N, K) for observations (N, F) and actions (N, 2); None without a posterior.
+
+        Summed over a trajectory's steps it is log Q(c|τ) up to a constant. Only a posterior of pairs looks at actions.
+        """
+        if self.evidence is None:
+            return None
+        pairs = torch.cat([torch.as_tensor(x, dtype=torch.float32) for x in (observations, actions)], -1)
+        return self.evidence(pairs).log_softmax(-1).numpy()
+
+    def encode(self) -> bytes:
+        """The driver as a safetensors file, for `load`."""
+        modules = {"policy": self.policy} | ({"evidence": self.evidence} if self.evidence is not None else {})
+        arrays = {f"{name}.{k}": v.numpy() for name, module in modules.items() for k, v in module.state_dict().items()}
+        return seal(arrays, {"schema": SCHEMA})
+
+
+def load(run: str | Path) -> Driver:
+    """The driver that was trained into the folder `run`.
+
+    Raises:
+        InvalidRun: no such run, or its file is not what this version writes.
+    """
+    run = Path(run)
+    manifest = Manifest.load(run)
+    config, path = manifest.config, run / FILE
+    try:
+        verify(run, manifest, FILE)
+    except (UnreadableFile, OSError) as error:
+        remedy = f"'infogail train --resume {run}' writes it from the last checkpoint"
+        raise InvalidRun(f"{path}: {error}; {remedy}") from error
+    try:
+        arrays, _ = unseal(path, SCHEMA)
+        tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        for key, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"'{key}' holds NaN or Inf")
+        blank = torch.zeros(2, len(get_scenario(manifest.scenario).features) + 2)  # of pairs
+        evidence_tensors = _part(tensors, "evidence.")
+        # Only a learner with a posterior has a policy that listens to codes.
+        policy = Policy(blank[:, :-2], config.num_codes if evidence_tensors else 1, config)
+        _fill(policy, _part(tensors, "policy."))
+        evidence = None
+        if evidence_tensors:
+            features = posterior_features(manifest.scenario, config.posterior_input)
+            evidence = Evidence(blank, features, config, get_scenario(manifest.scenario).style_tolerance)
+            _fill(evidence, evidence_tensors)
+    except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidRun(f"{path}: not a driver of this version ({reason}); train it anew") from error
+    file, characters = Path(run) / DEMONSTRATIONS, None
+    if get_scenario(manifest.scenario).measures and file.exists():
+        characters = Demonstrations.load(file, manifest.scenario).characters
+    return Driver(manifest, policy, evidence, characters)
+
+
+def _fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    for key, tensor in module.state_dict().items():
+        if key in tensors and tensors[key].dtype != tensor.dtype:  # torch would convert it without a word
+            raise ValueError(f"'{key}' is {tensors[key].dtype}, not {tensor.dtype}")
+    module.load_state_dict(tensors)
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

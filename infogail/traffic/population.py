@@ -1,0 +1,257 @@
+"""Trained drivers as traffic: vehicles of mixed styles for any environment of highway-env.
+
+    config = {"other_vehicles_type": population("runs/highway", mix=(0.1, 0.2, 0.3, 0.4))}
+    env = gymnasium.make("highway-v0", config=config)
+
+What the drivers never saw in training: each other, fewer or more than three lanes, lanes that bend, end or merge,
+obstacles, and traffic that crosses or comes towards them. They see a road as straight along their own lane, keep within
+the lanes that are open to lane changes, and take an obstacle for a car that stands still. Routes, priorities and
+`enable_lane_change` mean nothing to them.
+
+They learned among drivers who make way for them and so, left to themselves, run into each other. An assistant such as
+cars have brakes and holds the lane for them, where Responsibility-Sensitive Safety (Shalev-Shwartz, Shammah and
+Shashua, arXiv:1708.06374) asks for it, or they are about to leave the road, and leaves them alone otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy, deepcopy
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote, unquote
+
+import numpy as np
+import torch
+from highway_env.road.lane import StraightLane
+from highway_env.road.road import LaneIndex, Road, Route
+from highway_env.utils import wrap_to_pi
+from highway_env.vehicle.controller import ControlledVehicle
+from highway_env.vehicle.kinematics import Vehicle
+
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.errors import BadInput
+from infogail.envs.physics.roads import LANE_WIDTH
+from infogail.envs.scenarios.highway import SIDES, Highway
+from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
+from infogail.runs.driver import Driver, load
+
+PREFIX = "driven by "
+REACTION = 0.3  # [s], what safety allows for: a decision and a half
+CLEARANCE = 1.0  # [m]
+ALERT = 0.5  # [m] from the lane's centre, beyond which a driver within the next `OUTLOOK` leaves it
+EDGE = (LANE_WIDTH - Vehicle.WIDTH) / 2  # [m], the same for the outermost lanes and the road: wheels on the line
+OUTLOOK = 1.0  # [s]
+HIGHWAY = Highway()
+SLOTS = [
+    [Highway.features.index(f"{side}{what}") for side in SIDES]
+    for what in ("leader_gap", "leader_closing", "follower_gap", "follower_closing")
+]
+
+
+def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bool = True) -> str:
+    """The class path, for `other_vehicles_type`, of vehicles that drive as `run` was trained to.
+
+    It says all there is to know, so that it means the same in every process that can read the run.
+
+    Args:
+        run: trained on `highway`; `highway-manners` knows one lane alone.
+        mix: (K,) how common each code is, in any unit; by default as the posterior found among the demonstrations.
+        assisted: the assistant is on.
+
+    Raises:
+        BadInput: no run of `highway`, or no mix of its codes.
+    """
+    driver = load(run)
+    scenario = get_scenario(driver.scenario)
+    if scenario.name != HIGHWAY.name:
+        raise BadInput(f"{run}: trained on {driver.scenario}, without traffic on several lanes; give a run of highway")
+    shares = driver.prior if mix is None else np.asarray(mix, dtype=np.float64)
+    if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():
+        shown = " ".join(f"{share:g}" for share in np.ravel(shares))
+        raise BadInput(f"mix {shown}: give a share for each of the {driver.num_codes} codes of {run}, none below 0")
+    shown = f"{Path(run).resolve()} {','.join(map(repr, shares.tolist()))} {'assisted' if assisted else 'alone'}"
+    name = PREFIX + quote(shown, "/, ").replace(".", "%2E")
+    members = {
+        "policy": NumpyPolicy(driver),
+        "mix": shares / shares.sum(),
+        "assisted": assisted,
+        "steering_range": scenario.steering_range,
+        "period": 1 / scenario.policy_frequency,
+        "__module__": __name__,
+    }
+    globals()[name] = type(name, (StyledVehicle,), members)
+    return f"{__name__}.{name}"
+
+
+def __getattr__(name: str) -> type[StyledVehicle]:
+    """The class called `name`, where another process made that name."""
+    if not name.startswith(PREFIX):
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    run, shares, how = unquote(name.removeprefix(PREFIX)).rsplit(" ", 2)
+    population(run, [float(share) for share in shares.split(",")], how == "assisted")
+    return globals()[name]
+
+
+class NumpyPolicy:
+    """`Driver.act` for codes 0 to K - 1, without torch, whose calls take longer than the sums of so small a network."""
+
+    def __init__(self, driver: Driver) -> None:
+        policy = deepcopy(driver.policy).double()
+        first, *others = (layer for layer in policy.net if isinstance(layer, torch.nn.Linear))
+        nothing = torch.zeros(driver.num_codes, len(policy.standardise.mean), dtype=torch.float64)
+        with torch.no_grad():
+            self.weight = (first.weight[:, : nothing.shape[1]] / policy.standardise.scale).T.numpy()
+            self.bias = first(policy.inputs(nothing, torch.arange(driver.num_codes))).numpy()
+            self.layers = [(layer.weight.T.numpy(), layer.bias.numpy()) for layer in others]
+
+    def __call__(self, observations: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """The mean actions (N, 2) in [-1, 1], for observations (N, F) and codes (N,)."""
+        x = observations @ self.weight + self.bias[codes]
+        for weight, bias in self.layers:
+            x = np.maximum(x, 0.0) @ weight + bias
+        return x.clip(-1.0, 1.0)
+
+
+class StyledVehicle(ControlledVehicle):
+    """Drives with a trained policy and a code, drawn when it is made, for life. `population` makes subclasses.
+
+    A `ControlledVehicle` for what environments ask of one: routes are taken note of, `IDMVehicle.create_from` works.
+    """
+
+    policy: ClassVar[NumpyPolicy]
+    mix: ClassVar[np.ndarray]
+    """(K,): chance of each code"""
+    assisted: ClassVar[bool]
+    steering_range: ClassVar[tuple[float, float]]
+    period: ClassVar[float]
+    """[s] between decisions"""
+
+    def __init__(
+        self,
+        road: Road,
+        position: np.ndarray,
+        heading: float = 0.0,
+        speed: float = 0.0,
+        target_lane_index: LaneIndex | None = None,
+        target_speed: float | None = None,
+        route: Route | None = None,
+        enable_lane_change: bool = True,
+        timer: float | None = None,
+        code: int | None = None,
+    ) -> None:
+        super().__init__(road, position, heading, speed, route=route)
+        if code is None:  # one number from the road's generator, as `IDMVehicle.randomize_behavior` takes one
+            code = int(np.searchsorted(np.cumsum(self.mix)[:-1], road.np_random.uniform(), side="right"))
+        self.code = code
+        self.wait = 0.0  # [s] until it decides again
+        self.overruled = False  # by the assistant, in its last decision
+
+    @classmethod
+    def create_from(cls, vehicle: Vehicle) -> StyledVehicle:
+        """A vehicle where `vehicle` is and as fast, of the same code if it has one."""
+        code, route = getattr(vehicle, "code", None), getattr(vehicle, "route", None)
+        return cls(vehicle.road, vehicle.position, vehicle.heading, vehicle.speed, route=route, code=code)
+
+    def randomize_behavior(self) -> None:
+        """Nothing: its code is its behaviour."""
+
+    def act(self, action: dict | str | None = None) -> None:
+        """Once a period, decide, together with all of the population whose time has come: one call of the policy."""
+        if not self._is_due():
+            return
+        of_age = (v for v in self.road.vehicles if type(v) is type(self) and v._is_due())
+        drivers = list(dict.fromkeys([self, *of_age]))
+        observations = observe(drivers)
+        actions = self.policy(observations, np.array([driver.code for driver in drivers]))
+        (slowest, fastest), (left, right) = ACCELERATION_RANGE, self.steering_range
+        accelerations = slowest + (actions[:, 0] + 1.0) / 2.0 * (fastest - slowest)
+        steerings = left + (actions[:, 1] + 1.0) / 2.0 * (right - left)
+        brake, hold = too_close(observations) & self.assisted
+        accelerations[brake] = slowest
+        if self.assisted:  # nobody rolls back
+            speeds = np.array([driver.speed for driver in drivers])
+            accelerations = np.maximum(accelerations, -np.maximum(speeds, 0.0) / self.period)
+        for k in np.flatnonzero(hold):
+            steerings[k] = np.clip(drivers[k].steering_control(drivers[k].lane_index), left, right)
+        commands = accelerations.tolist(), steerings.tolist(), (brake | hold).tolist()
+        for driver, acceleration, steering, overruled in zip(drivers, *commands, strict=True):
+            driver.action = {"acceleration": acceleration, "steering": steering}
+            driver.overruled = overruled
+            driver.wait += self.period
+
+    def step(self, dt: float) -> None:
+        """As any vehicle."""
+        super().step(dt)
+        self.wait -= dt
+        # What others believe that it wants. An `IDMVehicle` that thinks of cutting in reckons that whoever has no
+        # `target_speed` wishes to stop; merge-v0 divides by it.
+        self.target_lane_index, self.target_speed = self.lane_index, max(self.speed, 1.0)
+
+    def _is_due(self) -> bool:
+        return self.wait < 1e-6 and not self.crashed
+
+
+def observe(drivers: Sequence[Vehicle]) -> np.ndarray:
+    """What drivers of one road observe, (N, F), each along its own lane as if the road were a straight highway."""
+    road = drivers[0].road
+    seen = list(dict.fromkeys([*drivers, *road.vehicles, *(thing for thing in road.objects if thing.solid)]))
+    world = np.array([(*thing.position, thing.heading, thing.speed) for thing in seen])
+    indices = list(dict.fromkeys(driver.lane_index for driver in drivers))
+    views, counts = zip(*(along(road, index, world) for index in indices), strict=True)
+    own = np.array([indices.index(driver.lane_index) for driver in drivers])
+    states = np.pad(np.stack(views)[own], ((0, 0), (0, 1), (0, 0)))  # the last is nobody
+    itself = np.arange(len(drivers))
+    egos = states[itself, itself]
+    states[itself, itself], states[:, 0] = states[:, 0].copy(), egos
+    highway, lanes = copy(HIGHWAY), np.array(counts)[own]
+    highway.lanes = lanes  # each driver's own
+    # In training there was nobody beside the road.
+    aside = abs(states[:, 1:, 1] - LANE_WIDTH * (lanes[:, None] - 1) / 2)
+    states[:, 1:, 1][aside > LANE_WIDTH * lanes[:, None] / 2 + 1.0] = np.inf
+    states[:, -1, 1] = np.inf
+    return np.stack(highway.observe(states, {}), axis=1)
+
+
+def along(road: Road, index: LaneIndex, world: np.ndarray) -> tuple[np.ndarray, Any]:
+    """States (V, 4) as `Highway` has them, if lane `index` and those beside it that are open to lane changes were its
+    road, of states (V, 4) in the world's coordinates; and the number of these lanes."""
+    start, end, number = index
+    side = road.network.graph[start][end]
+    first, last, lane = number, number, side[number]
+    while first > 0 and not side[first - 1].forbidden:
+        first -= 1
+    while last < len(side) - 1 and not side[last + 1].forbidden:
+        last += 1
+    if type(lane) is StraightLane:
+        places = (world[:, :2] - lane.start) @ np.stack((lane.direction, lane.direction_lateral), axis=1)
+        heading = lane.heading
+    else:
+        places = np.array([lane.local_coordinates(position) for position in world[:, :2]])
+        heading = np.array([lane.heading_at(longitudinal) for longitudinal in places[:, 0]])
+    y = places[:, 1] + LANE_WIDTH * (number - first)
+    return np.stack((places[:, 0], y, wrap_to_pi(world[:, 2] - heading), world[:, 3]), axis=1), last - first + 1
+
+
+def too_close(observations: np.ndarray) -> np.ndarray:
+    """Whether drivers who observe (N, F) have to brake and to hold their lane, (2, N) bool: the distance to whom is
+    ahead is too short, or to whom is ahead or behind in the lane that they are about to enter, or there is no lane."""
+    told = dict(zip(Highway.features, observations.T, strict=True))  # scaled by `Highway.observe`
+    offset, heading, speed = 2.0 * told["lane_offset"], 0.1 * told["heading"], 20.0 + 10.0 * told["speed"]
+    ahead, nearing, behind, pressing = (observations[:, columns].T for columns in SLOTS)
+    leader, follower = speed - 10.0 * nearing, speed + 10.0 * pressing
+    near = 50.0 * ahead - Vehicle.LENGTH < safe_distance(speed, leader)
+    pressed = 50.0 * behind - Vehicle.LENGTH < safe_distance(follower, speed)
+    _, left, right = near | pressed
+    goal = offset + OUTLOOK * speed * np.sin(heading)
+    left_room, right_room = np.where(left, ALERT, np.inf), np.where(right, ALERT, np.inf)
+    left_room[told["left_lane"] == 0] = right_room[told["right_lane"] == 0] = EDGE
+    return np.stack((near[0], (goal < -left_room) | (goal > right_room)))
+
+
+def safe_distance(rear: np.ndarray, front: np.ndarray) -> np.ndarray:
+    """[m] between bumpers, at speeds [m/s]: leaves `CLEARANCE` if the front car brakes as hard as it can, and the rear
+    one, which keeps its speed for as long as it takes to react, does so after it."""
+    hardest = -ACCELERATION_RANGE[0]
+    rear, front = np.maximum(rear, 0.0), np.maximum(front, 0.0)
+    return CLEARANCE + np.maximum(REACTION * rear + (rear**2 - front**2) / (2.0 * hardest), 0.0)

@@ -1,0 +1,148 @@
+"""Cells: made once, gone on with when stopped, told when they fail."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from infogail.baselines.bc import BC
+from infogail.baselines.gail import GAIL
+from infogail.benchmark.cells import MEASURES, Cell, Results, benchmark, plan, print_table, summarise
+from infogail.config.config import Config
+from infogail.envs.data.demonstrations import record
+from infogail.envs.errors import BadInput
+from infogail.parallel.signals import Stopped
+from infogail.runs.runner import train
+
+TINY = Config(num_envs=16, iterations=3, bc_steps=200, checkpoint_interval=1)
+
+
+class Failing(BC):
+    """Breaks where the seed is 1."""
+
+    def iterate(self):
+        if self.config.seed == 1:
+            raise RuntimeError("out of luck")
+        return super().iterate()
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+
+
+def times(out):
+    return {path.parent.name: path.stat().st_mtime_ns for path in out.rglob("metrics.json")}
+
+
+def test_a_restart_makes_only_what_is_missing(tmp_path, one_process):
+    out = tmp_path / "out"
+    first = benchmark({"bc": BC}, ["pass"], range(2), out, 20, TINY)
+    assert [cell.name for cell in first.metrics] == ["pass-bc-0", "pass-bc-1"] and not first.failures
+    made = times(out)
+    assert first.metrics[Cell("pass", "bc", TINY.for_scenario("pass"))] == json.loads(
+        (out / "pass-bc-0/metrics.json").read_text()
+    )
+    (out / "pass-bc-1/metrics.json").unlink()  # trained but not judged
+    again = benchmark({"bc": BC, "gail": GAIL}, ["pass"], range(2), out, 20, TINY)
+    assert {cell: again.metrics[cell] for cell in first.metrics} == first.metrics
+    assert {cell.name for cell in again.metrics} == {"pass-bc-0", "pass-bc-1", "pass-gail-0", "pass-gail-1"}
+    assert times(out)["pass-bc-0"] == made["pass-bc-0"] != times(out)["pass-bc-1"] != made.get("pass-bc-1")
+    made = times(out)
+    assert benchmark({"bc": BC, "gail": GAIL}, ["pass"], range(2), out, 20, TINY) == again  # nothing is missing now
+    assert times(out) == made
+    for settings, problem in (
+        ({"config": replace(TINY, num_envs=32)}, "pass-bc-0: was trained with other settings; write elsewhere"),
+        ({"config": TINY, "episodes": 30}, "pass-bc-0: was judged otherwise; write elsewhere"),
+    ):
+        with pytest.raises(BadInput, match=problem):
+            benchmark({"bc": BC}, ["pass"], range(1), out, **{"episodes": 20} | settings)
+
+
+def test_a_preset_is_a_variant_of_the_learner_that_it_is_for():
+    cells = plan(("bc", "gail", "infogail"), ("pass-pace",), (3, 4), TINY, ("default", "trpo", "gail-trpo"))
+    assert [cell.name for cell in cells if cell.config.seed == 3] == [
+        *("pass-pace-bc-3", "pass-pace-gail-3", "pass-pace-infogail-3"),
+        *("pass-pace-infogail-trpo-3", "pass-pace-gail-trpo-3"),
+    ]
+    assert len(cells) == 10 and all(cell.config.num_codes == 4 for cell in cells)
+    updates = {cell.preset: cell.config.policy_update for cell in cells}
+    assert updates == {"default": "ppo", "trpo": "trpo", "gail-trpo": "trpo"}
+    assert all(cell.config.num_envs == TINY.num_envs for cell in cells)  # what no preset changes stays as given
+
+
+def test_many_variants_become_rows():
+    names = ("default", "no-rim", "trpo", "replay", "wgan-gp", "absorbing", "no-decay")
+    blank = dict.fromkeys(MEASURES, 1.0) | {"style_rank_correlation": None}
+    results = Results(dict.fromkeys(plan(["infogail"], ["pass"], (0, 1), TINY, names), blank), {})
+    headings, rows = summarise(results)
+    assert [row[0] for row in rows][:2] == ["pass infogail", "pass infogail-no-rim"] and len(rows) == 7
+    assert MEASURES["style_rank_correlation"] not in headings  # is not defined for any
+    assert len(summarise(results, short=True)[0]) < len(headings) == len(rows[0]) - 1
+    headings, rows = summarise(Results(dict.fromkeys(plan(["infogail"], ["pass"], (0,), TINY, names[:6]), blank), {}))
+    assert len(headings) == 6 and rows[0] == ["seeds", *["1"] * 6]
+
+
+def test_results_of_other_demonstrations_are_not_mixed_in(tmp_path, one_process):
+    benchmark({"bc": BC}, ["pass"], [0], tmp_path, 20, TINY)
+    record("pass", 20, seed=9)[0].save(tmp_path / "pass.safetensors")
+    with pytest.raises(
+        BadInput, match=r"pass-bc-0: has other demonstrations than .*pass\.safetensors; write elsewhere"
+    ):
+        benchmark({"bc": BC}, ["pass"], [0], tmp_path, 20, TINY)
+
+
+def test_a_stopped_run_is_gone_on_with(tmp_path, one_process):
+    whole = benchmark({"gail": GAIL}, ["turn"], [5], tmp_path / "whole", 20, TINY)
+    file, run = tmp_path / "out/turn.safetensors", tmp_path / "out/turn-gail-5"
+    file.parent.mkdir()
+    file.write_bytes((tmp_path / "whole/turn.safetensors").read_bytes())
+
+    def stop(done, total, log):
+        if done == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Stopped):
+        train(GAIL, "gail", file, "turn", replace(TINY, seed=5), run, on_iteration=stop)
+    assert not (run / "policy.safetensors").exists()
+    resumed = benchmark({"gail": GAIL}, ["turn"], [5], tmp_path / "out", 20, TINY)
+    times = ("train_seconds", "seconds_to_styles")
+    for results in (whole, resumed):
+        for metrics in results.metrics.values():
+            for key in times:
+                metrics.pop(key)
+    assert resumed.metrics == whole.metrics
+
+
+def test_a_failure_is_told_and_does_not_stop_the_others(tmp_path, one_process, capsys):
+    results = benchmark({"bc": Failing}, ["pass"], range(3), tmp_path, 20, TINY)
+    assert {cell.name: problem for cell, problem in results.failures.items()} == {
+        "pass-bc-1": "RuntimeError: out of luck"
+    }
+    assert [cell.name for cell in results.metrics] == ["pass-bc-0", "pass-bc-2"]
+    print_table(results)
+    assert "failed: pass-bc-1: RuntimeError: out of luck" in capsys.readouterr().out
+    mended = benchmark({"bc": BC}, ["pass"], range(3), tmp_path, 20, TINY)
+    assert len(mended.metrics) == 3 and not mended.failures
+
+
+def test_the_table_has_intervals_over_seeds(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    blank = dict.fromkeys(MEASURES, 1.0)
+    nmi = {"infogail": (0.25, 0.5, 0.96, 1.0), "gail": (0.0, 0.0, 0.3, 0.0)}
+    metrics = {
+        Cell("pass", name, Config(seed=k)): blank | {"style_nmi": value, "seconds_to_styles": None if k else 8.5}
+        for name, values in nmi.items()
+        for k, value in enumerate(values)
+    }
+    print_table(Results(metrics, {}))
+    out = capsys.readouterr().out
+    row = {
+        heading: line for heading in MEASURES.values() for line in out.splitlines() if line.strip().startswith(heading)
+    }
+    # The middle half of each four values: (0.5 + 0.96) / 2, and 0.
+    assert "0.73 [" in row["style NMI"] and " 0 [0, " in row["style NMI"]
+    assert "8.5 [8.5, 8.5] (3 never)" in row["s to styles"]
+    assert "with NMI ≥ 0.95" in out and "P(style NMI of infogail > gail) = 0.938" in out  # 15 of 16 pairs

@@ -1,0 +1,354 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+
+import numpy as np
+import pytest
+
+import infogail
+from infogail.cli import main, parse
+from infogail.config.config import Config
+from infogail.envs.errors import BadInput
+from infogail.envs.files import seal, unseal
+from infogail.rendering.film import film
+
+COMMANDS = ("record", "import", "train", "evaluate", "render", "traffic", "recognise", "speed", "benchmark", "demo")
+ALGORITHMS = ("infogail", "gail", "bc")
+TINY = "--num-envs 16 --iterations 2 --rim-steps 2 --bc-steps 100 --threads 1"
+FILM = {"codes.gif", "codes.mp4", "codes.png"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Demonstrations of both scenarios, and runs of all algorithms on pass, made by the commands."""
+    folder = tmp_path_factory.mktemp("made")
+    for scenario in ("pass", "turn"):
+        run(f"record {scenario} --episodes 10 --out {folder}/{scenario}.safetensors")
+    for algorithm in ALGORITHMS:
+        file = f"{folder}/pass.safetensors"
+        run(f"train pass --algorithm {algorithm} --demonstrations {file} --out {folder}/{algorithm} {TINY}")
+    return folder
+
+
+@pytest.fixture
+def here(made, tmp_path, monkeypatch):
+    """A folder to work in: good demonstrations, a run, and much that is none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made").symlink_to(made)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter1.tex").write_text("years of work")
+    (tmp_path / "text").write_text("speed,steering\n")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/manifest.json").write_bytes((made / "bc/manifest.json").read_bytes())
+    (tmp_path / "broken/policy.safetensors").write_bytes((made / "bc/policy.safetensors").read_bytes()[:-9])
+    arrays, metadata = unseal(made / "pass.safetensors", "infogail-demonstrations-2")
+    arrays["observations"][3] = np.nan
+    (tmp_path / "nan.safetensors").write_bytes(seal(arrays, metadata))
+    return tmp_path
+
+
+def run(arguments):
+    """The exit status of `infogail ARGUMENTS`."""
+    try:
+        main(arguments.split())
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+BAD_INPUT = {
+    # what there is not
+    "": f"Expected one of {{{', '.join(COMMANDS)}}}; see 'infogail --help'",
+    "recrod pass": "unknown command 'recrod'; did you mean 'record'?",
+    "xyz": f"unknown command 'xyz'; there are {', '.join(COMMANDS[:-1])} and {COMMANDS[-1]}",
+    "record pas": "unknown scenario 'pas'; did you mean 'pass'?",
+    "record Turn": "unknown scenario 'Turn'; did you mean 'turn'?",
+    "train xyz --out a": ", turn-line, highway, highway-manners and replay",
+    "record pass --epsiodes 20": "--epsiodes, 20; did you mean '--episodes'?",
+    "train pass --out a --num-code=3": "--num-code=3; did you mean '--num-codes'?",
+    "render made/bc --bogus": "--bogus; see 'infogail --help'",
+    "record pass turn": "turn; see 'infogail --help'",
+    "train pass --out a --algorithm infogial": "--algorithm infogial: did you mean 'infogail'?",
+    "train pass --out a --algorithm x": "--algorithm x: there are infogail, gail and bc",
+    # what is missing
+    "record": "(required); see 'infogail record --help'",
+    "train pass": "train: give SCENARIO and --out RUN, or --resume RUN; see 'infogail train --help'",
+    "train --out a": "train: give SCENARIO and --out RUN, or --resume RUN; see 'infogail train --help'",
+    "evaluate": "Missing from infogail evaluate: RUN Run folder. (required); see 'infogail evaluate --help'",
+    "record pass --out": "Missing value for argument '--out'. Expected 1 values; see 'infogail record --help'",
+    # what is no number, or none that will do
+    "record pass --episodes ten": "--episodes ten: give a whole number",
+    "record pass --seed 1.5": "--seed 1.5: give a whole number",
+    "train pass --out a --learning-rate fast": "--learning-rate fast: give a number",
+    "train pass --out a --num-codes True": "--num-codes True: give a whole number",
+    "record pass --episodes 9": "--episodes 9: give at least 10",
+    "evaluate made/bc --episodes 0": "--episodes 0: give at least 1",
+    "benchmark --out a --seeds 0": "--seeds 0: give at least 1",
+    "benchmark --out a --scenarios pass trun": "unknown scenario 'trun'; did you mean 'turn'?",
+    "benchmark --out text": "text: is a file, not a folder; write elsewhere",
+    "demo --episodes 19": "--episodes 19: give at least 20",
+    **{f"{command} --seed -1": "--seed -1: give at least 0" for command in ("record pass", "evaluate made/bc")},
+    **{f"{command} --seed -1": "--seed -1: give at least 0" for command in ("render made/bc", "speed", "demo")},
+    "train pass --out a --seed -1": "--seed -1: give 0 or more",
+    f"train pass --out a --seed {2**63}": f"--seed {2**63}: give a number below 2^63",
+    "train pass --out a --num-codes -2": "--num-codes -2: give 0 or more",
+    "train pass --out a --labelled 1.5": "--labelled 1.5: give a share from 0 to 1",
+    "benchmark --out a --presets papre": "unknown preset 'papre'; did you mean 'paper'?",
+    "train pass --out a --learning-rate nan": "--learning-rate nan: give a finite number",
+    "train pass --out a --clip inf": "--clip inf: give a finite number",
+    "train pass --out a --entropy-coef -1": "--entropy-coef -1.0: give 0 or more",
+    "train pass --out a --gamma 1": "--gamma 1.0: give a discount below 1",
+    "train pass --out a --gae-lambda 1.5": "--gae-lambda 1.5: give a number from 0 to 1",
+    "train pass --out a --posterior-target 1.5": "--posterior-target 1.5: give a number from 0 to 1",
+    "train pass --out a --final-learning-rate 2": "--final-learning-rate 2.0: give a number from 0 to 1",
+    "train pass --out a --weight-clip -1": "--weight-clip -1.0: give 0 or more",
+    "train pass --out a --max-kl 0": "--max-kl 0.0: give a number above 0",
+    "train pass --out a --policy-update trop": "--policy-update trop: did you mean 'trpo'?",
+    "train pass --out a --preset no-rmi": "unknown preset 'no-rmi'; did you mean 'no-rim'?",
+    "train pass --preset=papers --out a": "unknown preset 'papers'; did you mean 'paper'?",
+    "train pass --preset": "Missing value for argument '--preset'. Expected 1 values; see 'infogail train --help'",
+    "train pass --out a --num-envs 2 --num-codes 3": "--num-envs 2: give at least one for each of the 3 codes",
+    # demonstrations
+    "train turn --out a": "demos/turn.safetensors: no such file; make it with 'infogail record turn --out "
+    "demos/turn.safetensors'",
+    "train pass --out a --demonstrations no": "no: no such file; make it with 'infogail record pass --out no'",
+    "train pass --out a --demonstrations text": "text: not a readable safetensors file (a header of "
+    "8,391,099,340,430,864,499 bytes); record it anew with 'infogail record'",
+    "train pass --out a --demonstrations thesis": "thesis: is a folder; give a file from 'infogail record'",
+    "train turn --out a --demonstrations made/pass.safetensors": "made/pass.safetensors: recorded in pass, not in "
+    "turn; give a file of turn",
+    "train pass --out a --demonstrations nan.safetensors": "nan.safetensors: 'observations' holds NaN or Inf; record "
+    "it anew with 'infogail record'",
+    # runs
+    "evaluate nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
+    "render thesis": "thesis/manifest.json: no such file; make a run with 'infogail train SCENARIO --out thesis'",
+    "traffic nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
+    "traffic nowhere --environment hihgway-v0": "unknown environment 'hihgway-v0'; did you mean 'highway-v0'?",
+    "traffic nowhere --seconds 0": "--seconds 0.0: give at least 1",
+    "recognise nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
+    "train --resume thesis": "thesis/manifest.json: no such file; make a run with 'infogail train SCENARIO --out "
+    "thesis'",
+    "evaluate broken": "broken/policy.safetensors: its sha256 is not the one in manifest.json: it was damaged or "
+    "changed; 'infogail train --resume broken' writes it from the last checkpoint",
+    "train turn --resume made/bc": "SCENARIO turn: the run to resume has pass; leave it out",
+    "train --resume made/bc --algorithm gail": "--algorithm gail: the run to resume has bc; leave it out",
+    "train --resume made/infogail --preset no-rim": "--rim-coef 0.0: the run to resume has 10.0; leave it out",
+    "train --resume made/infogail --preset gail-trpo": "--algorithm gail: the run to resume has infogail; leave it out",
+    "train --resume made/bc --num-envs 64": "--num-envs 64: the run to resume has 16; leave it out",
+    "train --resume made/bc --force": "--force True: the run to resume has False; leave it out",
+    "train --resume made/bc --out b": "--out b: the run to resume has made/bc; leave it out",
+    "train --resume made/bc --demonstrations text": "--demonstrations text: the run to resume has others, in its "
+    "folder; leave it out",
+    # outputs
+    "record pass --out made/pass.safetensors": "made/pass.safetensors: is there already; replace it with --force, or "
+    "write elsewhere",
+    "record pass --out thesis --force": "thesis: is a folder; give the name of a file in it",
+    "record pass --out text/pass.safetensors": "text: is a file, not a folder; write elsewhere",
+    "record pass --episodes 10 --out /proc/a/b": "/proc/a: No such file or directory; give a place that can be written "
+    "to",
+    "train pass --demonstrations made/pass.safetensors --out made/bc": "made/bc: is there already; go on with "
+    "--resume made/bc, replace it with --force, or write elsewhere",
+    "train pass --demonstrations made/pass.safetensors --out thesis --force": "thesis: holds something other than a "
+    "run; write elsewhere",
+    "train pass --demonstrations made/pass.safetensors --out . --force": ".: holds something other than a run; write "
+    "elsewhere",
+    "train pass --demonstrations made/pass.safetensors --out text --force": "text: is a file, not a folder; write "
+    "elsewhere",
+    "train pass --demonstrations made/pass.safetensors --out /proc/a": "/proc/a: No such file or directory; give a "
+    "place that can be written to",
+    "render made/bc --out text": "text: is a file, not a folder; write elsewhere",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD_INPUT)
+def test_bad_input_is_one_line_that_names_it_and_the_remedy(here, capsys, arguments):
+    before = contents(here), contents(here / "made"), sorted(here.iterdir())
+    assert run(arguments) == 2
+    out, errors = capsys.readouterr()
+    assert out == "" and errors.startswith("infogail: ") and errors.count("\n") == 1 and errors.endswith("\n")
+    assert errors.strip().endswith(BAD_INPUT[arguments])
+    assert (contents(here), contents(here / "made"), sorted(here.iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ({"num_codes": True}, "--num-codes True: give a whole number"),
+        ({"num_codes": 2.0}, "--num-codes 2.0: give a whole number"),
+        ({"learning_rate": False}, "--learning-rate False: give a number"),
+        ({"learning_rate": "1e-3"}, "--learning-rate 1e-3: give a number"),
+        ({"learning_rate": -1e-3}, "--learning-rate -0.001: give a number above 0"),
+        ({"info_coef": float("nan")}, "--info-coef nan: give a finite number"),
+        ({"initial_log_std": float("-inf")}, "--initial-log-std -inf: give a finite number"),
+        ({"hidden": 0}, "--hidden 0: give a number above 0"),
+    ],
+)
+def test_settings_are_checked_from_python_too(setting, problem):
+    with pytest.raises(BadInput) as raised:
+        Config(**setting)
+    assert str(raised.value) == problem
+
+
+def test_settings_may_be_zero_where_that_means_something():
+    Config(weight_clip=0.0, replay_iterations=0, failure_penalty=0.0, warm_start_steps=0, max_evidence=0.0)
+    Config(seed=0, info_coef=0.0, gradient_penalty=0, rim_steps=0, gae_lambda=0.0, initial_log_std=-3, gamma=0.99)
+
+
+def test_a_tale_told_by_the_commands(made, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("infogail.rendering.film.film", lambda *each: islice(film(*each), 20))  # whole films take long
+    for algorithm in ALGORITHMS:
+        assert infogail.load(made / algorithm).algorithm == algorithm
+        assert run(f"evaluate {made}/{algorithm} --episodes 4 --json") == 0
+        printed, progress = capsys.readouterr()
+        result = json.loads(printed)
+        assert result == json.loads((made / algorithm / "metrics.json").read_text())
+        assert (result["scenario"], result["algorithm"], result["episodes"]) == ("pass", algorithm, 4)
+        assert "judging" in progress
+    assert run(f"evaluate {made}/bc --episodes 4 --seed 7") == 0
+    assert "success_rate" in capsys.readouterr().out
+    assert json.loads((made / "bc/metrics.json").read_text())["seed"] == 7
+
+    assert run(f"render {made}/bc --out {tmp_path}/videos") == 0
+    assert capsys.readouterr().out.split() == [f"{tmp_path}/videos/codes.{kind}" for kind in ("mp4", "gif", "png")]
+    films = contents(tmp_path / "videos")
+    assert {path.name for path in films} == FILM and all(films.values())
+    assert run(f"render {made}/bc --out {tmp_path}/videos") == 2
+    assert "codes.mp4: is there already; replace it with --force" in capsys.readouterr().err
+    assert contents(tmp_path / "videos") == films
+
+
+def test_force_replaces_files_and_runs(made, tmp_path, capsys):
+    file, folder = tmp_path / "a.safetensors", tmp_path / "run"
+    train = f"train pass --algorithm bc --demonstrations {file} --out {folder} {TINY}"
+    assert run(f"record pass --episodes 10 --seed 1 --out {file}") == 0 and run(train) == 0
+    assert f"recorded: {file}, 10 episodes" in capsys.readouterr().out
+    before = contents(tmp_path)
+    assert run(f"record pass --episodes 10 --seed 2 --out {file}") == run(f"{train} --seed 2") == 2
+    assert contents(tmp_path) == before
+    assert run(f"record pass --episodes 10 --seed 2 --out {file} --force") == run(f"{train} --seed 2 --force") == 0
+    assert before[file] != file.read_bytes() == (folder / "demonstrations.safetensors").read_bytes()
+    assert infogail.load(folder).seed == 2
+
+
+@pytest.mark.parametrize("command", ["record turn --force --out {0}/a", "evaluate {0}/run --episodes 30"])
+def test_ctrl_c_leaves_what_was_there(made, tmp_path, capsys, monkeypatch, command):
+    (tmp_path / "a").write_bytes((made / "turn.safetensors").read_bytes())
+    assert run(f"train pass --algorithm bc --demonstrations {made}/pass.safetensors --out {tmp_path}/run {TINY}") == 0
+    (tmp_path / "run/metrics.json").write_text("of an older judgement")
+    before = contents(tmp_path)
+    capsys.readouterr()
+
+    class Interrupting:
+        """A bar at whose second move somebody presses Ctrl-C."""
+
+        def __init__(self, title, total):
+            self.moves = 0
+
+        def __enter__(self):
+            return self.advance
+
+        def __exit__(self, *_):
+            pass
+
+        def advance(self, count):
+            self.moves += 1
+            if self.moves == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("infogail.parallel.progress.progress_bar", Interrupting)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert run(command.format(tmp_path)) == 130
+    assert capsys.readouterr() == ("", "infogail: interrupted; nothing was left half-written\n")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_a_real_process(made, tmp_path, capsys, number):
+    endless = "--algorithm bc --bc-steps 100000000 --threads 1"
+    arguments = f"train pass --demonstrations {made}/pass.safetensors --out {tmp_path}/run {endless}"
+    command = [sys.executable, "-m", "infogail.cli", *arguments.split()]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size for path in tmp_path.rglob("metrics.jsonl")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=30)
+    assert (process.returncode, out) == (128 + number, "")
+    advice = rf"infogail: stopped after iteration (\d+); go on with 'infogail train --resume {tmp_path}/run'\n"
+    stopped = int(re.fullmatch(advice, errors)[1])
+    assert [path.stem for path in (tmp_path / "run/checkpoints").iterdir()][-1:] == [f"{stopped:06d}"]
+    assert run(f"evaluate {tmp_path}/run") == 2
+    assert f"no such file; 'infogail train --resume {tmp_path}/run' writes it from the last checkpoint" in (
+        capsys.readouterr().err
+    )
+
+
+def test_resume_goes_on_and_names_what_is_damaged(made, tmp_path, capsys):
+    folder, options = tmp_path / "run", f"--demonstrations {made}/pass.safetensors {TINY} --checkpoint-interval 1"
+    assert run(f"train pass --algorithm gail --out {folder} {options}") == 0
+    whole, newest = infogail.load(folder), folder / "checkpoints/000002.safetensors"
+    newest.write_bytes(b"")
+    capsys.readouterr()
+    assert run(f"train pass --algorithm gail --out {folder} {options} --resume {folder}") == 0
+    out, errors = capsys.readouterr()
+    assert out == f"trained: {folder}; judge it with 'infogail evaluate {folder}'\n"
+    warning = f"infogail: {newest}: its sha256 is not the one in manifest.json: it was damaged or changed"
+    assert f"{warning}; the checkpoint before it is used" in errors
+    observations = np.ones((1, 7), np.float32)
+    np.testing.assert_array_equal(infogail.load(folder).act(observations, 0), whole.act(observations, 0))
+
+
+def test_training_that_diverges_says_so(made, tmp_path, capsys):
+    train = f"train pass --demonstrations {made}/pass.safetensors --out {tmp_path}/run {TINY} --learning-rate 1e30"
+    assert run(train) == 2
+    assert capsys.readouterr().err == (
+        f"infogail: {tmp_path}/run: training diverged in iteration 1: discriminator/loss is not finite; "
+        "it has no checkpoint yet; train anew with a lower --learning-rate\n"
+    )
+
+
+def test_a_preset_is_the_default_that_options_override():
+    def parsed(options):
+        return parse(f"train pass {options}".split())
+
+    command = parsed("--out a --preset no-rim --rim-tries 2 --seed 3")
+    assert command.algorithm == "infogail"
+    assert command.config == Config(rim_coef=0.0, rim_steps=0, rim_tries=2, seed=3)
+    assert parsed("--preset no-rim --preset=trpo").config == Config(policy_update="trpo")
+    assert parsed("--preset gail-trpo").algorithm == "gail"
+    assert parsed("--preset gail-trpo --algorithm infogail").algorithm == "infogail"
+    assert parsed("--out a").config == Config()  # nothing of it stays
+
+
+def test_a_presets_values_are_shown(capsys):
+    assert run("train --preset gail-trpo --help") == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "λ of generalised advantage estimation. (default: 0.97)" in shown and "(default: gail)" in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(capsys, command):
+    assert run(f"{command} --help") == 0
+    out, errors = capsys.readouterr()
+    assert errors == "" and f"infogail {command}" in out and ("--seed INT" in out or command == "import")
+
+
+def test_help_answers_without_the_heavy_imports():
+    script = "import sys; from infogail.cli import main\ntry: main(['--help'])\nfinally: print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | {"COLUMNS": "80"}
+    )
+    assert done.returncode == 0 and all(f"• {command}" in done.stdout for command in COMMANDS)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "infogail.cli" in loaded
+    assert not loaded & {"torch", "highway_env", "pandas", "matplotlib", "scipy", "sklearn", "cv2", "moviepy", "pygame"}

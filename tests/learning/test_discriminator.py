@@ -1,0 +1,217 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from infogail.config.config import Config
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.learning.discriminator import (
+    Discriminator,
+    clip_weights,
+    discriminator_loss,
+    gradient_penalty,
+    imitation_reward,
+    wasserstein_loss,
+)
+from infogail.learning.rollout import Rollout
+
+
+def test_discriminator_loss():
+    # log(1 + e^-x) at 0, 2 and 1: 0.693147, 0.126928, 0.313262. Demonstration logits 0 and 2, policy logits 0 and -1:
+    # (0.693147 + 0.126928) / 2 + (0.693147 + 0.313262) / 2
+    loss = discriminator_loss(torch.tensor([0.0, 2.0]), torch.tensor([0.0, -1.0]))
+    assert loss.item() == pytest.approx(0.913242, abs=1e-6)
+
+
+def test_discriminator_loss_is_the_mean_of_each_kind_and_pushes_demonstrations_up():
+    demonstrations, policy = torch.zeros(3, requires_grad=True), torch.zeros(1, requires_grad=True)
+    discriminator_loss(demonstrations, policy).backward()
+    assert demonstrations.grad.tolist() == pytest.approx([-1 / 6] * 3)  # -(1 - D) / 3 at D = 1/2
+    assert policy.grad.tolist() == pytest.approx([1 / 2])  # D
+
+
+def test_gradient_penalty_of_a_linear_net_is_its_weights_squared_norm():
+    net = nn.Linear(2, 1)
+    net.weight.data = torch.tensor([[3.0, 4.0]])
+    a, b, mix = torch.randn(5, 2), torch.randn(5, 2), torch.rand(5, 1)
+    penalty = gradient_penalty(net, a, b, mix)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(25.0)
+    torch.testing.assert_close(net.weight.grad, torch.tensor([[6.0, 8.0]]))  # d|w|²/dw = 2w: the net can learn from it
+
+
+@pytest.mark.parametrize(("mix", "expected", "centred"), [(0.0, 25, 16), (0.25, 14.125, 7.614324), (1.0, 1, 0)])
+def test_gradient_penalty_is_taken_on_the_way(mix, expected, centred):
+    # f(x) = |x|²/2 has gradient x. From (3, 4) to (1, 0): |x|² is 25 at first, 15.25 at (2.5, 3), 1 at last.
+    # From (3, 4) to (-1, 0): 25, 13 at (2, 3), 1. The means of the two: 25, 14.125, 1.
+    # One-centred, (|x| - 1)²: 16; (√15.25 - 1)² = 8.439751 and (√13 - 1)² = 6.788897; 0.
+    a, b = torch.tensor([[3.0, 4.0], [3.0, 4.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+
+    def half_square(x):
+        return x.square().sum(-1) / 2
+
+    for centre, value in ((0.0, expected), (1.0, centred)):
+        penalty = gradient_penalty(half_square, a, b, torch.full((2, 1), mix), centre).item()
+        assert penalty == pytest.approx(value, abs=1e-5)
+
+
+def test_a_one_centred_penalty_has_a_gradient_where_the_critic_is_flat():
+    net = nn.Linear(2, 1)
+    nn.init.zeros_(net.weight)
+    penalty = gradient_penalty(net, torch.randn(5, 2), torch.randn(5, 2), torch.rand(5, 1), centre=1.0)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(1.0, abs=1e-5) and net.weight.grad.isfinite().all()
+
+
+def test_wasserstein_loss():
+    # mean(0, -1, 4) - mean(1, 3)
+    demonstrations, policy = torch.tensor([1.0, 3.0]).requires_grad_(), torch.tensor([0.0, -1.0, 4.0]).requires_grad_()
+    loss = wasserstein_loss(demonstrations, policy)
+    loss.backward()
+    assert loss.item() == pytest.approx(-1.0)
+    assert demonstrations.grad.tolist() == [-0.5, -0.5]  # up, where policy goes down
+    assert policy.grad.tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_clip_weights():
+    net = nn.Linear(2, 2)
+    net.weight.data, net.bias.data = torch.tensor([[0.005, -0.5], [2.0, -0.01]]), torch.tensor([-3.0, 0.0])
+    clip_weights(net, 0.01)
+    torch.testing.assert_close(net.weight.data, torch.tensor([[0.005, -0.01], [0.01, -0.01]]))
+    torch.testing.assert_close(net.bias.data, torch.tensor([-0.01, 0.0]))
+
+
+def test_imitation_reward():
+    # -log(1 - D): D = 1/2 at 0; at log 3, D = 3/4; at -log 3, D = 1/4. Far out softplus(l) is l, and 0.
+    logits = torch.tensor([0.0, math.log(3), -math.log(3), 200.0, -200.0])
+    expected = [math.log(2), math.log(4), math.log(4 / 3), 200.0, 0.0]
+    assert imitation_reward(logits).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def demonstrations(actions):
+    """Standard normal observations (N, 3) of `pass`-like shape with `actions` (N, 2)."""
+    rng = np.random.default_rng(0)
+    observations = rng.normal(size=(len(actions), 3)).astype(np.float32)
+    return Demonstrations("pass", observations, actions.astype(np.float32), np.array([0, len(actions)]))
+
+
+def rollout_of(actions, ends=None):
+    """Actions (T, B, 2) in standard normal observations; environment b crashes in step `ends[b]`."""
+    steps, width = actions.shape[:2]
+    obs, terminated = torch.randn(steps, width, 3), torch.zeros(steps, width, dtype=torch.bool)
+    for b, end in enumerate(ends or []):
+        terminated[end, b] = True
+    codes, styles = torch.zeros(width, dtype=torch.int64), np.zeros(width, np.int64)
+    return Rollout(obs, actions, torch.zeros(steps, width), obs, terminated, terminated, codes, styles)
+
+
+def test_a_discriminator_that_cannot_tell_pays_for_surviving():
+    # The bias is chosen (see `imitation_reward`): with D = 1/2 everywhere an episode of t steps earns t · log 2,
+    # so a crash costs log 2 for each step that it cuts off, whatever the driving was like.
+    discriminator = Discriminator(demonstrations(np.zeros((8, 2))), Config(), torch.Generator())
+    for parameter in discriminator.net.parameters():
+        nn.init.zeros_(parameter)
+    rollout = rollout_of(torch.zeros(6, 3, 2), ends=[0, 3, 5])
+    earned = (discriminator.reward(rollout) * rollout.first_episode()).sum(0)
+    torch.testing.assert_close(earned, math.log(2) * torch.tensor([1.0, 4.0, 6.0]))
+
+
+CRITICS = {
+    "clipped": {"weight_clip": 0.1, "gradient_penalty": 0.0, "discriminator_optimiser": "rmsprop"},
+    "penalised": {"gradient_penalty": 10.0},
+}
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_a_critic_learns_to_tell_and_its_output_is_the_reward(name):
+    torch.manual_seed(0)
+    actions = torch.tensor([0.5, 0.0]) + 0.1 * torch.randn(20, 50, 2)
+    shown = demonstrations((actions * torch.tensor([-1.0, 1.0])).flatten(0, 1).numpy())
+    config = Config(discriminator_batch=256, discriminator_loss="wasserstein", **CRITICS[name])
+    discriminator = Discriminator(shown, config, torch.Generator().manual_seed(0))
+    rollout = rollout_of(actions)
+    for _ in range(8):
+        log = discriminator.update(rollout)
+    reward = discriminator.reward(rollout)
+    torch.testing.assert_close(reward, discriminator(rollout.pairs()).detach())
+    assert discriminator(discriminator.demonstrations).min() > reward.max()
+    largest = max(parameter.abs().max().item() for parameter in discriminator.net.parameters())
+    assert (largest < 0.1 + 1e-6) == (name == "clipped")
+    if name == "penalised":
+        assert log["discriminator/gradient_penalty"] < 0.5  # slopes near 1
+
+
+def test_its_shape_can_be_chosen():
+    config = Config(discriminator_layers=3, discriminator_hidden=20, discriminator_activation="tanh")
+    net = Discriminator(demonstrations(np.zeros((8, 2))), config, torch.Generator()).net
+    assert [layer.out_features for layer in net if isinstance(layer, nn.Linear)] == [20, 20, 20, 1]
+    assert [type(layer) for layer in net[1::2]] == [nn.Tanh] * 3
+
+
+def test_it_learns_to_tell_and_pays_for_being_like_the_demonstrations():
+    torch.manual_seed(0)
+    actions = torch.cat((torch.full((20, 50, 1), 0.3), 0.2 * torch.randn(20, 50, 1)), -1)
+    shown = demonstrations((actions * torch.tensor([-1.0, 1.0])).flatten(0, 1).numpy())  # the other pedal
+    discriminator = Discriminator(shown, Config(discriminator_batch=256), torch.Generator().manual_seed(0))
+    rollout = rollout_of(actions)
+    for _ in range(8):
+        log = discriminator.update(rollout)
+    told = discriminator(discriminator.demonstrations)
+    assert told.min() > 1.0 and discriminator(rollout.pairs()).max() < -1.0
+    assert log["discriminator/demonstration_logit"] > 1.0 and log["discriminator/policy_logit"] < -1.0
+    assert discriminator.reward(rollout).mean() < 0.3 * imitation_reward(told).mean()
+
+
+def test_a_gradient_penalty_keeps_it_flat():
+    actions = torch.randn(20, 50, 2).clamp(-1, 1)
+    shown = demonstrations(np.sign(actions.flatten(0, 1).numpy()))
+    steepness = []
+    for weight in (0.0, 10.0):
+        torch.manual_seed(0)
+        config = Config(discriminator_batch=256, gradient_penalty=weight)
+        discriminator = Discriminator(shown, config, torch.Generator().manual_seed(0))
+        log = [discriminator.update(rollout_of(actions)) for _ in range(5)][-1]
+        steepness.append(log["discriminator/gradient_penalty"])
+    assert steepness[1] < 0.1 * steepness[0]
+
+
+def with_absorbing(**settings):
+    config = Config(absorbing=True, discriminator_batch=256, **settings)
+    shown = demonstrations(np.random.default_rng(0).normal(size=(400, 2)))
+    return Discriminator(shown, config, torch.Generator().manual_seed(0))
+
+
+def test_an_absorbing_state_follows_a_crash_and_no_demonstration():
+    torch.manual_seed(0)
+    discriminator = with_absorbing()
+    rollout = rollout_of(torch.randn(6, 3, 2), ends=[0, 3, 5])
+    inputs = discriminator.inputs(rollout.pairs(), ~rollout.first_episode())
+    assert inputs.shape == (6, 3, 6)
+    assert inputs[..., -1].T.tolist() == [[0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]]
+    assert (inputs[inputs[..., -1] == 1][:, :-1] == 0).all()
+    driven = inputs[inputs[..., -1] == 0][:, :-1]
+    torch.testing.assert_close(driven, discriminator.standardise(rollout.pairs())[inputs[..., -1] == 0])
+    assert (discriminator.inputs(discriminator.demonstrations)[:, -1] == 0).all()
+
+
+def test_a_crash_earns_what_the_absorbing_state_will():
+    # Logit 0 of every pair: log 2. Logit log 3 of the absorbing state: log 4, and γ / (1 - γ) = 4 times for γ = 0.8.
+    discriminator = with_absorbing(gamma=0.8)
+    discriminator.net = nn.Linear(6, 1)
+    discriminator.net.weight.data, discriminator.net.bias.data = math.log(3) * torch.eye(6)[-1:], torch.zeros(1)
+    reward = discriminator.reward(rollout_of(torch.randn(2, 3, 2), ends=[0, 1]))
+    assert reward[0].tolist() == pytest.approx([6.238325, 0.693147, 0.693147])
+    assert reward[1].tolist() == pytest.approx([0.693147, 6.238325, 0.693147])
+
+
+def test_it_learns_that_demonstrations_never_end_early():
+    discriminator = with_absorbing(gamma=0.95)
+    torch.manual_seed(0)
+    rollout = rollout_of(torch.randn(20, 50, 2), ends=[9] * 50)
+    for _ in range(8):
+        discriminator.update(rollout)
+    rewards = discriminator.reward(rollout)
+    forever = rewards[9] - imitation_reward(discriminator(rollout.pairs()))[9]
+    assert 0.0 < forever.mean() < 0.5 * rewards[:9].mean() * 0.95 / 0.05  # of what going on for ever would earn

@@ -1,0 +1,148 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from infogail.baselines.bc import BC
+from infogail.baselines.gail import GAIL
+from infogail.config.config import Config
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.learning.learner import InfoGAIL
+from infogail.learning.networks import log_prob
+
+TINY = Config(
+    num_envs=16, threads=1, ppo_epochs=1, discriminator_batch=64, discriminator_steps=2, rim_steps=3, posterior_batch=8
+)
+
+
+def run(kind, demonstrations, config, iterations):
+    learner = kind(demonstrations, config)
+    logs = [learner.iterate() for _ in range(iterations)]
+    return learner, logs
+
+
+def state(learner, *parts):
+    """Everything learned, by name; `parts` say of what."""
+    modules = {"policy": learner.policy, "value": learner.actor_critic.value, "discriminator": learner.discriminator}
+    if learner.posterior is not None:
+        modules["evidence"] = learner.posterior.evidence
+    return {
+        f"{part}.{name}": tensor
+        for part in parts or modules
+        for name, tensor in modules[part].state_dict().items()
+        if "standardise" not in name
+    }
+
+
+def differing(one, other):
+    assert one.keys() == other.keys() and one
+    return {name for name in one if not torch.equal(one[name], other[name])}
+
+
+@pytest.mark.parametrize("scenario", ["pass", "turn"])
+def test_gail_is_infogail_with_one_code_and_no_information_reward(recorded, scenario):
+    demonstrations = recorded(scenario)[0].demonstrations
+    shared = "policy", "value", "discriminator"
+    gail, infogail, start = (
+        run(kind, demonstrations, replace(TINY, num_codes=1, info_coef=0.0), iterations)[0]
+        for kind, iterations in ((GAIL, 3), (InfoGAIL, 3), (GAIL, 0))
+    )
+    assert not differing(state(gail, *shared), state(infogail, *shared))
+    assert differing(state(gail, *shared), state(start, *shared)) == set(state(gail, *shared))  # all of it learns
+
+
+def test_gails_codes_are_dummies(recorded):
+    one, three = (run(GAIL, recorded("pass")[0].demonstrations, replace(TINY, num_codes=k), 2)[0] for k in (1, 3))
+    assert not differing(state(one), state(three))
+
+
+def test_the_information_reward_reaches_the_policy_and_nothing_else(recorded):
+    demonstrations = recorded("pass")[0].demonstrations
+    paid, unpaid = (run(InfoGAIL, demonstrations, replace(TINY, info_coef=x), 1)[0] for x in (3.0, 0.0))
+    learned_by_ppo = set(state(paid, "policy", "value"))
+    assert differing(state(paid), state(unpaid)) == learned_by_ppo
+
+
+def test_same_seed_same_bits(recorded):
+    demonstrations = recorded("pass")[0].demonstrations
+    (one, logs), (again, same_logs), (other, _) = (
+        run(InfoGAIL, demonstrations, replace(TINY, seed=seed), 2) for seed in (0, 0, 1)
+    )
+    assert not differing(state(one), state(again)) and logs == same_logs
+    assert differing(state(one), state(other)) == set(state(one)) - {"evidence.features"}
+
+
+def test_labels_change_nothing(recorded, tmp_path):
+    recording, _ = recorded("pass")
+    mixed = np.random.default_rng(0).permutation(recording.styles)
+    assert (mixed != recording.styles).any()
+    states = []
+    for name, styles in (("told", recording.styles), ("mixed", mixed)):
+        replace(recording, styles=styles).save(tmp_path / name)
+        demonstrations = Demonstrations.load(tmp_path / name)
+        assert not demonstrations.labels and not [field for field in vars(demonstrations) if "style" in field]
+        states.append(state(run(InfoGAIL, demonstrations, TINY, 2)[0]))
+    assert not differing(*states)
+
+
+def test_the_policys_actions_are_judged_and_rewarded_as_logged(recorded):
+    log = run(InfoGAIL, recorded("pass")[0].demonstrations, TINY, 1)[1][0]
+    assert log["rollout/env_steps"] == 16 * 60
+    assert log["reward/imitation"] > 0.0
+    assert log["reward/information"] <= np.log(2) + 1e-6  # log Q + log K, per episode
+
+
+@pytest.fixture(scope="module")
+def twenty():
+    """Settings of a run that is just long enough: 20 of 30 iterations, a quarter of the environments."""
+    return Config(num_envs=128, threads=1), 20
+
+
+def last(logs, key):
+    """Mean of the last three iterations, so that one unlucky rollout does not decide."""
+    return np.mean([log[f"rollout/{key}"] for log in logs[-3:]])
+
+
+def test_infogail_gives_each_code_its_style(recorded, twenty):
+    _, logs = run(InfoGAIL, recorded("pass")[0].demonstrations, *twenty)
+    assert logs[0]["rollout/success_rate"] < 0.2
+    assert last(logs, "success_rate") > 0.7
+    assert last(logs, "style_nmi") > 0.6
+
+
+def test_gail_learns_to_drive_but_its_codes_say_nothing(recorded, twenty):
+    _, logs = run(GAIL, recorded("pass")[0].demonstrations, *twenty)
+    assert logs[0]["rollout/success_rate"] < 0.2
+    assert last(logs, "success_rate") > 0.7
+    assert last(logs, "style_nmi") < 0.2  # the control: the threshold above asks for more than driving well
+
+
+def test_bc_fits_held_out_demonstrations_and_goes_between_their_ways(recorded):
+    training, held_out = recorded("pass")
+    learner = BC(training.demonstrations, Config(threads=1))
+    obs, actions = (torch.from_numpy(getattr(held_out.demonstrations, name)) for name in ("observations", "actions"))
+
+    @torch.no_grad()
+    def judge():
+        """Negative log-likelihood, share (2,) of each action's variance that the mean explains, mean (N, 2)."""
+        mean, std = learner.policy(learner.policy.inputs(obs, torch.zeros(len(obs), dtype=torch.int64)))
+        return -log_prob(actions, mean, std).mean(), 1 - (actions - mean).square().mean(0) / actions.var(0), mean
+
+    before, unexplained, _ = judge()
+    for _ in range(5):
+        learner.iterate()
+    after, explained, mean = judge()
+    assert after < before - 0.8
+    assert (unexplained < 0.1).all()
+    # The wander of hands and feet cannot be predicted, nor can the moment when each driver pulls out, nor the side.
+    assert (explained > torch.tensor([0.5, 0.25])).all()
+
+    # The fork: still straight and in the middle of the lane, about to pull out. Left and right cancel out in the mean.
+    features = get_scenario("pass").features
+    offset, heading, gap = (obs[:, features.index(name)] for name in ("lane_offset", "heading", "lead_gap"))
+    fork = (offset.abs() < 0.1) & (heading.abs() < 0.1) & (gap > 0.7) & (gap < 0.95)
+    right = torch.from_numpy(np.repeat(held_out.styles, np.diff(held_out.demonstrations.episode_bounds))) == 1
+    assert actions[fork & ~right, 1].mean() < -0.3 and actions[fork & right, 1].mean() > 0.3
+    assert mean[fork, 1].abs().mean() < 0.15

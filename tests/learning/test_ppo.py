@@ -1,0 +1,108 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from infogail.config.config import Config
+from infogail.learning.networks import Policy, log_prob
+from infogail.learning.ppo import PPO, clipped_surrogate_loss, gaussian_entropy, learning_rate, value_scale
+from infogail.learning.rollout import Rollout
+from infogail.learning.trpo import TRPO
+
+# ρ, A, min(ρA, clip(ρ, 0.8, 1.2) A) by hand, and whether the gradient passes: not where the clipped side is the lower.
+SURROGATE = [
+    (0.5, 2.0, 1.0, True),
+    (1.0, 2.0, 2.0, True),
+    (1.5, 2.0, 2.4, False),
+    (0.5, -2.0, -1.6, False),
+    (1.0, -2.0, -2.0, True),
+    (1.5, -2.0, -3.0, True),
+]
+
+
+@pytest.mark.parametrize(("ratio", "advantage", "expected", "passes"), SURROGATE)
+def test_clipped_surrogate_loss(ratio, advantage, expected, passes):
+    old = torch.tensor([-1.3])
+    new = (old + math.log(ratio)).requires_grad_()
+    loss = clipped_surrogate_loss(new, old, torch.tensor([advantage]), 0.2)
+    loss.backward()
+    assert loss.item() == pytest.approx(-expected, rel=1e-6)
+    assert new.grad.item() == pytest.approx(-ratio * advantage if passes else 0.0, rel=1e-6)  # dρ/d log π = ρ
+
+
+def test_clipped_surrogate_loss_is_the_mean():
+    ratios, advantages, expected, _ = (torch.tensor(column) for column in zip(*SURROGATE, strict=True))
+    loss = clipped_surrogate_loss(ratios.log(), torch.zeros(6), advantages, 0.2)
+    assert loss.item() == pytest.approx(0.2, rel=1e-6)  # -(1 + 2 + 2.4 - 1.6 - 2 - 3) / 6
+    assert loss.item() == pytest.approx(-expected.mean().item(), rel=1e-6)
+
+
+def test_gaussian_entropy_and_density_are_scipys():
+    rng = np.random.default_rng(0)
+    actions, mean, std = rng.normal(size=(7, 2)), rng.normal(size=(7, 2)), np.array([0.3, 1.7])
+    expected = [stats.multivariate_normal(m, np.diag(std**2)).logpdf(a) for a, m in zip(actions, mean, strict=True)]
+    np.testing.assert_allclose(log_prob(*map(torch.tensor, (actions, mean, std))), expected)
+    assert gaussian_entropy(torch.tensor(std)).item() == pytest.approx(stats.norm.entropy(scale=std).sum())
+
+
+def test_a_code_blind_policy_does_not_look_at_codes_and_another_does():
+    obs, codes = torch.randn(50, 3), torch.arange(50) % 2
+    for num_codes, moved in ((1, False), (2, True)):
+        policy = Policy(obs, num_codes, Config(hidden=8, initial_log_std=-1.0))
+        means = [policy(policy.inputs(obs, some))[0] for some in (codes, 1 - codes)]
+        assert policy.inputs(obs, codes).shape[-1] == 3 + 2 * moved
+        assert (means[0] != means[1]).any() == moved
+
+
+def rollout_of(ppo, obs, next_obs, codes, terminated):
+    """Actions drawn by the policy in observations obs (T, B, F), each an episode of one step, (T, B) terminated."""
+    with torch.no_grad():
+        mean, std = ppo.policy(ppo.policy.inputs(obs, codes.expand(obs.shape[:2])))
+        actions = torch.normal(mean, std.expand_as(mean))
+    done, styles = torch.ones_like(terminated), np.zeros(len(codes), np.int64)
+    return Rollout(obs, actions, log_prob(actions, mean, std), next_obs, terminated, done, codes, styles)
+
+
+@pytest.mark.parametrize("kind", [PPO, TRPO])
+def test_the_policy_moves_to_what_is_rewarded_for_each_code(kind):
+    torch.manual_seed(0)
+    obs, codes = torch.randn(4, 256, 3), torch.arange(256) % 2
+    ends = torch.ones(4, 256, dtype=torch.bool)
+    config = Config(minibatches=4, max_kl=0.15).for_scenario("pass")
+    ppo = kind(obs.flatten(0, 1), 2, config, torch.Generator().manual_seed(0))
+    wanted = torch.tensor([[-0.5, 0.3], [0.5, -0.3]])  # by code
+    for _ in range(15):
+        rollout = rollout_of(ppo, obs, obs, codes, ends)
+        ppo.update(rollout, -(rollout.actions - wanted[codes]).square().sum(-1))
+    for code in (0, 1):
+        mean, std = ppo.policy(ppo.policy.inputs(obs[0], torch.full((256,), code)))
+        torch.testing.assert_close(mean.mean(0), wanted[code], atol=0.1, rtol=0.0)
+    assert (std < math.exp(config.initial_log_std)).all()  # and grows surer of it
+
+
+@pytest.mark.parametrize("kind", [PPO, TRPO])
+@pytest.mark.parametrize(("terminated", "worth"), [(True, [1.0, 0.0]), (False, [4 / 3, 2 / 3])])
+def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminated, worth, kind):
+    # Two states lead to each other; the first pays 1, the second nothing; γ = 1/2. Every step ends its episode. If by
+    # termination, that is all. If by a time limit, V0 = 1 + V1 / 2 and V1 = V0 / 2.
+    torch.manual_seed(0)
+    second, codes = torch.arange(64) % 2, torch.zeros(64, dtype=torch.int64)
+    obs, next_obs = torch.randn(2, 4, 64, 3)
+    obs[..., 0], next_obs[..., 0] = second, 1 - second
+    config = Config(gamma=0.5, minibatches=1)
+    ppo = kind(obs.flatten(0, 1), 1, config, torch.Generator().manual_seed(0))
+    for _ in range(60):
+        ends = torch.full((4, 64), terminated)
+        ppo.update(rollout_of(ppo, obs, next_obs, codes, ends), (1.0 - second).expand(4, 64))
+    values = value_scale(config) * ppo.value(ppo.policy.inputs(obs, codes)).squeeze(-1)
+    assert [values[:, second == s].mean().item() for s in (0, 1)] == pytest.approx(worth, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("final", "expected"), [(0.1, [2.0, 1.1, 0.2]), (1.0, [2.0, 2.0, 2.0]), (0.0, [2.0, 1.0, 0.0])]
+)
+def test_the_learning_rate_falls_linearly_to_its_final_share(final, expected):
+    config = Config(learning_rate=2.0, final_learning_rate=final)
+    assert [learning_rate(config, progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx(expected)

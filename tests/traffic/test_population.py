@@ -1,0 +1,332 @@
+import copy
+import pickle
+
+import cv2
+import gymnasium
+import highway_env  # noqa: F401
+import numpy as np
+import pytest
+from highway_env.road.lane import AbstractLane
+from highway_env.road.road import Road, RoadNetwork
+from highway_env.utils import class_from_path
+from highway_env.vehicle.behavior import IDMVehicle
+from highway_env.vehicle.kinematics import Vehicle
+
+from infogail.benchmark.speed import _traffic_costs
+from infogail.config.config import Config
+from infogail.envs.catalogue import environment_id
+from infogail.envs.data.demonstrations import record
+from infogail.envs.errors import BadInput
+from infogail.learning.learner import InfoGAIL
+from infogail.rendering.traffic_film import check_environment, film_traffic, shares
+from infogail.runs.driver import load
+from infogail.runs.runner import train
+from infogail.traffic import population as module
+from infogail.traffic.population import StyledVehicle, observe, population, safe_distance, too_close
+
+TINY = Config(num_codes=3, num_envs=16, iterations=1, rim_steps=2, rim_tries=1, bc_steps=100, hidden=16)
+ENVIRONMENTS = [
+    f"{name}-v0"
+    for name in ("highway", "merge", "merge-generic", "exit", "two-way", "roundabout", "u-turn", "intersection")
+]
+LOUD = 40.0  # the last layer begins with small weights, and actions near 0 would prove little
+
+
+def trained(folder, scenario, config=TINY, episodes=10):
+    record(scenario, episodes, seed=0)[0].save(folder / "demonstrations.safetensors")
+    train(InfoGAIL, "infogail", folder / "demonstrations.safetensors", scenario, config, folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("highway"), "highway")
+
+
+@pytest.fixture
+def driver(run, monkeypatch):
+    driver = load(run)
+    driver.policy.net[-1].weight.data *= LOUD
+    monkeypatch.setattr(module, "load", lambda run: driver)
+    return driver
+
+
+@pytest.fixture
+def make(run):
+    """A class of vehicles."""
+
+    def make(*args, **kwargs):
+        return class_from_path(population(run, *args, **kwargs))
+
+    return make
+
+
+def environment(name, path, seed=0, **config):
+    env = gymnasium.make(name, config={"other_vehicles_type": path, **config}).unwrapped
+    env.reset(seed=seed)
+    return env
+
+
+def styled(env):
+    return [vehicle for vehicle in env.road.vehicles if isinstance(vehicle, StyledVehicle)]
+
+
+def road_with(*places, lanes=3):
+    road = Road(RoadNetwork.straight_road_network(lanes, speed_limit=30), np_random=np.random.default_rng(0))
+    road.vehicles = [kind(road, (x, y), heading, speed) for kind, x, y, heading, speed in places]
+    return road
+
+
+def test_policy_is_the_driver_s(driver, make):
+    observations = np.random.default_rng(0).normal(size=(300, len(driver.policy.standardise.mean))).astype(np.float32)
+    codes = np.arange(300) % driver.num_codes
+    actions = driver.act(observations, codes)
+    np.testing.assert_allclose(make().policy(observations, codes), actions, atol=1e-4)
+    assert actions.std(0).min() > 0.3
+
+
+def test_drives_as_the_driver_does_in_the_scenario(driver, make):
+    kind = make(assisted=False)
+    env = gymnasium.make(environment_id("highway")).unwrapped
+    for seed in range(3):
+        obs, _ = env.reset(seed=seed)
+        for _ in range(8):
+            vehicle = kind(env.road, env.vehicle.position, env.vehicle.heading, env.vehicle.speed, code=seed)
+            others = env.road.vehicles[1:]
+            env.road.vehicles = [*others, vehicle]
+            np.testing.assert_allclose(observe([vehicle])[0], obs, atol=1e-6)
+            vehicle.act()
+            action = driver.act(obs, seed)
+            low, high = env.scenario.steering_range
+            command = 5.0 * action[0], low + (action[1] + 1) / 2 * (high - low)
+            np.testing.assert_allclose((vehicle.action["acceleration"], vehicle.action["steering"]), command, atol=1e-4)
+            env.road.vehicles = [env.vehicle, *others]
+            obs, *_ = env.step(action)
+
+
+def test_together_they_observe_what_each_does_alone(run):
+    drivers = styled(environment("merge-v0", population(run)))
+    together = observe(drivers)
+    for driver, row in zip(drivers, together, strict=True):
+        np.testing.assert_allclose(observe([driver])[0], row)
+
+
+def test_a_turned_road_looks_the_same(make):
+    kind = make()
+    angle, seen = 0.7, []
+    for turn in (0.0, angle):
+        network = RoadNetwork.straight_road_network(3, angle=-turn)
+        road = Road(network, np_random=np.random.default_rng(0))
+        lane = network.get_lane(("0", "1", 1))
+        road.vehicles = [
+            kind(road, lane.position(100.0 + 20.0 * k, 4.0 * (k - 1) + 0.3), turn + 0.02 * k, 20.0 + k, code=0)
+            for k in range(3)
+        ]
+        seen.append(observe(road.vehicles))
+    np.testing.assert_allclose(*seen, atol=1e-9)
+
+
+def test_own_lane_only_on_a_ramp_and_the_obstacle_at_its_end(run, make):
+    env = environment("merge-v0", population(run))
+    network, kind = env.road.network, make()
+    names = list(module.Highway.features)
+
+    def seen_from(index, longitudinal):
+        lane = network.get_lane(index)
+        position, heading = lane.position(longitudinal, 0.2), lane.heading_at(longitudinal)
+        env.road.vehicles = [kind(env.road, position, heading, 20.0, code=0)]
+        assert env.road.vehicles[0].lane_index == index
+        return dict(zip(names, observe(env.road.vehicles)[0], strict=True))
+
+    bend = seen_from(("k", "b", 0), 40.0)
+    assert bend["left_lane"] == bend["right_lane"] == 0
+    assert bend["lane_offset"] == pytest.approx(0.1) and bend["heading"] == pytest.approx(0)
+    ramp = seen_from(("b", "c", 2), 30.0)
+    assert (ramp["left_lane"], ramp["right_lane"]) == (1, 0)
+    assert ramp["leader_present"] == 1 and ramp["leader_gap"] == pytest.approx(1.0)  # 50 m
+    assert ramp["leader_closing"] == pytest.approx(2.0)
+    main = seen_from(("b", "c", 1), 30.0)
+    assert main["right_lane"] == 0 and main["right_leader_present"] == 0  # the ramp is closed to lane changes
+
+
+def test_codes_follow_mix_and_seed(run, make):
+    path = population(run, (3, 0, 1))
+    codes = [[vehicle.code for vehicle in styled(environment("highway-v0", path, seed))] for seed in (0, 0, 1, 2, 3)]
+    assert codes[0] == codes[1] != codes[2]
+    counts = np.bincount(np.concatenate(codes), minlength=3)
+    assert counts[1] == 0 and counts[0] / counts.sum() == pytest.approx(0.75, abs=0.1)
+    np.testing.assert_allclose(make().mix, load(run).prior / load(run).prior.sum())
+
+
+def test_highway_starts_as_with_idm(run):
+    ours, theirs = (
+        environment("highway-v0", path, seed=5) for path in (population(run), "highway_env.vehicle.behavior.IDMVehicle")
+    )
+    for vehicle, other in zip(ours.road.vehicles, theirs.road.vehicles, strict=True):
+        assert (vehicle.position == other.position).all() and vehicle.speed == other.speed
+
+
+def test_decides_at_the_policy_s_rate_whatever_the_simulation_s(make):
+    for frequency, decisions in ((15, 10), (10, 10), (12, 10), (50, 10), (5, 10)):
+        road = road_with((make(), 100.0, 4.0, 0.0, 20.0))
+        (vehicle,) = road.vehicles
+        commands = [vehicle.action]
+        for _ in range(2 * frequency):
+            road.act()
+            if vehicle.action is not commands[-1]:
+                commands.append(vehicle.action)
+            road.step(1 / frequency)
+        assert len(commands) - 1 == decisions
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_drives_in_environments(run, name):
+    env = environment(name, population(run), show_trajectories=True, duration=5)
+    assert styled(env)
+    codes = [vehicle.code for vehicle in styled(env)]
+    for _ in range(2):
+        env.step(env.action_type.actions_indexes["IDLE"])
+    if name != "intersection-v0":  # where vehicles come and go
+        assert [vehicle.code for vehicle in styled(env)] == codes
+    for vehicle in styled(env):
+        assert np.isfinite(vehicle.position).all()
+        assert vehicle.target_speed == max(vehicle.speed, 1.0) and vehicle.target_lane_index == vehicle.lane_index
+
+
+def test_copies(run):
+    env = environment("highway-v0", population(run))
+    one, other = copy.deepcopy(env), copy.deepcopy(env)
+    for each in (one, other):
+        for _ in range(2):
+            each.step(1)
+    assert [str(vehicle.position) for vehicle in one.road.vehicles] == [str(v.position) for v in other.road.vehicles]
+    vehicle = styled(env)[3]
+    assert pickle.loads(pickle.dumps(vehicle)).code == vehicle.code
+    assert type(vehicle).create_from(vehicle).code == vehicle.code
+    assert IDMVehicle.create_from(vehicle).speed == vehicle.speed
+    env.change_vehicles("highway_env.vehicle.behavior.IDMVehicle").step(1)
+
+
+def test_class_path_means_the_same_elsewhere(run):
+    path = population(run, (0.1, 0.2, 0.7), assisted=False)
+    here = class_from_path(path)
+    delattr(module, path.removeprefix(module.__name__ + "."))  # as if another process had asked for it
+    there = class_from_path(path)
+    assert there is not here and not there.assisted
+    np.testing.assert_array_equal(there.mix, here.mix)
+    with pytest.raises(AttributeError, match="no attribute 'anything'"):
+        getattr(module, "anything")  # noqa: B009
+
+
+def test_wrecks_do_not_decide(make):
+    road = road_with((make(), 100.0, 4.0, 0.0, 20.0), (make(), 200.0, 4.0, 0.0, 20.0))
+    road.vehicles[0].crashed = True
+    road.act()
+    assert road.vehicles[0].wait == 0.0 and road.vehicles[1].wait > 0.0
+
+
+# The assistant
+
+
+def test_safe_distance_is_enough():
+    """Front brakes with 5 m/s² to a stop; the rear does after its reaction."""
+    for rear, front in ((30.0, 20.0), (20.0, 20.0), (15.0, 0.0), (10.0, 30.0), (0.0, 0.0)):
+        gap = smallest = safe_distance(np.array(rear), np.array(front))
+        dt, reaction, v, w = 1e-3, module.REACTION, rear, front
+        for k in range(10_000):
+            v = max(v - 5.0 * dt * (k * dt >= reaction), 0.0)
+            w = max(w - 5.0 * dt, 0.0)
+            gap = gap + (w - v) * dt
+            smallest = min(smallest, gap)
+        assert smallest > module.CLEARANCE - 0.1
+
+
+def test_brakes_and_holds_only_where_it_is_unsafe(make):
+    def verdict(*others, heading=0.0, y=4.0, speed=25.0):
+        road = road_with((make(), 200.0, y, heading, speed), *others)
+        return tuple(too_close(observe(road.vehicles[:1]))[:, 0].tolist())
+
+    assert verdict() == (False, False)
+    assert verdict((Vehicle, 220.0, 4.0, 0.0, 25.0)) == (False, False)  # 0.6 s behind another as fast
+    assert verdict((Vehicle, 220.0, 4.0, 0.0, 15.0)) == (True, False)
+    beside = (Vehicle, 202.0, 0.0, 0.0, 25.0)
+    assert verdict(beside) == (False, False)
+    assert verdict(beside, heading=-0.1) == (False, True)
+    assert verdict(beside, heading=0.1) == (False, False)
+    assert verdict((Vehicle, 180.0, 8.0, 0.0, 35.0), heading=0.1) == (False, True)  # would have to brake
+    assert verdict(y=8.0, heading=0.1) == (False, True)  # the road ends here
+    assert verdict(y=8.0, heading=0.02) == (False, False)
+
+
+def test_assistant_prevents_a_crash_that_the_driver_alone_would_have(driver, make):
+    driver.policy.net[-1].weight.data.zero_()
+    driver.policy.net[-1].bias.data[:] = driver.policy.net[-1].bias.data.new_tensor([0.2, -0.3])  # on, and to the left
+    crashed, overruled = [], 0
+    for assisted in (False, True):
+        road = road_with((make(assisted=assisted), 200.0, 4.0, 0.0, 25.0), (Vehicle, 260.0, 4.0, 0.0, 12.0))
+        for _ in range(150):
+            road.act()
+            road.step(1 / 15)
+            overruled += road.vehicles[0].overruled
+        crashed.append(road.vehicles[0].crashed or not road.vehicles[0].on_road)
+    assert crashed == [True, False] and overruled > 0 and road.vehicles[0].speed > -1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "seconds"), [("highway-v0", 20), ("merge-v0", 10)])
+def test_trained_drivers_neither_crash_nor_leave_the_road(trained_run, name, seconds):
+    drivers, off_road = [], set()
+    for seed in range(4):
+        env = environment(name, population(trained_run), seed)
+        env.road.vehicles[env.road.vehicles.index(env.vehicle)] = IDMVehicle.create_from(env.vehicle)
+        for _ in range(15 * seconds):
+            env.road.act()
+            env.road.step(1 / 15)
+            off_road |= {vehicle for vehicle in styled(env) if not vehicle.on_road}
+        drivers += styled(env)
+    assert sum(driver.crashed for driver in drivers) <= 0.02 * len(drivers)
+    assert len(off_road) <= 0.02 * len(drivers)
+
+
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("trained"), "highway", Config(num_codes=4, iterations=20), 60)
+
+
+# What can be wrong, and the film
+
+
+def test_bad_input(run, tmp_path):
+    for mix in ((1, 1), (1, -1, 1), (0, 0, 0), (1, np.nan, 1)):
+        with pytest.raises(BadInput, match="give a share for each of the 3 codes"):
+            population(run, mix)
+    with pytest.raises(BadInput, match="no such file"):
+        population(tmp_path)
+    other = trained(tmp_path, "pass", Config(num_envs=16, iterations=1, rim_steps=2, rim_tries=1, bc_steps=100))
+    with pytest.raises(BadInput, match="trained on pass, without traffic on several lanes; give a run of highway"):
+        population(other)
+    with pytest.raises(BadInput, match="did you mean 'merge-v0'"):
+        check_environment("marge-v0")
+    with pytest.raises(BadInput, match="takes no vehicles of a chosen type"):
+        film_traffic(run, "parking-v0", None, True, 1.0, 0, tmp_path)
+
+
+def test_film(run, tmp_path):
+    mp4, gif = film_traffic(run, "highway-v0", (1, 1, 1), True, 1.0, 0, tmp_path)
+    assert gif.stat().st_size > 1000
+    film = cv2.VideoCapture(str(mp4))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 15
+    _, frame = film.read()
+    height, width, _ = frame.shape
+    assert width == 1280 and height % 2 == 0
+    assert AbstractLane.DEFAULT_WIDTH * 4 * 6.4 < height < 300  # four lanes, and the strip
+    drivers = styled(environment("highway-v0", population(run)))
+    assert (shares("highway-v0", drivers) != shares("highway-v0", drivers[:25])).any()
+
+
+def test_costs_less_than_idm(run):
+    ours, theirs = (
+        min(_traffic_costs(path, 0) for _ in range(2))[0]
+        for path in (population(run), "highway_env.vehicle.behavior.IDMVehicle")
+    )
+    assert ours < theirs
