@@ -2,6 +2,7 @@
 
 project = "InfoGAIL driving suite"
 author = "The InfoGAIL driving suite's authors"
+copyright = f"2026, {author}"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
@@ -26,5 +27,7 @@ def setup(app):
 
 def keep_first_line(app, what, name, obj, options, lines):
     """Napoleon takes what is before a colon in an attribute's first line for its type; here it is a sentence."""
-    if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+    if lines and lines[0].startswith("Alias for field number"):  # of a named tuple, and says nothing
+        lines.clear()
+    elif what in ("attribute", "data", "property"):
+        lines.insert(0, "\\")  # with the line break, an escaped space: nothing
