@@ -13,7 +13,6 @@ myst_heading_anchors = 3  # links to headings as on GitHub: results.md#pass-and-
 default_role = "code"  # docstrings write `name`, in Markdown's manner
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True}
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 # Other projects' names are not linked, so that building needs no network; our own must exist.
