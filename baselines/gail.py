@@ -27,7 +27,7 @@ class GAIL:
         config = config.for_scenario(demonstrations.scenario)
         self.config, self.demonstrations = config, demonstrations
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs, **demonstrations.road)
+        self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs, tensors=True, **demonstrations.road)
         self.env.reset(seed=config.seed)
         self.replay = Replay(config.replay_iterations)
         self.codes = torch.arange(config.num_envs) % config.num_codes

@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+from inspect import signature
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from highway_env.envs.common.abstract import AbstractEnv
+from highway_env.envs.common.action import ContinuousAction, DiscreteAction, DiscreteMetaAction
 from highway_env.envs.common.observation import ObservationType
 from highway_env.road.road import Road
 from highway_env.vehicle.graphics import VehicleGraphics
 from highway_env.vehicle.kinematics import Vehicle
 
-from infogail.envs.catalogue import get_scenario
+from infogail.envs.catalogue import environment_id, get_scenario
+from infogail.envs.errors import BadInput
 from infogail.envs.scenarios.scenario import (
     ACCELERATION_RANGE,
     EPISODE_STEPS,
     POLICY_FREQUENCY,
+    Scenario,
     Scene,
     as_float64,
     named,
     num_rows,
     scene_from_uniform,
 )
+
+ACTION_TYPES = {kind.__name__: kind for kind in (ContinuousAction, DiscreteAction, DiscreteMetaAction)}
+OBSERVATION_TYPES = (
+    "Kinematics",
+    "OccupancyGrid",
+    "TimeToCollision",
+    "GrayscaleObservation",
+    "AttributesObservation",
+    "LidarObservation",
+    "TupleObservation",
+)
+"""Those of highway-env that need neither an exit, nor a goal, nor several egos."""
+REMEDIES = {
+    "lanes_count": "a highway takes lanes=… instead",
+    "vehicles_count": "a highway takes vehicles=… instead",
+    "vehicles_density": "a highway takes density=… instead",
+    "duration": f"an episode is {EPISODE_STEPS} decisions, which policy_frequency makes longer or shorter",
+    "other_vehicles_type": "the scenario says who else drives; highway-env's own environments take it",
+}
+"""What to do instead of giving a setting that other environments of highway-env take."""
 
 
 class DrivingEnv(AbstractEnv):
@@ -32,6 +58,14 @@ class DrivingEnv(AbstractEnv):
     read it. Crash and road exit terminate; after 60 decisions (12 s) the episode is truncated. Observations are the
     scenario's features, unless `config` asks for one of highway-env's own (`{"observation": {"type": "Kinematics"}}`).
     `road` is for highways (lanes, vehicles, density, decisions per second) and for replays (their recording).
+
+    `config` takes the settings of highway-env's `AbstractEnv.default_config()` apart from `other_vehicles_type`. A
+    partial `action` is completed from the scenario's; frequencies change the duration of an episode, not its 60
+    decisions. An ego on `DiscreteMetaAction` is an `MDPVehicle`, one that is `dynamical` a `BicycleVehicle`. The
+    batched twin has the default settings only.
+
+    Raises:
+        BadInput: a setting that is unknown or cannot be heeded, by name.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": POLICY_FREQUENCY}
@@ -40,8 +74,9 @@ class DrivingEnv(AbstractEnv):
         self.scenario = get_scenario(scenario, **road)
         self._scene: Scene = {}
         self._requested_scene: Scene | None = None
-        self._observes_features = "observation" not in (config or {})
-        settings = {
+        self._observes_features = True
+        self.metadata = dict(self.metadata)  # `update_metadata` writes into it
+        self._defaults: dict[str, Any] = {
             "action": {
                 "type": "ContinuousAction",
                 "acceleration_range": ACCELERATION_RANGE,
@@ -52,8 +87,9 @@ class DrivingEnv(AbstractEnv):
             "screen_width": self.scenario.screen[0],
             "screen_height": self.scenario.screen[1],
             "centering_position": [0.5, 0.5],
+            "show_trajectories": False,
         }
-        super().__init__(settings | (config or {}), render_mode)
+        super().__init__(self._defaults | (config or {}), render_mode)
 
     @property
     def vehicle_state(self) -> np.ndarray:
@@ -62,23 +98,78 @@ class DrivingEnv(AbstractEnv):
 
     @property
     def scene(self) -> Scene:
-        """Everything drawn at the last reset, float64 () each; give it back as `reset(options={"scene": scene})`."""
+        """What was drawn at the last reset, by the names in `scenario.draws`: float64 copies, () or, of quantities that
+        each vehicle has, (size,). `reset(options={"scene": scene})` starts there again, in either form."""
         return {name: value.copy() for name, value in self._scene.items()}
 
+    def configure(self, config: dict | None) -> None:
+        """Change settings, from the next reset on.
+
+        Raises:
+            BadInput: naming the setting; nothing is changed.
+        """
+        config = dict(config or {})
+        check_settings(self.scenario, config, self._defaults, self.config)
+        if "action" in config:
+            config["action"] = complete_action(self.scenario, config["action"], self._defaults["action"])
+        settings = self.config | config
+        check_observation(settings["observation"], settings["action"])
+        self._observes_features &= "observation" not in config
+        super().configure(config)
+        self.viewer = None  # it keeps the size that it was made with
+
+    def update_metadata(self, video_real_time_ratio: int = 1) -> None:
+        """Film in real time; highway-env's default is twice as fast."""
+        super().update_metadata(video_real_time_ratio)
+
     def define_spaces(self) -> None:
-        super().define_spaces()
+        try:
+            super().define_spaces()
+        except (TypeError, ValueError) as error:  # the action has been checked
+            raise BadInput(f"config['observation']: {error}") from error
         if self._observes_features:
             self.observation_type = _FeatureObservation(self)
             self.observation_space = self.observation_type.space()
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
-        """As Gymnasium's, with `options={"scene": scene}` to start in a given scene instead of a drawn one.
+        """As Gymnasium's, with `options={"scene": scene}` to start in a given scene instead of a drawn one, and
+        `options={"config": config}` to change settings from here on.
 
         Raises:
-            ValueError: the scene lacks a quantity, or has one that the scenario does not know.
+            ValueError: an option is unknown; the scene lacks a quantity, or has one that the scenario does not know.
+            BadInput: a setting cannot be heeded.
         """
-        self._requested_scene = check_scene(self.scenario, options["scene"]) if options and "scene" in options else None
+        options = options or {}
+        for name in options:
+            if name not in ("scene", "config"):
+                raise ValueError(f"options['{name}']: reset takes 'scene' and 'config' only")
+        self._requested_scene = check_scene(self.scenario, options["scene"]) if "scene" in options else None
+        for name, value in (self._requested_scene or {}).items():
+            draw = self.scenario.draws[name]
+            if np.size(value) != (draw.size or 1):
+                raise ValueError(f"scene['{name}'] has shape {np.shape(value)}, but must have {draw.shape}")
         return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """As Gymnasium's.
+
+        Args:
+            action: acceleration and steering in [-1, 1], shape (2,), if `config` does not say otherwise; beyond, they
+                are clipped. Mapped in float64 whatever their dtype.
+
+        Raises:
+            ValueError: the action has another shape, is not finite, or is none of the discrete ones.
+        """
+        space = self.action_space
+        if isinstance(space, spaces.Box):
+            action = as_float64(action)
+            if action.shape != space.shape:
+                raise ValueError(f"action {action.tolist()}: has shape {action.shape}, but must have {space.shape}")
+            if not np.isfinite(action).all():
+                raise ValueError(f"action {action.tolist()}: must be finite")
+        elif not space.contains(action):
+            raise ValueError(f"action {action}: must be a whole number from 0 to {space.n - 1}")
+        return super().step(action)
 
     def _reset(self) -> None:
         draws = self.scenario.draws
@@ -86,9 +177,14 @@ class DrivingEnv(AbstractEnv):
         if scene is None:
             scene = named(draws, scene_from_uniform(draws, self.np_random.random(num_rows(draws))))
         self._scene = {name: as_float64(scene[name]).reshape(draw.shape) for name, draw in draws.items()}
-        self.road = Road(self.scenario.road_network(self._scene), np_random=self.np_random)
-        self.road.vehicles = self.scenario.vehicles(self.road, self._scene)
-        self.vehicle = self.road.vehicles[0]
+        network = self.scenario.road_network(self._scene)
+        self.road = Road(network, np_random=self.np_random, record_history=self.config["show_trajectories"])
+        ego, *others = self.scenario.vehicles(self.road, self._scene)
+        vehicle_class = self.action_type.vehicle_class
+        if vehicle_class is not Vehicle:
+            ego = vehicle_class(self.road, ego.position, ego.heading, ego.speed)
+        self.road.vehicles = [ego, *others]
+        self.vehicle = ego
         self.vehicle.color = VehicleGraphics.EGO_COLOR
 
     def _reward(self, action: np.ndarray) -> float:
@@ -101,10 +197,8 @@ class DrivingEnv(AbstractEnv):
         return bool(self.vehicle.crashed or self._off_road())
 
     def _is_truncated(self) -> bool:
-        return (
-            self.steps >= EPISODE_STEPS * self.scenario.simulation_frequency // self.scenario.policy_frequency
-            and not self._is_terminated()
-        )
+        steps_per_decision = self.config["simulation_frequency"] // self.config["policy_frequency"]
+        return self.steps >= EPISODE_STEPS * steps_per_decision and not self._is_terminated()
 
     def _info(self, obs: np.ndarray, action: np.ndarray | None = None) -> dict[str, Any]:
         return {"crashed": bool(self.vehicle.crashed), "off_road": self._off_road()}
@@ -144,3 +238,83 @@ def check_scene(scenario: Any, scene: Scene) -> Scene:
                 f"scene has '{name}', which {scenario.name} does not know; it needs {', '.join(scenario.draws)}"
             )
     return scene
+
+
+def check_settings(
+    scenario: Scenario, config: dict[str, Any], defaults: dict[str, Any], current: dict[str, Any]
+) -> None:
+    """Check that each of highway-env's settings in `config` can be heeded, apart from what `action` says.
+
+    Args:
+        defaults: the scenario's.
+        current: all settings before `config` changes them.
+
+    Raises:
+        BadInput: naming the setting.
+    """
+    name, known = environment_id(scenario.name), AbstractEnv.default_config().keys() - {"other_vehicles_type"}
+    for key, value in config.items():
+        if key not in known:
+            raise BadInput(f"config['{key}']: not a setting of {name}; {REMEDIES.get(key) or _suggest(key, known)}")
+        if key in scenario.fixed_settings and value != defaults[key]:
+            raise BadInput(f"config['{key}']: always {defaults[key]} in {name}, not {value}")
+        if key in ("action", "observation") and not isinstance(value, dict):
+            raise BadInput(f"config['{key}']: must be a dict, not {value!r}")
+    rates: dict[str, Any] = {key: config.get(key, current[key]) for key in ("simulation_frequency", "policy_frequency")}
+    for key, rate in rates.items():
+        if not isinstance(rate, Real) or not 0 < float(rate) < np.inf:
+            raise BadInput(f"config['{key}']: must be a positive number per second, not {rate!r}")
+    physics, decisions = rates.values()
+    if physics % decisions:
+        raise BadInput(
+            f"config['policy_frequency']: {decisions} does not divide simulation_frequency, {physics}; "
+            "each decision takes a whole number of physics steps"
+        )
+
+
+def complete_action(scenario: Scenario, action: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The setting `action` with what it leaves out from `defaults`, as far as its type takes that.
+
+    Raises:
+        BadInput: naming what cannot be heeded.
+    """
+    kind = ACTION_TYPES.get(action.get("type", defaults["type"]))
+    if kind is None:
+        raise BadInput(f"config['action']['type']: must be one of {', '.join(ACTION_TYPES)}, not {action['type']!r}")
+    known = {"type", *signature(kind).parameters} - {"env", "kwargs"}
+    for key, value in action.items():
+        if key not in known:
+            raise BadInput(f"config['action']['{key}']: not a setting of {kind.__name__}; {_suggest(key, known)}")
+        if key.endswith("_range") and not (np.shape(value) == (2,) and -np.inf < value[0] < value[1] < np.inf):
+            raise BadInput(f"config['action']['{key}']: must be two rising numbers, not {value!r}")
+    action = {key: value for key, value in defaults.items() if key in known} | action
+    try:
+        made = kind(None, **action)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"config['action']: {error}") from error
+    if "vehicle_class" in scenario.fixed_settings and made.vehicle_class is not Vehicle:
+        raise BadInput(
+            f"config['action']: {kind.__name__}{' with dynamical=True' if 'dynamical' in action else ''} cannot drive "
+            f"the cars of {environment_id(scenario.name)}, each of its recorded size; plain ContinuousAction can"
+        )
+    return action
+
+
+def check_observation(observation: dict[str, Any], action: dict[str, Any]) -> None:
+    """Check that an ego on the setting `action` can have the setting `observation`.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    kind = observation.get("type")
+    if kind not in OBSERVATION_TYPES:
+        raise BadInput(f"config['observation']['type']: must be one of {', '.join(OBSERVATION_TYPES)}, not {kind!r}")
+    if kind == "TimeToCollision" and action["type"] != "DiscreteMetaAction":
+        raise BadInput(f"config['observation']: {kind} is for DiscreteMetaAction, not {action['type']}")
+    for part in observation.get("observation_configs", ()):
+        check_observation(part, action)
+
+
+def _suggest(key: str, known: set[str]) -> str:
+    close = get_close_matches(key, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"it has {', '.join(sorted(known))}"

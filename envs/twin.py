@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,6 @@ from infogail.envs.reference import check_scene, feature_space
 from infogail.envs.scenarios.scenario import (
     ACCELERATION_RANGE,
     EPISODE_STEPS,
-    POLICY_FREQUENCY,
     Scenario,
     Scene,
     as_float64,
@@ -61,29 +60,41 @@ Step = Callable[[World, Tensor, Tensor], tuple[World, Outcome]]
 """From a world, random streams (B,) and actions (2, B) to the next world and what to tell of it."""
 
 
-class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
+class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
     """`gymnasium.make_vec("infogail/Pass-v0", num_envs, vectorization_mode="vector_entry_point", dtype=…, device=…)`.
 
     Same spaces, reward, termination and truncation as `reference.DrivingEnv`, and the same motion to 1e-9 in
-    float64. Observations, rewards and flags are tensors on `device`; actions may be tensors or arrays. Autoreset is
-    same-step: where an episode ended, the observation is already the next episode's first, and
-    `infos["final_obs"]`, `infos["final_info"]` hold what the old one ended with (rows where `infos["_final_obs"]`).
+    float64. Observations (num_envs, F) and rewards (num_envs,) have the dtype `dtype`, flags (num_envs,) are bool. All
+    are NumPy arrays, as Gymnasium's wrappers expect; with `tensors=True` they are torch tensors on `device`, and the
+    values of actions are not checked. Actions may be either. No gradient is recorded.
 
-    The starts in environment i follow from the seed, i, and how many episodes it has begun: the same whatever happens
-    in the others, however many there are, and in either dtype.
+    Autoreset is same-step: where an episode ended, the observation is already the first of the next one. Gymnasium's
+    wrappers of rewards, actions and infos support this; those of observations (`NormalizeObservation`) refuse it.
+    Entries of `infos`, each with a mask (num_envs,) bool under its name with `_` before it:
+
+    - `crashed`, `off_road` (num_envs,) bool: the ego has touched another vehicle, has left the road. Where an episode
+      ended, as it was at the end.
+    - `final_obs` (num_envs, F), `final_info`: only if an episode ended in this step. The last observation, and a dict
+      of `crashed`, `off_road` and `vehicle_state` (num_envs, V, 4) at the end; rows of environments that go on hold
+      the present ones.
+
+    The scenes that environment i draws follow from the seed, i, and how many episodes it has begun: bit-identical
+    whatever happens in the others and however many there are, and equal to rounding in the other dtype. Observations
+    and motion do not depend on the others either, but only to rounding: which of torch's vector and scalar functions
+    computes an environment depends on `num_envs` and the processor, and they may differ in the last bit.
 
     With `compile=True` torch's inductor makes one fused function of the whole step, for this scenario, `num_envs` and
     `dtype`. That needs a C++ compiler and takes some ten seconds the first time.
 
-    Tensors are kept component by component, (4, V, B) in memory behind states (B, V, 4), (F, B) behind observations
-    (B, F), so that each operation runs over contiguous memory. A step makes new ones and never writes into the old.
+    Internally, tensors are kept component by component, (4, V, B) in memory behind states (B, V, 4), (F, B) behind
+    observations (B, F), so that each operation runs over contiguous memory. A step makes new ones and never writes
+    into the old, so what was returned stays as it is.
 
     Raises:
-        ValueError: `dtype` or `num_envs` is none that is known.
+        ValueError: `dtype` or `num_envs` is none that is known, or a `render_mode` is given: pictures come from
+            `gymnasium.make`.
         RuntimeError: `compile=True`, and compiling is not possible on this machine.
     """
-
-    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": [], "render_fps": POLICY_FREQUENCY}
 
     def __init__(
         self,
@@ -92,23 +103,34 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         dtype: str = "float32",
         device: str = "cpu",
         compile: bool = False,
+        tensors: bool = False,
+        render_mode: str | None = None,
         **road: Any,
     ) -> None:
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
+        if render_mode is not None:
+            raise ValueError(
+                f"render_mode={render_mode!r}: the batched environment cannot render; use gymnasium.make for pictures"
+            )
         self.scenario = get_scenario(scenario, **road)
         if compile and not self.scenario.compilable:
             raise ValueError(f"compile=True: traffic as in {scenario} is not for compiling; leave it out")
-        self.num_envs = num_envs
+        self.metadata = {
+            "autoreset_mode": AutoresetMode.SAME_STEP,
+            "render_modes": [],
+            "render_fps": self.scenario.policy_frequency,
+        }
+        self.num_envs, self.tensors = num_envs, tensors
         self.dtype, self.device = getattr(torch, dtype), torch.device(device)
         self.single_observation_space = feature_space(len(self.scenario.features), np.dtype(dtype))
         self.single_action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._streams = random_streams(int(self.np_random.integers(2**63)), num_envs).to(self.device)
-        self._world = self._begin(torch.zeros_like(self._streams))
+        self._world = self._begin(self._streams, torch.zeros_like(self._streams))
         self._step: Step = functools.partial(step_sparsely, self.scenario)
         if compile:
             self._step = compiled_step(scenario, num_envs, self.dtype, self.device)
@@ -120,8 +142,12 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
 
     @property
     def scene(self) -> Scene:
-        """Everything drawn at each environment's last reset, float64 (num_envs,) or (size, num_envs) each."""
-        return {name: as_float64(value.cpu()) for name, value in named(self.scenario.draws, self._world.scene).items()}
+        """Everything drawn at each environment's last reset, float64 (num_envs,) or (num_envs, size) each.
+
+        Row k of each makes a scene for `infogail.envs.reference.DrivingEnv`.
+        """
+        scene = named(self.scenario.draws, self._world.scene)
+        return {name: as_float64(value.cpu()).T for name, value in scene.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that decides what comes next, as in torch's modules: vehicles, scenes, clocks, random streams."""
@@ -145,46 +171,125 @@ class DrivingVectorEnv(VectorEnv[Tensor, Tensor, Tensor]):
         """Memory that one environment's state takes."""
         return sum(tensor.nbytes for tensor in (*self._world, self._streams)) / self.num_envs
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
-        """Start all environments anew, in `options["scene"]` (num_envs,) each if that is given.
+    @torch.no_grad()
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start all environments anew.
+
+        Args:
+            seed: an integer for all; or one for each: environment i then starts as environment 0 does from
+                `reset(seed=seed[i])`. None goes on with the random stream that an environment has.
+            options: `"scene"`: what `scene` returned, or one scene for all: where to start. `"reset_mask"`: (num_envs,)
+                bool: which environments to start; the others, their scenes and seeds stay as they are.
 
         Raises:
-            ValueError: the scene lacks a quantity, has an unknown one, or one of another shape.
+            ValueError: the scene lacks a quantity, has an unknown one, or one of another shape; a seed or the mask is
+                malformed; an option is unknown.
         """
-        super().reset(seed=seed)
-        episode = self._world.episode + 1
-        if seed is not None:
-            self._streams = random_streams(seed, self.num_envs).to(self.device)
-            episode = torch.zeros_like(episode)
-        scene = None
-        if options and "scene" in options:
-            given = check_scene(self.scenario, options["scene"])
-            shapes = {name: (*draw.shape, self.num_envs) for name, draw in self.scenario.draws.items()}
-            rows = [np.broadcast_to(as_float64(given[name]), shape) for name, shape in shapes.items()]
-            flat = np.concatenate([row.reshape(-1, self.num_envs) for row in rows])
-            scene = torch.as_tensor(flat, dtype=self.dtype, device=self.device)
-        self._world = self._begin(episode, scene)
+        options = options or {}
+        if unknown := ", ".join(repr(name) for name in options if name not in ("scene", "reset_mask")):
+            raise ValueError(f"unknown reset options: {unknown}; known are 'scene' and 'reset_mask'")
+        mask = self._checked_mask(options["reset_mask"] if "reset_mask" in options else np.ones(self.num_envs, bool))
+        scene = self._checked_scene(options["scene"]) if "scene" in options else None
+        streams, episode = self._streams, self._world.episode + 1
+        if isinstance(seed, Sequence | np.ndarray):
+            streams, episode = self._seeded_one_by_one(seed)
+        elif seed is not None:
+            super().reset(seed=seed)
+            streams, episode = random_streams(seed, self.num_envs).to(self.device), torch.zeros_like(episode)
+        begun = self._begin(streams, episode, scene)
+        self._streams = torch.where(mask, streams, self._streams)
+        self._world = World(*(torch.where(mask, new, old) for new, old in zip(begun, self._world, strict=True)))
         states = _states(self.scenario, self._world)
         crashed, off_road, _ = _judge(self.scenario, self._world, states)
-        return _features(self.scenario, self._world, states).T, {"crashed": crashed, "off_road": off_road}
+        infos = {"crashed": crashed, "_crashed": mask, "off_road": off_road, "_off_road": mask}
+        return self._returned(_features(self.scenario, self._world, states).T), self._returned(infos)
 
-    def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Drive one decision with `actions` (num_envs, 2) = acceleration, steering in [-1, 1]."""
-        actions = torch.as_tensor(actions, dtype=self.dtype, device=self.device).T.contiguous()
-        self._world, outcome = self._step(self._world, self._streams, actions)
-        infos: dict[str, Any] = {"crashed": outcome.crashed, "off_road": outcome.off_road}
-        if outcome.done.any():
+    @torch.no_grad()
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Drive one decision with `actions` (num_envs, 2) = acceleration, steering in [-1, 1]; beyond, it is clipped.
+
+        Raises:
+            ValueError: the actions have another shape, or, unless `tensors=True`, are not finite.
+        """
+        self._world, outcome = self._step(self._world, self._streams, self._checked_actions(actions))
+        every = torch.ones_like(outcome.done)
+        infos: dict[str, Any] = {
+            "crashed": outcome.crashed,
+            "_crashed": every,
+            "off_road": outcome.off_road,
+            "_off_road": every,
+        }
+        if (done := outcome.done).any():
+            final = {"crashed": outcome.crashed, "off_road": outcome.off_road, "vehicle_state": outcome.final_states}
             infos |= {
                 "final_obs": outcome.final_features.T,
-                "_final_obs": outcome.done,
-                "final_info": infos | {"vehicle_state": outcome.final_states},
-                "_final_info": outcome.done,
+                "_final_obs": done,
+                "final_info": final | {f"_{name}": done for name in final},
+                "_final_info": done,
             }
-        return outcome.features.T, outcome.reward, outcome.terminated, outcome.truncated, infos
+        obs, reward, terminated, truncated = map(
+            self._returned, (outcome.features.T, outcome.reward, outcome.terminated, outcome.truncated)
+        )
+        return obs, reward, terminated, truncated, self._returned(infos)
 
-    def _begin(self, episode: Tensor, scene: Tensor | None = None) -> World:
+    def _returned(self, value: Any) -> Any:
+        """A tensor, or a dict of them, as the user wants it."""
+        if self.tensors:
+            return value
+        if isinstance(value, dict):
+            return {name: self._returned(entry) for name, entry in value.items()}
+        return value.cpu().numpy()
+
+    def _checked_actions(self, actions: Any) -> Tensor:
+        """(2, B) of actions (B, 2)."""
+        actions = actions if isinstance(actions, Tensor) else np.array(actions)  # a copy: it may be read-only
+        actions = torch.as_tensor(actions, dtype=self.dtype, device=self.device)
+        shape = (self.num_envs, 2)
+        if actions.shape != shape:
+            raise ValueError(f"actions have the shape {tuple(actions.shape)}, but must have (num_envs, 2) = {shape}")
+        if not self.tensors and not (finite := actions.isfinite()).all():
+            wrong = (~finite).any(-1).nonzero().squeeze(-1).tolist()
+            others = f" (and so in {len(wrong) - 1} more environments)" if len(wrong) > 1 else ""
+            raise ValueError(f"actions[{wrong[0]}] is {actions[wrong[0]].tolist()}{others}: actions must be finite")
+        return actions.T.contiguous()
+
+    def _checked_mask(self, mask: Any) -> Tensor:
+        """(B,) bool"""
+        array = np.asarray(mask)
+        if array.shape != (self.num_envs,) or array.dtype != np.bool_:
+            raise ValueError(f"reset_mask must be bool ({self.num_envs},), not {array.dtype} {array.shape}")
+        if not array.any():
+            raise ValueError("reset_mask is False everywhere: it must name an environment to reset")
+        return torch.tensor(array, device=self.device)
+
+    def _checked_scene(self, scene: Scene) -> Tensor:
+        """(k, B) of a scene (num_envs, …), or of one for all (…)."""
+        given, blocks = check_scene(self.scenario, scene), []
+        for name, draw in self.scenario.draws.items():
+            value, shape = as_float64(given[name]), (self.num_envs, *draw.shape)
+            if value.shape not in (shape, draw.shape):
+                raise ValueError(f"scene['{name}'] has the shape {value.shape}, but must have {shape}, or {draw.shape}")
+            blocks.append(np.broadcast_to(value, shape).reshape(self.num_envs, -1))
+        return torch.as_tensor(np.concatenate(blocks, 1).T.copy(), dtype=self.dtype, device=self.device)
+
+    def _seeded_one_by_one(self, seeds: Sequence[int | None] | np.ndarray) -> tuple[Tensor, Tensor]:
+        """Random streams and numbers of the next episodes (B,) each."""
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"a list of seeds needs one for each of {self.num_envs} environments, not {len(seeds)}")
+        streams, episode = self._streams.clone(), self._world.episode + 1
+        for k, seed in enumerate(seeds):
+            if seed is None:
+                continue
+            if not isinstance(seed, int | np.integer) or seed < 0:
+                raise ValueError(f"seed[{k}] is {seed!r}, not an integer from 0 or None")
+            streams[k], episode[k] = random_streams(int(seed), 1)[0], 0
+        return streams, episode
+
+    def _begin(self, streams: Tensor, episode: Tensor, scene: Tensor | None = None) -> World:
         if scene is None:
-            scene = _draw(self.scenario, self._streams, episode, self.dtype)
+            scene = _draw(self.scenario, streams, episode, self.dtype)
         return World(self.scenario.begin(named(self.scenario.draws, scene)), scene, torch.zeros_like(episode), episode)
 
 

@@ -78,7 +78,7 @@ def drive(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt: float, st
 
     Vehicles rarely touch. So all are first driven as if they could not; the few environments in which that may be
     wrong (bodies near each other, an impact pending, a speed beyond the limits) are then driven again with everything
-    that highway-env does. The result is that of `drive_thoroughly`, bit for bit.
+    that highway-env does. The result is that of `drive_thoroughly`, to rounding.
     """
     cars = as_car(traffic)  # fields (V, B)
     cars = cars._replace(acceleration=torch.cat((acceleration[None], cars.acceleration[1:])))

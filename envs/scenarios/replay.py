@@ -80,6 +80,8 @@ class Replay(Scenario):
     steering_range = (-0.3, 0.3)
     screen = (1200, 400)
     policy_frequency = simulation_frequency = 10
+    # One recorded state per physics step, for as long as an episode lasts; cars have their own sizes, and no history.
+    fixed_settings = ("simulation_frequency", "policy_frequency", "show_trajectories", "vehicle_class")
     compilable = False
     features = (*Highway.features, "curvature", "length", "width")
     # Nobody labelled these drivers; how near they follow is what divides them, whatever the lane and the traffic.

@@ -130,6 +130,8 @@ class Scenario(Protocol):
     """Decisions per second."""
     simulation_frequency: int = SIMULATION_FREQUENCY
     """Physics steps per second."""
+    fixed_settings: tuple[str, ...] = ()
+    """highway-env's settings that cannot be changed; `vehicle_class`: the ego's, which follows from the action type."""
     compilable: bool = True
     """The twin's step has no branch that depends on data, if `thorough`."""
     measures: tuple[str, ...] = ()

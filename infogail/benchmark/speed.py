@@ -207,7 +207,8 @@ def _highway_v0_loop(idle: bool, seed: int) -> Callable[[], int]:
 
 
 def _twin_loop(name: str, num_envs: int, seed: int, idle: bool = False, **settings: Any) -> Callable[[], int]:
-    env = gymnasium.make_vec(environment_id(name), num_envs, vectorization_mode="vector_entry_point", **settings)
+    settings |= {"vectorization_mode": "vector_entry_point", "tensors": True}
+    env = gymnasium.make_vec(environment_id(name), num_envs, **settings)
     env.reset(seed=seed)
     generator = torch.Generator().manual_seed(seed)
     actions = torch.rand((8, num_envs, 2), generator=generator) * 2 - 1

@@ -154,7 +154,7 @@ def drive_window(env: DrivingEnv, recording: Recording, window: int, pilot: Pilo
             action = act(obs, states[-1])
         observations.append(obs)
         actions.append(np.asarray(action, np.float32))
-        obs, _, terminated, truncated, info = env.step(actions[-1].astype(np.float64))
+        obs, _, terminated, truncated, info = env.step(actions[-1])
         states.append(env.vehicle_state)
     return Episode(
         code or 0,

@@ -26,7 +26,7 @@ class InfoGAIL:
         self.config = config = config.for_scenario(demonstrations.scenario)
         self.demonstrations, self.replay = demonstrations, Replay(config.replay_iterations)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs, **demonstrations.road)
+        self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs, tensors=True, **demonstrations.road)
         self.env.reset(seed=config.seed)
         observations = torch.from_numpy(demonstrations.observations)
         self.actor_critic = policy_updater(observations, config.num_codes, config, self.generator)

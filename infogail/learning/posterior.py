@@ -227,12 +227,12 @@ class Posterior:
 
     @torch.no_grad()
     def codes(self, scene: Scene) -> Tensor:
-        """Codes (B,) to drive in a `scene` of B environments, as common as the prior says.
+        """Codes (B,) to drive in a `scene` of B environments, each (B, …), as common as the prior says.
 
         In the place of a person, the code that is read from all that this person did: then codes and situations go
         together as they do among people, as in Burn-InfoGAIL (arXiv 1710.05090).
         """
-        codes = share_out(self.evidence.prior, next(iter(scene.values())).shape[-1])
+        codes = share_out(self.evidence.prior, len(next(iter(scene.values()))))
         if not get_scenario(self.scenario).recorded:
             return codes
         beliefs = belief(step_by_step(self.evidence, self.demonstrations), prior=self.evidence.prior)[-1]

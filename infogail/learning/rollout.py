@@ -96,6 +96,7 @@ def collect(
     """Start all environments anew and drive for the length of an episode, each with one code.
 
     Args:
+        env: made with `tensors=True`.
         choose_codes: tells the codes (B,) for the scenes in which they start.
         characters: of the demonstrations, by which styles are judged where geometry alone cannot tell.
     """
@@ -121,7 +122,10 @@ def collect(
             states.append(np.asarray(infos["final_info"]["vehicle_state"]) if ended else env.vehicle_state)
         obs = next_obs
     stacked = {name: torch.stack(column) for name, column in columns.items()}
-    styles = env.scenario.style(np.stack(states), scene, characters) if labelled else np.zeros(len(codes), np.int64)
+    styles = np.zeros(len(codes), np.int64)
+    if labelled:
+        by_component = {name: value.T for name, value in scene.items()}  # as scenario functions take it
+        styles = env.scenario.style(np.stack(states), by_component, characters)
     styles[stacked["terminated"].any(0).numpy()] = NO_STYLE
     return Rollout(
         **stacked, log_probs=log_prob(stacked["actions"], torch.stack(means), std), codes=codes, styles=styles

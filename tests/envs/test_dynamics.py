@@ -94,10 +94,10 @@ def test_a_collision_from_behind(physics):
     np.testing.assert_allclose(other, [6.0, 0, 0, 0.0, 0, 0, 1.0, 1, 1], rtol=0, atol=1e-12)
 
 
-def test_the_short_way_is_the_thorough_one_bit_for_bit():
+def test_the_short_way_is_the_thorough_one_to_rounding():
     traffic, *commands = random_traffic(4000, seed=0)
     thorough = drive_thoroughly(traffic, *commands, DT, 3)
-    assert torch.equal(drive(traffic, *commands, DT, 3), thorough)
+    torch.testing.assert_close(drive(traffic, *commands, DT, 3), thorough, rtol=0, atol=1e-11)
     crashed, clipped = thorough[7, 0] > 0, traffic[3].abs().amax(0) > 40
     assert 500 < crashed.sum() < 3500 and clipped.sum() > 500
 
@@ -142,16 +142,16 @@ def test_episodes_do_not_depend_on_the_other_environments(scenario):
 def test_what_a_step_hands_out_is_not_overwritten_later(scenario):
     env = gymnasium.make_vec(environment_id(scenario), 16, vectorization_mode="vector_entry_point").unwrapped
     env.reset(seed=0)
-    held: list[tuple[Tensor, Tensor]] = []
+    held: list[tuple[np.ndarray, np.ndarray]] = []
     rng = np.random.default_rng(0)
     for _ in range(120):
         obs, reward, terminated, truncated, infos = env.step(rng.uniform(-1, 1, (16, 2)).astype(np.float32))
-        tensors = [obs, reward, terminated, truncated, infos["crashed"], infos["off_road"]]
+        arrays = [obs, reward, terminated, truncated, infos["crashed"], infos["off_road"]]
         if "final_obs" in infos:
-            tensors += [infos["final_obs"], infos["_final_obs"], *infos["final_info"].values()]
-        held += [(tensor, tensor.clone()) for tensor in tensors]
+            arrays += [infos["final_obs"], infos["_final_obs"], *infos["final_info"].values()]
+        held += [(array, array.copy()) for array in arrays]
     assert len(held) > 120 * 6  # some episodes ended
-    assert all(torch.equal(tensor, copy) for tensor, copy in held)
+    assert all(np.array_equal(array, copy) for array, copy in held)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -49,22 +49,24 @@ def hard_cases(scenario: str, count: int, rng: np.random.Generator) -> tuple[dic
     return scene, actions
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["eager", "compiled"])
 @pytest.mark.parametrize("scenario", ["pass", "turn"])
-def test_twin_drives_as_highway_env_does(scenario: str, compiled: bool):
+def test_twin_drives_as_highway_env_does(scenario: str, compiled: bool, dtype: str):
     if compiled and (missing := missing_compiler()):
         pytest.skip(f"no {missing}")
     scene, actions = hard_cases(scenario, CASES, np.random.default_rng(7))
+    actions = actions.astype(dtype)
     twin, reference = make_twin(scenario, CASES, compiled), gymnasium.make(environment_id(scenario)).unwrapped
     obs, _ = twin.reset(options={"scene": scene})
     steps = []
     for action in actions:
         obs, reward, terminated, truncated, infos = twin.step(action)
-        ended = infos.get("_final_obs", torch.zeros(CASES, dtype=torch.bool))[:, None]
-        last = torch.where(ended, infos.get("final_obs", obs), obs).numpy()
-        states = infos["final_info"]["vehicle_state"].numpy() if "final_info" in infos else twin.vehicle_state
-        flags = torch.stack((terminated, truncated, infos["crashed"], infos["off_road"]), -1).numpy()
-        steps.append((states, last, reward.numpy(), flags))
+        ended = infos.get("_final_obs", np.zeros(CASES, bool))[:, None]
+        last = np.where(ended, infos.get("final_obs", obs), obs)
+        states = infos["final_info"]["vehicle_state"] if "final_info" in infos else twin.vehicle_state
+        flags = np.stack((terminated, truncated, infos["crashed"], infos["off_road"]), -1)
+        steps.append((states, last, reward, flags))
     crashes = exits = closest_misses = 0
     for case in range(CASES):
         reference.reset(options={"scene": {name: values[case] for name, values in scene.items()}})

@@ -309,6 +309,8 @@ def test_bad_input(run, tmp_path):
         check_environment("marge-v0")
     with pytest.raises(BadInput, match="takes no vehicles of a chosen type"):
         film_traffic(run, "parking-v0", None, True, 1.0, 0, tmp_path)
+    with pytest.raises(BadInput, match=r"'other_vehicles_type'.*: not a setting of infogail/Highway-v0"):
+        film_traffic(run, "infogail/Highway-v0", None, True, 1.0, 0, tmp_path)
 
 
 def test_film(run, tmp_path):
