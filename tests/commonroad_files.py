@@ -58,10 +58,12 @@ class Obstacle:
     size: tuple[float, float] = (4.8, 1.9)
     first_step: int = 0
     shape: str = ""
+    static: bool = False
+    dt: float = 0.1
     states: np.ndarray = field(init=False)
 
     def __post_init__(self):
-        time = 0.1 * np.arange(self.steps)
+        time = self.dt * np.arange(self.steps)
         rate = 0.8 + 0.01 * (self.key - 50)
         along = self.start + self.speed * time + self.wobble / rate * np.sin(rate * time)
         speed = (self.speed + self.wobble * np.cos(rate * time)) * (RADIUS + self.offset) / RADIUS
@@ -73,7 +75,10 @@ class Obstacle:
         rest = f"<trajectory>{''.join(f'<state>{each}</state>' for each in states[1:])}</trajectory>"
         first = f"<initialState>{states[0]}</initialState>"
         rest = rest if len(states) > 1 else ""
+        rest = "" if self.static else rest
         body = f"<type>{self.kind}</type><shape>{shape}</shape>{first}{rest}"
+        if self.static:
+            return f'<staticObstacle id="{self.key}">{body}</staticObstacle>'
         return f'<dynamicObstacle id="{self.key}">{body}</dynamicObstacle>'
 
 
@@ -91,5 +96,6 @@ def file_text(obstacles, road=ROAD, step=0.1, head=""):
         f'<commonRoad timeStepSize="{step}" commonRoadVersion="2020a" author="test" affiliation="" source=""'
         ' benchmarkID="ZAM_Bend-1_1_T-1" date="2026-01-01">'
         "<location><geoNameId>-999</geoNameId><gpsLatitude>999</gpsLatitude><gpsLongitude>999</gpsLongitude></location>"
-        f"<scenarioTags/>{road}{''.join(obstacle.xml() for obstacle in obstacles)}</commonRoad>"
+        f"<scenarioTags/>{road}{''.join(obstacle.xml() for obstacle in sorted(obstacles, key=lambda o: not o.static))}"
+        "</commonRoad>"
     )

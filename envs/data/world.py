@@ -8,6 +8,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+NOTHING_HELD_OUT = (
+    "nothing is held out, every window is for training; "
+    "to judge by people whom training does not see, import with --held-out FILE …, or more files"
+)
+
 
 @dataclass(frozen=True)
 class Replays:

@@ -3,29 +3,37 @@
 https://commonroad.in.tum.de says what is in such a file; `commonroad-io` reads it. A file is somebody else's, so
 nothing in it is believed: first a parser that follows no entity and no address looks whether it is plain XML of
 bearable size.
+Steps of up to `COARSEST` are interpolated at every `TIME_STEP`.
 CommonRoad's y points to the left of x, here it points to the right: y and headings are turned round on reading.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from infogail.envs.errors import BadInput
 
 TIME_STEP = 0.1  # [s] between two states
+COARSEST = 0.2  # [s] between two states of a file, between which a cubic is exact to centimetres
 MAX_FILE = 200 * 2**20  # [bytes]
 MAX_LANELETS, MAX_CARS, MAX_STATES = 10_000, 10_000, 2_000_000  # in one file
 FARTHEST = 1e7  # [m] from the origin, beyond what maps of the earth have
 NEAR = 1e4  # [m]: where the lanelets are farther than that from the origin, they are moved there
 LONGEST, WIDEST, FASTEST = 50.0, 10.0, 100.0  # [m] [m] [m/s] of cars
 VEHICLES = ("car", "truck", "bus", "motorcycle", "taxi", "priorityVehicle")
+PARKED = "parkedVehicle"
+STILL = 0.5  # [m]: a parked vehicle's recorded positions spread no farther
 NOT_FOR_CARS = {"sidewalk", "crosswalk", "bicycleLane"}  # types of lanelets
 
 
@@ -55,7 +63,7 @@ class Car(NamedTuple):
 
     id: int
     kind: str
-    """One of `VEHICLES`."""
+    """One of `VEHICLES`; of an obstacle that stands, CommonRoad's word for it."""
     length: float  # [m]
     width: float  # [m]
     first_step: int
@@ -72,8 +80,12 @@ class RecordedScene(NamedTuple):
     lanelets: dict[int, Lanelet]
     """By id."""
     cars: list[Car]
+    standing: list[Car]
+    """Static obstacles and parked vehicles, as rectangles, with one state each; they stand there all the time."""
     left_out: Mapping[str, int]
     """How many obstacles are no cars, or not recorded as needed, by the reason."""
+    notes: tuple[str, ...]
+    """What commonroad-io said of the file."""
 
 
 def read_commonroad(path: Path) -> RecordedScene:
@@ -82,38 +94,67 @@ def read_commonroad(path: Path) -> RecordedScene:
     Raises:
         InvalidScenario: one line that says what is wrong with it, and the remedy.
     """
-    raw = _plain_xml(Path(path))
+    raw, lacking = _plain_xml(Path(path))
     # Not `commonroad.common.file_reader`: that needs a protobuf so old that Ray cannot live with it.
     from commonroad.common.reader.file_reader_xml import XMLFileReader
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # what matters is checked below
+        with _collected_notes() as notes:
             scenario, _ = XMLFileReader(raw).open()
         lanelets = {
             lanelet.lanelet_id: _lanelet(lanelet)
             for lanelet in scenario.lanelet_network.lanelets
             if not {kind.value for kind in lanelet.lanelet_type} & NOT_FOR_CARS
         }
-        cars, left_out = _cars(scenario)
+        cars, standing, left_out = _cars(scenario, lacking)
     except Exception as error:  # of any type: commonroad-io has none of its own
         reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
         raise InvalidScenario(
             f"{path}: not a CommonRoad scenario that can be read ({reason}); convert it anew"
         ) from error
-    if not math.isclose(scenario.dt, TIME_STEP, rel_tol=1e-6):
+    if not 0 < scenario.dt <= COARSEST * (1 + 1e-6):
         raise InvalidScenario(
-            f"{path}: its time step is {scenario.dt:g} s, not {TIME_STEP} s; convert it with a step of {TIME_STEP} s"
+            f"{path}: its time step is {scenario.dt:g} s, not one of up to {COARSEST} s; "
+            "convert the recording anew, with more of its frames"
         )
     if not lanelets:
         raise InvalidScenario(f"{path}: has no lanelets for cars; give a file with a map of the road")
     if not cars:
         raise InvalidScenario(f"{path}: has no recorded cars; give a file of recorded driving")
-    _check_numbers(path, lanelets, cars)
-    return _near_origin(RecordedScene(Path(path).name, lanelets, cars, left_out))
+    _check_numbers(path, lanelets, cars, standing, scenario.dt)
+    if not math.isclose(scenario.dt, TIME_STEP, rel_tol=1e-6):
+        resampled = [_resampled(car, scenario.dt) for car in cars]
+        cars = [car for car in resampled if car is not None]
+        left_out["seen for less than a step"] += len(resampled) - len(cars)
+    return _near_origin(RecordedScene(Path(path).name, lanelets, cars, standing, left_out, tuple(notes)))
 
 
-def _plain_xml(path: Path) -> bytes:
-    """The file's XML, written anew without comments, and without anything that a parser may expand or look up."""
+@contextlib.contextmanager
+def _collected_notes() -> Iterator[list[str]]:
+    """What commonroad-io logs, warns of and prints, instead of letting the user read hundreds of lines."""
+    notes: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            notes.append(record.getMessage())
+
+    logger, collector, printed = logging.getLogger("commonroad"), Collector(), io.StringIO()
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(collector)
+    try:
+        with warnings.catch_warnings(record=True, action="always") as caught, contextlib.redirect_stdout(printed):
+            yield notes
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = propagate
+    notes += [str(warning.message) for warning in caught] + printed.getvalue().splitlines()
+
+
+def _plain_xml(path: Path) -> tuple[bytes, dict[int, set[str]]]:
+    """The file's XML, written anew without comments, and without anything that a parser may expand or look up.
+
+    And what each obstacle's first state lacks, by its id: commonroad-io takes that for 0.
+    """
     try:
         import commonroad  # noqa: F401
         from lxml import etree
@@ -146,7 +187,15 @@ def _plain_xml(path: Path) -> bytes:
         count = sum(1 for _ in root.iter(*tags))
         if count > most:
             raise InvalidScenario(f"{path}: has {count:,} {what}, more than {most:,}; cut the recording into parts")
-    return etree.tostring(root, encoding="utf-8")
+    lacking = {}
+    for obstacle in root.iter("obstacle", "dynamicObstacle", "staticObstacle"):
+        key, first = obstacle.get("id", ""), obstacle.find("initialState")
+        for tag in ("type", "shape", "initialState"):
+            if obstacle.find(tag) is None:
+                raise InvalidScenario(f"{path}: obstacle {key or 'without id'} has no <{tag}>; convert it anew")
+        if key.isdecimal() and first is not None:
+            lacking[int(key)] = {tag for tag in ("position", "orientation", "velocity") if first.find(tag) is None}
+    return etree.tostring(root, encoding="utf-8"), lacking
 
 
 def _lanelet(lanelet: Any) -> Lanelet:
@@ -170,45 +219,114 @@ def _turned(points: Any) -> np.ndarray:
     return np.array(points, dtype=np.float64)[:, :2] * (1.0, -1.0)
 
 
-def _cars(scenario: Any) -> tuple[list[Car], Counter[str]]:
-    cars, left_out = [], Counter[str]()
-    for obstacle in scenario.dynamic_obstacles:
-        if obstacle.obstacle_type.value not in VEHICLES:
+def _cars(scenario: Any, lacking: Mapping[int, set[str]]) -> tuple[list[Car], list[Car], Counter[str]]:
+    """Those that drive, those that stand all the time, and how many obstacles are neither, by the reason."""
+    cars, standing, left_out = [], [], Counter[str]()
+    obstacles = [(obstacle, False) for obstacle in scenario.dynamic_obstacles]
+    for obstacle, static in obstacles + [(obstacle, True) for obstacle in scenario.static_obstacles]:
+        kind = obstacle.obstacle_type.value
+        if not static and kind not in (*VEHICLES, PARKED):
             left_out["not a vehicle"] += 1
-        elif (car := _car(obstacle)) is None:
-            left_out["not a rectangle with exact states"] += 1
+            continue
+        try:
+            car = _car(obstacle, static, scenario.dt, lacking.get(obstacle.obstacle_id, set()))
+        except _Unusable as reason:
+            left_out[str(reason)] += 1
+            continue
+        if static or (kind == PARKED and np.ptp(car.states[:, :2], axis=0).max() <= STILL):
+            standing.append(car._replace(states=np.append(car.states[:1, :3], [[0.0]], axis=1)))
         else:
             cars.append(car)
-    if standing := len(scenario.static_obstacles):
-        left_out["standing obstacle"] = standing
-    return cars, left_out
+    return cars, standing, left_out
 
 
-def _car(obstacle: Any) -> Car | None:
-    """The obstacle, if it is a rectangle of which every state is known exactly, step by step."""
-    shape, prediction = obstacle.obstacle_shape, obstacle.prediction
+class _Unusable(Exception):
+    """Why an obstacle is left out."""
+
+
+def _car(obstacle: Any, static: bool, dt: float, lacking: set[str]) -> Car:
+    """The obstacle, if its place is known exactly, step by step every `dt` [s].
+
+    A static one may be of any shape, and becomes the rectangle around it.
+
+    Args:
+        lacking: what its first state does not say.
+
+    Raises:
+        _Unusable: it cannot be used.
+    """
+    length, width, middle = _rectangle(obstacle.obstacle_shape, static)
+    prediction = None if static else obstacle.prediction
     trajectory = getattr(prediction, "trajectory", None)
-    if not hasattr(shape, "length") or not hasattr(shape, "width") or (prediction is not None and trajectory is None):
-        return None
+    if prediction is not None and trajectory is None:
+        raise _Unusable("without a trajectory")
     states = [obstacle.initial_state, *(trajectory.state_list if trajectory is not None else ())]
-    first = states[0].time_step
-    if not isinstance(first, int):
-        return None
-    rows = np.zeros((len(states), 4))
+    steps = [state.time_step for state in states]
+    if not all(isinstance(step, int) for step in steps):
+        raise _Unusable("at inexact times")
+    if steps != list(range(steps[0], steps[0] + len(steps))):
+        raise _Unusable("with steps missing")
+    rows, unknown = np.zeros((len(states), 4)), np.zeros(len(states), bool)
     for k, (row, state) in enumerate(zip(rows, states, strict=True)):
-        known = (getattr(state, "orientation", None), getattr(state, "velocity", None))
-        if not all(isinstance(number, int | float) for number in known) or not isinstance(state.position, np.ndarray):
-            return None
-        if state.time_step != first + k:
-            return None
-        row[:] = *state.position[:2], *known
-    shift = getattr(shape, "origin_x_shift", 0.0)  # of the point whose position is recorded, ahead of the middle
-    rows[:, :2] -= shift * np.stack((np.cos(rows[:, 2]), np.sin(rows[:, 2])), -1)
+        lacks = lacking if k == 0 else set[str]()
+        heading = None if "orientation" in lacks else getattr(state, "orientation", None)
+        velocity = None if "velocity" in lacks else getattr(state, "velocity", None)
+        if "position" in lacks or not isinstance(state.position, np.ndarray):
+            raise _Unusable("without exact positions")
+        if not isinstance(heading, int | float):
+            raise _Unusable("without exact headings")
+        known = isinstance(velocity, int | float)
+        if velocity is not None and not known:
+            raise _Unusable("without exact speeds")
+        if not known and len(states) == 1 and not static:
+            raise _Unusable("without speeds, and seen only once")
+        row[:] = *state.position[:2], heading, velocity if known else 0.0
+        unknown[k] = not known
+    cos, sin = np.cos(rows[:, 2]), np.sin(rows[:, 2])
+    rows[:, :2] += np.stack((middle[0] * cos - middle[1] * sin, middle[0] * sin + middle[1] * cos), -1)
     rows[:, 1:3] *= -1.0
-    return Car(obstacle.obstacle_id, obstacle.obstacle_type.value, shape.length, shape.width, first, rows)
+    if unknown.any() and len(rows) > 1:  # the speed is then how the positions change along the heading
+        along = np.stack((np.cos(rows[:, 2]), np.sin(rows[:, 2])), -1)
+        rows[unknown, 3] = (np.gradient(rows[:, :2], dt, axis=0) * along).sum(-1)[unknown]
+    return Car(obstacle.obstacle_id, obstacle.obstacle_type.value, length, width, steps[0], rows)
 
 
-def _check_numbers(path: Path, lanelets: dict[int, Lanelet], cars: list[Car]) -> None:
+def _rectangle(shape: Any, static: bool) -> tuple[float, float, tuple[float, float]]:
+    """Length and width [m], and the middle, seen from the recorded place, ahead and to the left [m]."""
+    if hasattr(shape, "length") and hasattr(shape, "width"):
+        length, width, middle = shape.length, shape.width, (-getattr(shape, "origin_x_shift", 0.0), 0.0)
+    elif static and hasattr(shape, "radius"):
+        length, width, middle = 2 * shape.radius, 2 * shape.radius, (0.0, 0.0)
+    elif static and hasattr(shape, "vertices"):
+        low, high = np.min(shape.vertices, axis=0), np.max(shape.vertices, axis=0)
+        (length, width), middle = (high - low).tolist(), tuple(((low + high) / 2).tolist())
+    else:
+        raise _Unusable("not a rectangle")
+    if static and (length > LONGEST or width > WIDEST):  # a wall along the road, around which a rectangle blocks it
+        raise _Unusable(f"standing, larger than {LONGEST:g} m by {WIDEST:g} m")
+    return length, width, middle
+
+
+def _resampled(car: Car, dt: float) -> Car | None:
+    """The car at the multiples of `TIME_STEP` while it is there; None if there are none.
+
+    Positions on a cubic spline through those recorded every `dt` [s]; headings and speeds linearly between.
+    """
+    times = dt * (car.first_step + np.arange(len(car.states)))
+    first, last = math.ceil(times[0] / TIME_STEP - 1e-6), math.floor(times[-1] / TIME_STEP + 1e-6)
+    if last < first:
+        return None
+    wanted = np.clip(TIME_STEP * np.arange(first, last + 1), times[0], times[-1])
+    if len(times) == 1:
+        return car._replace(first_step=first)
+    states = np.empty((len(wanted), 4))
+    states[:, :2] = CubicSpline(times, car.states[:, :2])(wanted)
+    states[:, 2] = np.interp(wanted, times, np.unwrap(car.states[:, 2]))
+    states[:, 3] = np.interp(wanted, times, car.states[:, 3])
+    return car._replace(first_step=first, states=states)
+
+
+def _check_numbers(path: Path, lanelets: dict[int, Lanelet], cars: list[Car], standing: list[Car], dt: float) -> None:
     def require(holds: bool | np.bool_, problem: str) -> None:
         if not holds:
             raise InvalidScenario(f"{path}: {problem}; convert it anew")
@@ -218,7 +336,7 @@ def _check_numbers(path: Path, lanelets: dict[int, Lanelet], cars: list[Car]) ->
             require(np.isfinite(line).all(), f"lanelet {lanelet.id} holds NaN or Inf")
             require((abs(line) <= FARTHEST).all(), f"lanelet {lanelet.id} is more than {FARTHEST:g} m from the origin")
             require(np.ptp(line, axis=0).max() > 0, f"lanelet {lanelet.id} has no length")
-    for car in cars:
+    for car in cars + standing:
         require(np.isfinite(car.states).all(), f"car {car.id} holds NaN or Inf")
         require((abs(car.states[:, :2]) <= FARTHEST).all(), f"car {car.id} is more than {FARTHEST:g} m from the origin")
         require((abs(car.states[:, 3]) <= FASTEST).all(), f"car {car.id} is faster than {FASTEST:g} m/s")
@@ -226,7 +344,7 @@ def _check_numbers(path: Path, lanelets: dict[int, Lanelet], cars: list[Car]) ->
         require(0 < car.length <= LONGEST and 0 < car.width <= WIDEST, size)
         require(0 <= car.first_step <= MAX_STATES, f"car {car.id} appears at step {car.first_step}")
         hops = np.hypot(*np.diff(car.states[:, :2], axis=0).T)
-        require((hops <= 2 * FASTEST * TIME_STEP).all(), f"car {car.id} jumps")
+        require((hops <= 2 * FASTEST * dt).all(), f"car {car.id} jumps")
 
 
 def _near_origin(scene: RecordedScene) -> RecordedScene:
@@ -239,5 +357,8 @@ def _near_origin(scene: RecordedScene) -> RecordedScene:
         key: lanelet._replace(left=lanelet.left - origin, right=lanelet.right - origin, centre=lanelet.centre - origin)
         for key, lanelet in scene.lanelets.items()
     }
-    cars = [car._replace(states=car.states - (*origin, 0.0, 0.0)) for car in scene.cars]
-    return scene._replace(lanelets=lanelets, cars=cars)
+    cars, standing = (
+        [car._replace(states=car.states - (*origin, 0.0, 0.0)) for car in obstacles]
+        for obstacles in (scene.cars, scene.standing)
+    )
+    return scene._replace(lanelets=lanelets, cars=cars, standing=standing)

@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from infogail.envs.data.demonstrations import Demonstrations, Recording
-from infogail.envs.data.world import Replays
+from infogail.envs.data.world import NOTHING_HELD_OUT, Replays
 from infogail.envs.recordings.commonroad import TIME_STEP, Car, InvalidScenario, RecordedScene, read_commonroad
 from infogail.envs.recordings.recover import Recovered, mean_absolute_jerk, recover
 from infogail.envs.recordings.roadway import Frame, find_frames
@@ -44,14 +43,12 @@ class Imported(NamedTuple):
     def recording(self) -> Recording:
         """With what the drivers saw."""
         episodes = len(self.replays.track)
+        scenario = Replay.of_world(self.replays, self.vehicle_states[:: EPISODE_STEPS + 1, 0])
+        observations = scenario.observations(self.vehicle_states)
         bounds = EPISODE_STEPS * np.arange(episodes + 1)
-        blind = np.zeros((len(self.actions), len(Replay.features)), np.float32)
+        demonstrations = Demonstrations("replay", observations, self.actions, bounds)
         scenes = {"demonstration": np.arange(episodes, dtype=np.float64)}
-        styles = np.zeros(episodes, np.int64)
-        demonstrations = Demonstrations("replay", blind, self.actions, bounds)
-        recording = Recording(demonstrations, self.vehicle_states, scenes, styles, self.replays)
-        observations = Replay(recording).observations(self.vehicle_states)
-        return replace(recording, demonstrations=replace(demonstrations, observations=observations))
+        return Recording(demonstrations, self.vehicle_states, scenes, np.zeros(episodes, np.int64), self.replays)
 
 
 @dataclass(frozen=True)
@@ -59,12 +56,19 @@ class Report:
     """What came of an import."""
 
     files: int
+    """That were read."""
+    unreadable: tuple[str, ...]
+    """Of each other file one line: which, what is wrong with it, the remedy."""
+    notes: tuple[str, ...]
+    """What commonroad-io said of the files."""
     held_out_files: tuple[str, ...]
     scenes: int
     cars: int
     """Recorded vehicles, in all files."""
+    standing: int
+    """Static obstacles and parked vehicles on the lanes: others see them and may hit them, they demonstrate nothing."""
     not_cars: Mapping[str, int]
-    """Obstacles that are no cars, by the reason."""
+    """Obstacles that are no cars and not in the world, by the reason."""
     cars_left_out: Mapping[str, int]
     """Cars from which no demonstration is made, by the reason."""
     training: int
@@ -90,20 +94,28 @@ class Report:
         def listed(counts: Mapping[str, int]) -> str:
             return ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count) or "none"
 
+        unread = f" ({len(self.unreadable)} more cannot be read)" if self.unreadable else ""
+        notes = [f"commonroad-io: {len(self.notes):,} notes, e.g. {self.notes[0]}"] if self.notes else []
+        held_out = ", ".join(self.held_out_files) or "none"
         return [
-            f"files: {self.files}, of {self.scenes} scenes; held out: {', '.join(self.held_out_files) or 'none'}",
-            f"cars: {self.cars:,}; obstacles that are no cars: {listed(self.not_cars)}",
+            *(" ".join(note.split()) for note in notes),
+            f"files: {self.files}{unread}, of {self.scenes} scenes; held out: {held_out}",
+            f"cars: {self.cars:,}; standing on the lanes: {self.standing:,}; left out: {listed(self.not_cars)}",
             f"cars left out: {listed(self.cars_left_out)}",
             f"demonstrations: {self.training:,} for training, {self.held_out:,} held out",
             f"demonstrations left out: {listed(self.windows_left_out)}",
             f"recovered actions: {self.reproduced:.1%} of the cars within {LARGEST_MISS} m of the recorded positions "
             f"(median {self.median_miss:.3f} m, 95th percentile {self.high_miss:.3f} m)",
             f"mean absolute jerk: {self.recorded_jerk:.2f} m/s³ recorded, {self.recovered_jerk:.2f} m/s³ recovered",
+            *([] if self.held_out else [NOTHING_HELD_OUT]),
         ]
 
 
 class _Scene(NamedTuple):
-    """One file along one way; its cars are those in any of the file's ways, its drivers those in this one."""
+    """One file along one way; its cars are those in any of the file's ways, its drivers those in this one.
+
+    What stands on any of the ways comes last among the cars.
+    """
 
     file: int
     frame: Frame
@@ -125,88 +137,196 @@ class _Window(NamedTuple):
     """(EPISODE_STEPS + 1, 4)"""
 
 
-def import_files(paths: Sequence[Path], on_file: Callable[[], None] = lambda: None) -> Imported:
-    """Demonstrations of the cars in CommonRoad files.
+def import_files(
+    paths: Sequence[Path], on_file: Callable[[], None] = lambda: None, held_out: Sequence[Path] = ()
+) -> Imported:
+    """Demonstrations of the cars in CommonRoad files. Files that cannot be read are left out; the report names them.
 
     Args:
         paths: the files, in any order.
         on_file: called twice for each file: when it was read, and when its actions were recovered.
+        held_out: those that are for judging, among `paths` or besides; by default `held_out_files` chooses.
 
     Raises:
-        InvalidScenario: a file cannot be used, or no demonstration can be made of all; see `read_commonroad`.
+        InvalidScenario: no file can be used, or no demonstration can be made of all; see `read_commonroad`.
     """
-    paths = sorted(paths, key=lambda path: (natural_order(Path(path).name), str(path)))
-    for path, following in pairwise(paths):
-        if Path(path).resolve() == Path(following).resolve():
-            raise InvalidScenario(f"{path}: is given twice; give each file once")
-    recorded: list[RecordedScene] = []
-    scenes: list[_Scene] = []
-    cars_left_out = Counter[str](
-        dict.fromkeys(("off the lanes", "too short", "also in held-out files", "recorded twice"), 0)
-    )
-    for index, path in enumerate(paths):
-        recorded.append(read_commonroad(Path(path)))
-        found = _scenes(index, recorded[-1])
-        scenes += found
-        seen = len(found[0].cars) if found else 0
-        cars_left_out["off the lanes"] += len(recorded[-1].cars) - seen
-        on_file()
+    given = _in_order(paths, held_out)
+    files, unreadable = _read(given, on_file)
+    recorded = list(files.values())
+    judged = set(held_out_files(len(files)))
+    if held_out:
+        chosen = {Path(path).resolve() for path in held_out}
+        judged = {k for k, path in enumerate(files) if path.resolve() in chosen}
+    first, unread = next(iter(files)), f"; of the others, {unreadable[0]}" if unreadable else ""
+    if len(judged) == len(files):
+        raise InvalidScenario(f"{first}: no file is left to train on; give more files, or hold out fewer{unread}")
+    scenes = [scene for k, file in enumerate(recorded) for scene in _scenes(k, file)]
     if not scenes:
-        raise InvalidScenario(f"{paths[0]}: no car drives on its lanelets; give files whose map fits their cars")
-    world = _world(paths, scenes)
-    held_out = set(held_out_files(len(paths)))
-    repeated = _repeated(recorded, held_out)
+        raise InvalidScenario(f"{first}: no car drives on its lanelets; give files whose map fits their cars{unread}")
+    world = _world(list(files), scenes)
+    tally = _Tally.of(recorded, scenes)
+    windows, tracks = _demonstrate(world, scenes, judged, _repeated(recorded, judged), tally, on_file)
+    for _ in range(len(given) - len({scene.file for scene in scenes})):
+        on_file()  # of the files without scenes
+    if not windows[False]:
+        left_out = (tally.cars_left_out + tally.windows_left_out).items()
+        what = ", ".join(f"{number} {reason}" for reason, number in left_out)
+        raise InvalidScenario(
+            f"{first}: no demonstration can be made ({what}); give longer recordings, or more{unread}"
+        )
+    report = tally.report(recorded, unreadable, judged, scenes, windows, tracks)
+    return _imported(world, windows, tuple(scene.name for scene in recorded), report)
+
+
+def _demonstrate(
+    world: Mapping[str, np.ndarray],
+    scenes: Sequence[_Scene],
+    judged: set[int],
+    repeated: Mapping[tuple[int, int], str],
+    tally: _Tally,
+    on_file: Callable[[], None],
+) -> tuple[dict[bool, list[_Window]], list[tuple[Car, Recovered]]]:
+    """The windows for training (False) and those held out (True); and the cars that they are cut from."""
     windows: dict[bool, list[_Window]] = {False: [], True: []}
-    windows_left_out = Counter[str](dict.fromkeys(("touching another car", "not reproducible", "off the lanes"), 0))
     tracks: list[tuple[Car, Recovered]] = []
     for k, scene in enumerate(scenes):
-        for driver in scene.drivers:
-            car = scene.cars[driver]
+        held = scene.file in judged
+        for column in scene.drivers:
+            car = scene.cars[column]
             reason = "too short" if len(car.states) <= EPISODE_STEPS else repeated.get((scene.file, car.id))
             if reason is not None:
-                cars_left_out[reason] += 1
+                tally.cars_left_out[reason] += 1
                 continue
             recovered = recover(car.states, car.length, Replay.steering_range[1], TIME_STEP)
-            touching = _touching(world, k, driver, car, recovered)
-            off_lanes = ~scene.frame.on_lanes(recovered.states)
-            stride = EPISODE_STEPS if scene.file in held_out else TRAINING_STRIDE
-            for start in range(0, len(car.states) - EPISODE_STEPS, stride):
-                steps = slice(start, start + EPISODE_STEPS + 1)
-                if touching[steps].any():
-                    windows_left_out["touching another car"] += 1
-                elif _root_mean_square(recovered.misses[steps]) > LARGEST_MISS:
-                    windows_left_out["not reproducible"] += 1
-                elif off_lanes[steps].any():
-                    windows_left_out["off the lanes"] += 1
+            for start, problem in _starts(world, k, scene, column, recovered, held):
+                if problem:
+                    tally.windows_left_out[problem] += 1
                 else:
-                    row = int(world["first_row"][k]) + car.first_step - scene.first_step + start
-                    actions = recovered.actions[start : start + EPISODE_STEPS]
-                    window = _Window(k, driver, row, len(tracks), actions, recovered.states[steps])
-                    windows[scene.file in held_out].append(window)
+                    windows[held].append(_window(world, k, scene, column, len(tracks), recovered, start))
             tracks.append((car, recovered))
         if k + 1 == len(scenes) or scenes[k + 1].file != scene.file:
             on_file()
+    return windows, tracks
+
+
+def _in_order(paths: Sequence[Path], held_out: Sequence[Path]) -> list[Path]:
+    """The files, each once, as people count.
+
+    Raises:
+        InvalidScenario: a file is twice among `paths`, or twice among `held_out`.
+    """
+    files: dict[Path, Path] = {}
+    for given in (held_out, paths):
+        seen: set[Path] = set()
+        for path in map(Path, given):
+            if path.resolve() in seen:
+                raise InvalidScenario(f"{path}: is given twice; give each file once")
+            seen.add(path.resolve())
+            files.setdefault(path.resolve(), path)
+    return sorted(files.values(), key=lambda path: (natural_order(path.name), str(path)))
+
+
+def _read(paths: Sequence[Path], on_file: Callable[[], None]) -> tuple[dict[Path, RecordedScene], list[str]]:
+    """What the files hold, and a line for each that cannot be read.
+
+    Raises:
+        InvalidScenario: none of them can.
+    """
+    recorded: dict[Path, RecordedScene] = {}
+    unreadable: list[str] = []
+    for path in paths:
+        try:
+            recorded[path] = read_commonroad(path)
+        except InvalidScenario as error:
+            unreadable.append(str(error))
+        on_file()
+    if not recorded:
+        others = f" (and {len(paths) - 1:,} more, none of which can be read)" if len(paths) > 1 else ""
+        raise InvalidScenario(unreadable[0] + others if unreadable else "no files are given; give CommonRoad files")
+    return recorded, unreadable
+
+
+class _Tally(NamedTuple):
+    """What is counted on the way; the reasons in the order in which people read them."""
+
+    cars_left_out: Counter[str]
+    windows_left_out: Counter[str]
+
+    @classmethod
+    def of(cls, recorded: Sequence[RecordedScene], scenes: Sequence[_Scene]) -> _Tally:
+        """When the ways along the roads are known, and nothing else."""
+        cars = ("off the lanes", "too short", "also in held-out files", "recorded twice")
+        windows = ("touching another car", "not reproducible", "off the lanes")
+        tally = cls(Counter(dict.fromkeys(cars, 0)), Counter(dict.fromkeys(windows, 0)))
+        on_lanes = sum(len(scene.drivers) for scene in scenes)
+        tally.cars_left_out["off the lanes"] = sum(len(scene.cars) for scene in recorded) - on_lanes
+        return tally
+
+    def report(
+        self,
+        recorded: Sequence[RecordedScene],
+        unreadable: Sequence[str],
+        judged: set[int],
+        scenes: Sequence[_Scene],
+        windows: Mapping[bool, Sequence[_Window]],
+        tracks: Sequence[tuple[Car, Recovered]],
+    ) -> Report:
+        """All counts and measures."""
+        misses = np.array([_root_mean_square(recovered.misses) for _, recovered in tracks])
+        of_file = {scene.file: scene for scene in scenes}  # all of one file have the same cars
+        standing = sum(len(scene.cars) for scene in of_file.values()) - sum(len(scene.drivers) for scene in scenes)
+        not_cars = sum((Counter(scene.left_out) for scene in recorded), Counter[str]())
+        not_cars["standing off the lanes"] = sum(len(scene.standing) for scene in recorded) - standing
+        return Report(
+            files=len(recorded),
+            unreadable=tuple(unreadable),
+            notes=tuple(note for scene in recorded for note in scene.notes),
+            held_out_files=tuple(recorded[k].name for k in sorted(judged)),
+            scenes=len(scenes),
+            cars=sum(len(scene.cars) for scene in recorded),
+            standing=standing,
+            not_cars=+not_cars,
+            cars_left_out=self.cars_left_out,
+            training=len(windows[False]),
+            held_out=len(windows[True]),
+            windows_left_out=self.windows_left_out,
+            reproduced=float((misses <= LARGEST_MISS).mean()),
+            median_miss=float(np.median(misses)),
+            high_miss=float(np.quantile(misses, 0.95)),
+            recorded_jerk=float(np.mean([mean_absolute_jerk(car.states[:, 3], TIME_STEP) for car, _ in tracks])),
+            recovered_jerk=float(np.mean([mean_absolute_jerk(found.states[:, 3], TIME_STEP) for _, found in tracks])),
+        )
+
+
+def _starts(
+    world: Mapping[str, np.ndarray], k: int, scene: _Scene, column: int, recovered: Recovered, held: bool
+) -> Iterator[tuple[int, str]]:
+    """Steps of a car's track at which windows may begin; and why not, or nothing."""
+    touching = _touching(world, k, column, scene.cars[column], recovered)
+    off_lanes = ~scene.frame.on_lanes(recovered.states)
+    stride = EPISODE_STEPS if held else TRAINING_STRIDE
+    for start in range(0, len(recovered.actions) + 1 - EPISODE_STEPS, stride):
+        steps = slice(start, start + EPISODE_STEPS + 1)
+        if touching[steps].any():
+            yield start, "touching another car"
+        elif _root_mean_square(recovered.misses[steps]) > LARGEST_MISS:
+            yield start, "not reproducible"
+        else:
+            yield start, "off the lanes" if off_lanes[steps].any() else ""
+
+
+def _window(
+    world: Mapping[str, np.ndarray], k: int, scene: _Scene, column: int, track: int, recovered: Recovered, start: int
+) -> _Window:
+    row = int(world["first_row"][k]) + scene.cars[column].first_step - scene.first_step + start
+    actions = recovered.actions[start : start + EPISODE_STEPS]
+    return _Window(k, column, row, track, actions, recovered.states[start : start + EPISODE_STEPS + 1])
+
+
+def _imported(
+    world: Mapping[str, np.ndarray], windows: Mapping[bool, list[_Window]], names: tuple[str, ...], report: Report
+) -> Imported:
     chosen = windows[False] + windows[True]
-    if not windows[False]:
-        what = ", ".join(f"{number} {reason}" for reason, number in (cars_left_out + windows_left_out).items())
-        raise InvalidScenario(f"{paths[0]}: no demonstration can be made ({what}); give longer recordings, or more")
-    misses = np.array([_root_mean_square(recovered.misses) for _, recovered in tracks])
-    report = Report(
-        files=len(paths),
-        held_out_files=tuple(recorded[k].name for k in sorted(held_out)),
-        scenes=len(scenes),
-        cars=sum(len(scene.cars) for scene in recorded),
-        not_cars=sum((Counter(scene.left_out) for scene in recorded), Counter()),
-        cars_left_out=cars_left_out,
-        training=len(windows[False]),
-        held_out=len(windows[True]),
-        windows_left_out=windows_left_out,
-        reproduced=float((misses <= LARGEST_MISS).mean()),
-        median_miss=float(np.median(misses)),
-        high_miss=float(np.quantile(misses, 0.95)),
-        recorded_jerk=float(np.mean([mean_absolute_jerk(car.states[:, 3], TIME_STEP) for car, _ in tracks])),
-        recovered_jerk=float(np.mean([mean_absolute_jerk(found.states[:, 3], TIME_STEP) for _, found in tracks])),
-    )
     replays = Replays(
         **world,
         demonstration_scene=np.array([window.scene for window in chosen]),
@@ -214,7 +334,7 @@ def import_files(paths: Sequence[Path], on_file: Callable[[], None] = lambda: No
         demonstration_row=np.array([window.row for window in chosen]),
         track=np.array([window.track for window in chosen]),
         num_training=np.array([len(windows[False])]),
-        files=tuple(scene.name for scene in recorded),
+        files=names,
     )
     actions = np.concatenate([window.actions for window in chosen])
     return Imported(replays, actions, np.concatenate([window.states for window in chosen])[:, None], report)
@@ -257,6 +377,11 @@ def _scenes(file: int, recorded: RecordedScene) -> list[_Scene]:
         return []
     first = min(car.first_step for car in cars)
     steps = max(car.first_step + len(car.states) for car in cars) - first
+    cars += [
+        car._replace(first_step=first, states=np.repeat(car.states, steps, axis=0))
+        for car in recorded.standing
+        if any(frame.holds(car) for frame in frames)
+    ]
     return [
         _Scene(file, frame, cars, np.flatnonzero(member[seen] == k).tolist(), first, steps)
         for k, frame in enumerate(frames)
@@ -316,23 +441,30 @@ def _repeated(recorded: list[RecordedScene], held_out: set[int]) -> dict[tuple[i
         for car in scene.cars
     }
     in_held_out = set[bytes]().union(*(found for (file, _), found in prints.items() if file in held_out))
-    long = [
-        (len(car.states), file, car.id)
+    long = {
+        (file, car.id): car
         for file, scene in enumerate(recorded)
         for car in scene.cars
         if len(car.states) > EPISODE_STEPS
-    ]
+    }
     reasons = {}
-    kept: dict[bool, set[bytes]] = {False: set(), True: set()}
-    for _, file, key in sorted(long, key=lambda car: (-car[0], *car[1:])):
-        found, judged = prints[file, key], file in held_out
+    kept: dict[bool, dict[bytes, list[tuple[int, int]]]] = {False: {}, True: {}}
+    for key in sorted(long, key=lambda key: (-len(long[key].states), *key)):
+        found, judged = prints[key], key[0] in held_out
+        alike = {other for each in found for other in kept[judged].get(each, ())}
         if not judged and found & in_held_out:
-            reasons[file, key] = "also in held-out files"
-        elif found & kept[judged]:
-            reasons[file, key] = "recorded twice"
+            reasons[key] = "also in held-out files"
+        elif any(other[0] != key[0] or not _at_once(long[other], long[key]) for other in alike):
+            reasons[key] = "recorded twice"
         else:
-            kept[judged] |= found
+            for each in found:
+                kept[judged].setdefault(each, []).append(key)
     return reasons
+
+
+def _at_once(one: Car, other: Car) -> bool:
+    """Both are there at some step; of one file, they are two people then, however alike."""
+    return one.first_step < other.first_step + len(other.states) and other.first_step < one.first_step + len(one.states)
 
 
 def _fingerprints(speeds: np.ndarray) -> Iterator[bytes]:

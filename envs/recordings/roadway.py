@@ -48,12 +48,26 @@ class Frame(NamedTuple):
 
     def on_lanes(self, states: np.ndarray) -> np.ndarray:
         """(...) bool: a car in `states` (..., 4) has its middle on a lane, and drives along it."""
-        along, across = np.moveaxis(self.place(states[..., :2]), -1, 0)
+        within, nearest = self._within(states[..., :2])
+        return within & (np.cos(states[..., 2] - self.reference[nearest, 2]) > WITH_TRAFFIC)
+
+    def holds(self, car: Car) -> bool:
+        """Whether any part of the rectangle that `car` fills in its first state is on a lane; it may face any way."""
+        x, y, heading, _ = car.states[0]
+        ahead = car.length * np.linspace(-0.5, 0.5, 1 + math.ceil(car.length / SPACING))[:, None]
+        aside = car.width * np.linspace(-0.5, 0.5, 1 + math.ceil(car.width / SPACING))
+        cos, sin = math.cos(heading), math.sin(heading)
+        within, _ = self._within(np.stack((x + ahead * cos - aside * sin, y + ahead * sin + aside * cos), -1))
+        return bool(within.any())
+
+    def _within(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(...) bool: `positions` (..., 2) are between the outer edges; and the number of the nearest point (...)."""
+        along, across = np.moveaxis(self.place(positions), -1, 0)
         nearest = np.clip(np.round(along / SPACING), 0, len(self.reference) - 1).astype(int)
         edges = self.edges[nearest]
         within = (edges[..., 0] <= across) & (across <= edges[..., -1])
         within &= (along >= 0) & (along <= SPACING * (len(self.reference) - 1))
-        return within & (np.cos(states[..., 2] - self.reference[nearest, 2]) > WITH_TRAFFIC)
+        return within, nearest
 
 
 def place(x: Array, y: Array, reference: Array) -> tuple[Array, Array]:

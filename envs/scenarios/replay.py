@@ -26,6 +26,7 @@ from infogail.envs.scenarios.scenario import EPISODE_STEPS, Array, Characters, D
 
 if TYPE_CHECKING:
     from infogail.envs.data.demonstrations import Recording
+    from infogail.envs.data.world import Replays
 
 FAR = 1e6  # [m], where cars are that are not there
 ABSENT = (FAR, FAR, 0.0, 0.0, FAR, FAR, 0.0, 0.0)
@@ -47,10 +48,8 @@ class Tables(NamedTuple):
     row: Array  # (E,) int64
 
     @classmethod
-    def of(cls, recording: Recording) -> Tables:
-        """From a recording that was imported."""
-        world = recording.world
-        assert world is not None
+    def of(cls, world: Replays, starts: np.ndarray) -> Tables:
+        """Of a world in whose demonstrations the ego begins in `starts` (E, 4)."""
         rows_of_scene = np.diff(world.first_row)
         sizes = np.repeat(world.sizes, rows_of_scene, axis=0)
         others = np.concatenate((world.states, world.places, sizes), -1)
@@ -64,8 +63,6 @@ class Tables(NamedTuple):
                 world.edges[first:last],
             )
         scene, car = world.demonstration_scene, world.demonstration_car
-        firsts = recording.demonstrations.episode_bounds[:-1] + np.arange(len(scene))
-        starts = recording.vehicle_states[firsts, 0]
         return cls(others, starts, world.sizes[scene, car], reference, edges, scene, car, world.demonstration_row)
 
 
@@ -89,12 +86,25 @@ class Replay(Scenario):
     style_tolerance = 0.15
 
     def __init__(self, recording: Recording | None = None) -> None:
-        self.num_vehicles, training = 1, 1
+        self.num_vehicles = 1
         self._tables: dict[Any, Tables] = {}
+        self.draws = {"demonstration": Draw(0.0, 1.0)}  # rounded down
         if recording is not None:
-            self._tables[None] = Tables.of(recording)
-            self.num_vehicles, training = 1 + self._tables[None].others.shape[1], recording.num_training
-        self.draws = {"demonstration": Draw(0.0, float(training))}  # rounded down
+            assert recording.world is not None
+            firsts = recording.demonstrations.episode_bounds[:-1] + np.arange(recording.demonstrations.num_episodes)
+            self._enter(recording.world, recording.vehicle_states[firsts, 0])
+
+    @classmethod
+    def of_world(cls, world: Replays, starts: np.ndarray) -> Replay:
+        """Of a world in whose demonstrations the ego begins in `starts` (E, 4), while nobody has observed it yet."""
+        replay = cls()
+        replay._enter(world, starts)
+        return replay
+
+    def _enter(self, world: Replays, starts: np.ndarray) -> None:
+        self._tables[None] = Tables.of(world, starts)
+        self.num_vehicles = 1 + self._tables[None].others.shape[1]
+        self.draws = {"demonstration": Draw(0.0, float(world.num_training[0]))}
 
     @property
     def _recorded(self) -> Tables:

@@ -304,13 +304,19 @@ def print_table(results: Results) -> None:
     if not console.is_terminal:  # a file has room for all of it
         console.width = max(console.width, Console(width=1000).measure(table).maximum)
     console.print(table)
-    for line in improvements(results) + failures(results):
+    for line in improvements(results) + failures(results) + notes(results):
         console.print(line, markup=False, soft_wrap=True)
 
 
 def failures(results: Results) -> list[str]:
     """A line for each cell that failed."""
     return [f"failed: {cell.name}: {problem}" for cell, problem in results.failures.items()]
+
+
+def notes(results: Results) -> list[str]:
+    """A line for each scenario of which less can be judged than usual."""
+    found = {cell.scenario: metrics["note"] for cell, metrics in results.metrics.items() if "note" in metrics}
+    return [f"{scenario}: {note}" for scenario, note in found.items()]
 
 
 def variants(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:

@@ -15,7 +15,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
-from infogail.benchmark.cells import MEASURES, Cell, Results, failures, improvements, summarise, variants
+from infogail.benchmark.cells import MEASURES, Cell, Results, failures, improvements, notes, summarise, variants
 from infogail.config.presets import DEFAULT
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.demonstrations import Recording
@@ -110,13 +110,15 @@ def write_report(
                 mp4 = next(file for file in render(out / cell.name, Path(folder), 0, 1) if file.suffix == ".mp4")
                 video.videos.append(Medium(_data("video/mp4", mp4.read_bytes()), f"{cell.name}, one panel per code"))
     headings, rows = summarise(results)
-    templates = Environment(loader=PackageLoader("infogail.benchmark", "."), autoescape=select_autoescape(default=True))
+    templates = Environment(
+        loader=PackageLoader("infogail.benchmark", "."), autoescape=select_autoescape(default=True)
+    )
     page = templates.get_template("report.html.j2").render(
         cells=len(results.metrics) + len(results.failures),
         episodes=some["episodes"],
         headings=headings,
         rows=rows,
-        improvements=improvements(results),
+        improvements=improvements(results) + notes(results),
         failures=failures(results),
         sections=[s for s in (seeds, curves, heat, maps, lines, people, video) if s.pictures or s.videos],
         command=command,
@@ -149,7 +151,7 @@ def _points(results: Results, shown: Sequence[str], groups: Sequence[tuple[str, 
     panels = figure.subplots(1, len(shown), sharey=True)
     for axes, key in zip(panels, shown, strict=True):
         for k, group in enumerate(groups):
-            known = [m[key] for cell, m in results.metrics.items() if (cell.scenario, cell.variant) == group]
+            known = [m.get(key) for cell, m in results.metrics.items() if (cell.scenario, cell.variant) == group]
             values = [value for value in known if value is not None]
             spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(len(values))
             axes.plot(values, k + spread, "o", ms=3.5, alpha=0.7, color=PALETTE[k % len(PALETTE)])

@@ -76,7 +76,9 @@ class Import:
     """Make demonstrations of recorded driving: CommonRoad files, of motorways or intersections."""
 
     paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE …")]
-    """CommonRoad files (XML, 2018b or 2020a) with steps of 0.1 s; needs the extra 'data'."""
+    """CommonRoad files (XML, 2018b or 2020a) with steps of up to 0.2 s; needs the extra 'data'."""
+    held_out: tuple[Path, ...] = ()
+    """Files to judge by, among FILE … or besides; by default every fourth of four or more, the last of two or three."""
     out: Path = Path("demos") / "replay.safetensors"
     """File to write."""
     force: bool = False
@@ -91,12 +93,18 @@ class Import:
         from infogail.envs.recordings.importing import import_files
         from infogail.parallel.progress import progress_bar
 
-        with progress_bar("importing", 2 * len(self.paths)) as advance:
-            imported = import_files(self.paths, lambda: advance(1))
+        files = {path.resolve() for path in self.paths + self.held_out}
+        with progress_bar("importing", 2 * len(files)) as advance:
+            imported = import_files(self.paths, lambda: advance(1), self.held_out)
             imported.recording().save(self.out)
-        for line in imported.report.lines():
+        report = imported.report
+        for line in report.lines():
             print(line)
-        print(f"imported: {self.out}")
+        for problem in report.unreadable:
+            print(f"infogail: {problem}", file=sys.stderr)
+        print(f"imported: {self.out}, of {report.files} of {len(files)} files")
+        if report.unreadable:
+            sys.exit(1)
 
 
 @dataclass(frozen=True)
@@ -457,7 +465,12 @@ def fail(problem: str, status: int) -> NoReturn:
 def say_trained(run: Path) -> None:
     """What came of training, told once by all processes."""
     if leads():
+        from infogail.envs.data.world import NOTHING_HELD_OUT
+        from infogail.evaluation.people import lacks_held_out
+
         print(f"trained: {run}; judge it with 'infogail evaluate {run}'")
+        if lacks_held_out(run):
+            print(NOTHING_HELD_OUT)
 
 
 def parse(arguments: list[str]) -> Command:

@@ -196,8 +196,11 @@ def plot_codes(driver: Driver, recording: Recording) -> Figure:
         for code in np.unique(codes):
             of_code = [m for m, c in zip(manners, codes, strict=True) if c == code]
             values = np.concatenate([of(m) for m in of_code])
+            known = values[~np.isnan(values)]
+            if not len(known):  # all of them were alone in their lanes
+                continue
             axes.hist(
-                np.clip(values[~np.isnan(values)], *ends),
+                np.clip(known, *ends),
                 bins=np.linspace(*ends, 33),
                 density=True,
                 histtype="step",

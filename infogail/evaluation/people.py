@@ -18,8 +18,9 @@ import gymnasium
 import numpy as np
 import torch
 
-from infogail.envs.catalogue import environment_id
+from infogail.envs.catalogue import environment_id, get_scenario
 from infogail.envs.data.demonstrations import Recording
+from infogail.envs.data.world import NOTHING_HELD_OUT
 from infogail.envs.reference import DrivingEnv
 from infogail.envs.scenarios.replay import LENGTH, WIDTH, D, Replay, S
 from infogail.envs.scenarios.scenario import EPISODE_STEPS, NO_STYLE, Scene
@@ -27,7 +28,7 @@ from infogail.evaluation import metrics
 from infogail.evaluation.protocol import Episode
 from infogail.parallel.workers import workers
 from infogail.runs.driver import Driver
-from infogail.runs.folder import DEMONSTRATIONS
+from infogail.runs.folder import DEMONSTRATIONS, Manifest
 
 BURN_IN = 10  # decisions of the person, before those that are judged
 HORIZONS = {f"{second}s": 10 * second for second in range(1, 6)}  # decisions from the burn-in on
@@ -128,6 +129,12 @@ def held_out(recording: Recording, most: int, seed: int = 0) -> np.ndarray:
     if len(windows) <= most:
         return windows
     return np.sort(np.random.default_rng(seed).choice(windows, most, replace=False))
+
+
+def lacks_held_out(run: Path) -> bool:
+    """Whether a run learned from people none of whose windows are held out for judging."""
+    recorded = get_scenario(Manifest.load(run).scenario).recorded
+    return recorded and not len(held_out(Recording.load(run / DEMONSTRATIONS, "replay"), 1))
 
 
 def drive_window(env: DrivingEnv, recording: Recording, window: int, pilot: Pilot, code: int | None = None) -> Episode:
@@ -307,6 +314,8 @@ def judge_replay(
 ) -> dict[str, Any]:
     """How `driver` drives the held-out windows, what its codes mean, and what others do in its place.
 
+    Where nothing is held out, what its codes mean, and a `note` that says why there is no more.
+
     Args:
         episodes: how many held-out windows at most; usually all.
         peers: their numbers, if they are known; see `judge_peers`.
@@ -314,6 +323,9 @@ def judge_replay(
     from infogail.evaluation.meaning import meaning
 
     windows = held_out(recording, episodes, seed).tolist()
+    if not windows:
+        progress(episodes)
+        return {"windows": 0, "note": NOTHING_HELD_OUT} | meaning(driver, recording) | {"peers": {}}
     (judged,) = drive_windows(Path(run) / DEMONSTRATIONS, windows, [Trained(driver)], processes, progress)
     progress(episodes - len(windows))
     if peers is None:
@@ -322,7 +334,7 @@ def judge_replay(
     return (
         {"windows": len(windows)}
         | realism(judged)
-        | {f"person_{rate}": peers[PERSON][rate] for rate in rates if windows}
+        | {f"person_{rate}": peers[PERSON][rate] for rate in rates}
         | meaning(driver, recording)
         | {"peers": dict(peers)}
     )
@@ -331,12 +343,18 @@ def judge_replay(
 def judge_peers(
     file: Path, recording: Recording, episodes: int, seed: int, processes: int | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The same numbers of the people themselves and of drivers without learning, on the windows of `judge_replay`."""
+    """The same numbers of the people themselves and of drivers without learning, on the windows of `judge_replay`.
+
+    Of nobody, where nothing is held out.
+    """
     from infogail.evaluation.peers import ConstantVelocity, IntelligentDriver
 
+    windows = held_out(recording, episodes, seed).tolist()
+    if not windows:
+        return {}
     model = IntelligentDriver.fitted(recording)
     pilots: dict[str, Pilot] = {PERSON: Person(recording), CONSTANT_VELOCITY: ConstantVelocity(), IDM_MOBIL: model}
-    judged = drive_windows(file, held_out(recording, episodes, seed).tolist(), list(pilots.values()), processes)
+    judged = drive_windows(file, windows, list(pilots.values()), processes)
     results: dict[str, dict[str, Any]] = {n: dict(realism(j)) for n, j in zip(pilots, judged, strict=True)}
     results[IDM_MOBIL] |= model.parameters._asdict()
     return results

@@ -34,7 +34,9 @@ def print_table(result: Mapping[str, Any]) -> None:
     console = Console()
     rows = {PEERS[name]: numbers for name, numbers in result["peers"].items()}
     rows[result["algorithm"]] = result
-    for title, columns in TABLES.items():
+    if note := result.get("note"):
+        print(note)
+    for title, columns in () if note else TABLES.items():
         table = Table(title=title, box=SIMPLE)
         table.add_column(no_wrap=True)
         for heading in columns.values():
@@ -44,7 +46,7 @@ def print_table(result: Mapping[str, Any]) -> None:
         if f"{next(iter(columns))}_floor" in result:
             table.add_row("people from people", *(_shown(result.get(f"{key}_floor")) for key in columns))
         console.print(table)
-    told = {key for columns in TABLES.values() for key in columns} | {"peers"}
+    told = {key for columns in TABLES.values() for key in columns} | {"peers", "note"}
     for key, value in result.items():
         if key not in told:
             print(f"{key:28} {value}")

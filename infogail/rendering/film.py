@@ -30,6 +30,7 @@ from PIL import Image
 
 from infogail.envs.catalogue import environment_id, get_scenario
 from infogail.envs.data.demonstrations import Recording
+from infogail.envs.data.world import NOTHING_HELD_OUT
 from infogail.envs.files import write_atomically
 from infogail.envs.reference import DrivingEnv
 from infogail.envs.scenarios.highway import LONGEST_HEADWAY, Highway
@@ -38,6 +39,7 @@ from infogail.envs.scenarios.scenario import NO_STYLE, SIMULATION_FREQUENCY, Cha
 from infogail.evaluation.meaning import plot_codes
 from infogail.evaluation.people import BURN_IN, Trained, drive_window, held_out
 from infogail.evaluation.protocol import Episode, drive_episode
+from infogail.parallel.progress import console
 from infogail.rendering.diagrams import PALETTE, deed, plot, write_plot
 from infogail.runs.driver import Driver, load
 
@@ -175,8 +177,15 @@ def render(
 
 
 def _replay(driver: Driver, env: DrivingEnv, recording: Recording, seed: int) -> list[Episode]:
-    """A held-out window, drawn by `seed`, driven with each code after the person's burn-in."""
-    (window,) = held_out(recording, 1, seed)
+    """A held-out window, drawn by `seed`, driven with each code after the person's burn-in.
+
+    Where nothing is held out, one for training, and it says so.
+    """
+    windows = held_out(recording, 1, seed)
+    if not len(windows):
+        console.print(f"{NOTHING_HELD_OUT}; the film is of a training window", soft_wrap=True, highlight=False)
+        windows = np.random.default_rng(seed).choice(recording.num_training, 1)
+    (window,) = windows
     return [drive_window(env, recording, int(window), Trained(driver), code) for code in range(driver.num_codes)]
 
 

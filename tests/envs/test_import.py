@@ -69,7 +69,7 @@ def imported(folder):
 def test_counts_what_is_made_and_what_is_left_out(imported):
     report = imported.report
     assert (report.files, report.scenes, report.held_out_files) == (4, 4, ("rec_10.xml",))
-    assert report.cars == 12 and report.not_cars == {"not a vehicle": 1}
+    assert report.cars == 12 and report.not_cars == {"not a vehicle": 1} and report.standing == 0
     assert report.cars_left_out == {
         "off the lanes": 1,
         "too short": 1,
@@ -208,6 +208,114 @@ def test_the_command_says_in_one_line_what_is_wrong(folder, tmp_path, capsys):
         assert stop.value.code == 2 and problem in said and said.count("\n") == 1
 
 
+def write(path, *obstacles, step=0.1):
+    path.write_text(file_text(obstacles, step=step))
+    return path
+
+
+def test_cars_of_one_file_at_one_time_are_different_people(tmp_path):
+    """A platoon with one speed, also where the files overlap in time."""
+    platoon = [replace(Obstacle(51, start=20.0 * k), key=51 + k) for k in range(4)]
+    for k, car in enumerate(platoon):
+        car.states = Obstacle(51, start=20.0 * k).states
+    files = [write(tmp_path / "a.xml", *platoon), write(tmp_path / "b.xml", Obstacle(60, speed=9.0))]
+    report = import_files(files).report
+    assert report.training == 4 and not any(report.cars_left_out.values())
+    again = import_files([*files, write(tmp_path / "c.xml", *platoon)], held_out=files[1:2]).report
+    assert again.training == 4 and again.cars_left_out["recorded twice"] == 4
+
+
+def test_one_file_is_all_for_training_and_says_so(folder, tmp_path, capsys):
+    imported = import_files([folder / "rec_10.xml"])
+    assert imported.report.held_out_files == () and imported.report.held_out == 0 and imported.report.training > 0
+    main(["import", str(folder / "rec_10.xml"), "--out", str(tmp_path / "replay.safetensors")])
+    said = [line for line in capsys.readouterr().out.splitlines() if "nothing is held out" in line]
+    assert len(said) == 1 and "--held-out FILE" in said[0]
+
+
+def test_files_may_be_named_that_are_held_out(folder, tmp_path, capsys):
+    names = [folder / name for name in ("rec_1.xml", "rec_2.xml", "rec_9.xml", "rec_10.xml")]
+    report = import_files(names, held_out=[folder / "." / "rec_1.xml"]).report
+    assert report.held_out_files == ("rec_1.xml",) and report.files == 4 and report.held_out == 2
+    assert import_files(names[1:], held_out=names[:1]).report == report
+    with pytest.raises(InvalidScenario, match="no file is left to train on"):
+        import_files(names[:1], held_out=names[:1])
+    with pytest.raises(InvalidScenario, match="given twice"):
+        import_files(names, held_out=names[:1] * 2)
+    out = str(tmp_path / "replay.safetensors")
+    main(["import", *map(str, names[1:]), "--held-out", str(names[0]), "--out", out])
+    assert "held out: rec_1.xml" in capsys.readouterr().out
+    assert Recording.load(Path(out)).num_training == report.training
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(folder, tmp_path, capsys):
+    bad = tmp_path / "bad.xml"
+    bad.write_text(file_text([Obstacle(51)]).replace("<shape>", "<Shape>").replace("</shape>", "</Shape>"))
+    good = [str(folder / name) for name in FILES]
+    out = tmp_path / "replay.safetensors"
+    with pytest.raises(SystemExit) as stop:
+        main(["import", str(bad), *good, str(tmp_path / "none.xml"), "--out", str(out)])
+    assert stop.value.code == 1
+    said = capsys.readouterr()
+    named = [line for line in said.err.splitlines() if line.startswith("infogail: ")]
+    assert len(named) == 2 and f"{bad}: obstacle 51 has no <shape>" in named[0] and "no such file" in named[1]
+    assert f"imported: {out}, of 4 of 6 files" in said.out and "files: 4 (2 more cannot be read)" in said.out
+    np.testing.assert_array_equal(
+        Recording.load(out).demonstrations.actions, import_files(list(map(Path, good))).actions
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["import", str(bad), str(tmp_path / "none.xml"), "--out", str(tmp_path / "nothing.safetensors")])
+    said = capsys.readouterr().err.strip()
+    assert stop.value.code == 2 and said.count("\n") == 0 and "and 1 more, none of which can be read" in said
+    assert not (tmp_path / "nothing.safetensors").exists()
+
+
+def test_notes_of_the_reader_become_one_line(tmp_path, capfd):
+    crossing = (
+        '<intersection id="90"><incoming id="91"><incomingLanelet ref="1"/>'
+        '<successorsStraight ref="11"/><successorsRight ref="12"/></incoming></intersection>'
+    )
+    path = tmp_path / "a.xml"
+    path.write_text(file_text([LONG]).replace("</commonRoad>", crossing + "</commonRoad>"))
+    main(["import", str(path), "--out", str(tmp_path / "replay.safetensors")])
+    said = capfd.readouterr()
+    assert "deprecated" not in said.err
+    assert [line[:23] for line in said.out.splitlines() if "deprecated" in line] == ["commonroad-io: 2 notes,"]
+
+
+def test_who_stands_on_a_lane_is_in_the_world_and_demonstrates_nothing(tmp_path):
+    """Ahead of the driver, he is seen and can be hit; beside the road, facing any way, he is counted."""
+    parked = Obstacle(52, start=96.0, static=True, kind="parkedVehicle")
+    half = Obstacle(53, start=40.0, offset=6.5, speed=0.0, wobble=0.0, kind="parkedVehicle")  # a part of it on the lane
+    half.states[:, 2] += np.pi  # against the traffic
+    beside = Obstacle(54, start=40.0, offset=20.0, static=True, kind="parkedVehicle")
+    path = write(tmp_path / "a.xml", Obstacle(51, first_step=10), Obstacle(55, offset=-4.0), parked, half, beside)
+    imported = import_files([path])
+    report, world = imported.report, imported.replays
+    assert (report.cars, report.standing, report.not_cars) == (2, 2, {"standing off the lanes": 1})
+    assert report.training == 2 and set(world.demonstration_car.tolist()) == {0, 1}
+    assert world.present[:, 2:].all() and len(world.present) == 71
+    assert not world.states[:, 2:, 3].any() and not np.ptp(world.states[:, 2:], axis=0).any()
+    out = tmp_path / "replay.safetensors"
+    imported.recording().save(out)
+    env = gymnasium.make("infogail/Replay-v0", recording=out).unwrapped
+    obs, _ = env.reset(options={"scene": {"demonstration": np.float64(0)}})
+    seen = dict(zip(env.scenario.features, obs, strict=True))
+    assert seen["leader_present"] == 1 and 50 * seen["leader_gap"] == pytest.approx(96 - 4.8, abs=1.0)
+    for _, steering in imported.actions[:60]:
+        _, _, terminated, _, info = env.step(np.array([1.0, steering]))
+        if terminated:
+            break
+    assert info["crashed"]
+
+
+@pytest.mark.parametrize("dt", [0.04, 0.2])
+def test_files_with_other_steps_make_demonstrations(tmp_path, dt):
+    path = write(tmp_path / "a.xml", with_noise(Obstacle(51, steps=round(8 / dt) + 1, dt=dt), 1), step=dt)
+    report = import_files([path]).report
+    assert report.training == 3 and report.reproduced == 1.0 and report.median_miss < 0.1
+
+
 @needs_recordings
 def test_three_files_of_us101():
     names = ("USA_US101-19_1_T-1.xml", "USA_US101-23_1_T-1.xml", "USA_US101-25_1_T-1.xml")
@@ -225,6 +333,7 @@ def test_all_of_us101():
     report, replays = imported.report, imported.replays
     assert (report.files, report.scenes, report.cars, len(report.held_out_files)) == (25, 25, 820, 6)
     assert report.cars_left_out["off the lanes"] == 0 and report.cars_left_out["recorded twice"] > 0
+    assert report.standing == 0 and not report.unreadable and not report.not_cars
     assert report.training > 600 and report.held_out > 120 and report.reproduced > 0.98
     split = int(replays.num_training[0])
     assert not set(replays.track[:split]) & set(replays.track[split:])
