@@ -110,9 +110,7 @@ def write_report(
                 mp4 = next(file for file in render(out / cell.name, Path(folder), 0, 1) if file.suffix == ".mp4")
                 video.videos.append(Medium(_data("video/mp4", mp4.read_bytes()), f"{cell.name}, one panel per code"))
     headings, rows = summarise(results)
-    templates = Environment(
-        loader=PackageLoader("infogail.benchmark", "."), autoescape=select_autoescape(default=True)
-    )
+    templates = Environment(loader=PackageLoader("infogail.benchmark", "."), autoescape=select_autoescape(default=True))
     page = templates.get_template("report.html.j2").render(
         cells=len(results.metrics) + len(results.failures),
         episodes=some["episodes"],

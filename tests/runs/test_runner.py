@@ -133,7 +133,7 @@ def test_an_unknown_code_is_named(trained, code):
 def test_a_learner_without_codes_takes_them_and_ignores_them(file, tmp_path):
     train(BC, "bc", file, "pass", TINY, tmp_path / "run")
     driver, observations = infogail.load(tmp_path / "run"), np.ones((2, 7))
-    np.testing.assert_array_equal(*driver.act(observations, np.array([0, 1])))
+    np.testing.assert_allclose(*driver.act(observations, np.array([0, 1])), rtol=0, atol=1e-6)
     assert driver.log_posterior(observations, np.zeros((2, 2))) is None
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == 2 and json.loads(rows[1])["env_steps"] == 0
