@@ -1,4 +1,4 @@
-"""Style-conditioned drivers: imitation of unlabelled demonstrations whose style is a knob, the latent code."""
+"""Drivers that imitate unlabelled demonstrations; a latent code chooses their style."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load(run: str | Path) -> Driver:
     """The driver trained into the folder `run`: `act(obs, code)` gives its action.
 
     Raises:
-        infogail.driver.InvalidRun: no such run, or its file is not what this version writes.
+        infogail.runs.folder.InvalidRun: no such run, or its file is not what this version writes.
     """
     from infogail.runs.driver import load as load_driver
 

@@ -30,7 +30,7 @@ def wasserstein_loss(demonstration_values: Tensor, policy_values: Tensor) -> Ten
 
 
 def gradient_penalty(net: nn.Module, a: Tensor, b: Tensor, mix: Tensor, centre: float = 0.0) -> Tensor:
-    """Mean (|∇| - centre)² of the output's gradient ∇ at points `mix` (n, 1) of the way from a (n, D) to b (n, D).
+    """Mean (‖∇‖ - centre)² of the output's gradient ∇ at points `mix` (n, 1) of the way from a (n, D) to b (n, D).
 
     Zero-centred, as in Mescheder et al. 2018 (arXiv 1801.04406), or one-centred, as in Gulrajani et al. 2017 (arXiv
     1704.00028), whose interpolates these are.
