@@ -4,7 +4,8 @@ import pytest
 from replay_world import record_world
 
 from infogail.baselines.bc import BC
-from infogail.benchmark.cells import benchmark, improvements, print_table, report, summarise
+from infogail.benchmark import report
+from infogail.benchmark.cells import benchmark, improvements, print_table, summarise
 from infogail.benchmark.report import write_report
 from infogail.config.config import Config
 from infogail.envs.errors import BadInput

@@ -2,8 +2,8 @@ import json
 from functools import partial
 
 from infogail.baselines.bc import BC
-from infogail.benchmark.cells import MEASURES, benchmark
 from infogail.benchmark import demo as demonstration
+from infogail.benchmark.cells import MEASURES, benchmark
 from infogail.benchmark.demo import demo
 from infogail.config.config import Config
 from infogail.learning.learner import InfoGAIL

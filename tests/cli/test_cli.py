@@ -591,7 +591,7 @@ def test_a_narrow_terminal_breaks_neither_paths_nor_tables():
     wide, narrow = on_terminal(table, 100), on_terminal(table, 40)
     assert re.search(r"worst code's MMD ÷ floor +1 \[0.9, 1.1\] +2 \[1, 3\]", wide)
     assert "worst code's MMD ÷ floor\n  pass infogail: 1 [0.9, 1.1]\n  pass gail: 2 [1, 3]\n" in narrow
-    note = f"from infogail.progress import note, progress_bar, status; note({path!r})"
+    note = f"from infogail.parallel.progress import note, progress_bar, status; note({path!r})"
     assert path in on_terminal(note, 40)
     bar = f"{note}\nwith progress_bar('training [red] ä', 1) as advance: advance(1)\nwith status('[red] x'): pass"
     assert "training [red] ä" in on_terminal(bar, 80)

@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 from commonroad_files import Obstacle, file_text
 
-from infogail.benchmark.cells import report
+from infogail.benchmark import report
 from infogail.cli import main
 from infogail.envs.data.world import NOTHING_HELD_OUT
 from infogail.rendering import film as rendering
