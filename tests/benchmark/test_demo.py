@@ -3,7 +3,7 @@ from functools import partial
 
 from infogail.baselines.bc import BC
 from infogail.benchmark.cells import MEASURES, benchmark
-from infogail.benchmark.cells import demo as demonstration
+from infogail.benchmark import demo as demonstration
 from infogail.benchmark.demo import demo
 from infogail.config.config import Config
 from infogail.learning.learner import InfoGAIL

@@ -587,7 +587,7 @@ def test_a_narrow_terminal_breaks_neither_paths_nor_tables():
     path = "/a/path/that/is/longer/than/forty/characters/[red] ä/run"
     rows = [["worst code's MMD ÷ floor", "1 [0.9, 1.1]", "2 [1, 3]"]]
     headings = ["", "pass\ninfogail", "pass\ngail"]
-    table = f"from infogail.terminal import print_table; print_table('judged', {headings}, {rows})"
+    table = f"from infogail.parallel.terminal import print_table; print_table('judged', {headings}, {rows})"
     wide, narrow = on_terminal(table, 100), on_terminal(table, 40)
     assert re.search(r"worst code's MMD ÷ floor +1 \[0.9, 1.1\] +2 \[1, 3\]", wide)
     assert "worst code's MMD ÷ floor\n  pass infogail: 1 [0.9, 1.1]\n  pass gail: 2 [1, 3]\n" in narrow
