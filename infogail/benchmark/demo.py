@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from infogail.benchmark.cells import Results, benchmark, print_table
+from infogail.benchmark.cells import benchmark
+from infogail.benchmark.results import Results
+from infogail.benchmark.tables import print_table
 from infogail.envs.catalogue import BASIC_SCENARIOS
 from infogail.parallel.progress import progress_bar
 from infogail.parallel.workers import report, workers

@@ -118,7 +118,10 @@ def _measure_highway(seed: int, progress: Callable[[str], None]) -> dict[str, An
     return {
         "reference_steps_per_second": {key: median(rates[key] for rates, _, _ in rounds) for key in reference},
         "twin_steps_per_second": {key: median(rates[key] for _, rates, _ in rounds) for key in twin},
-        "ratio": {key: median(ours[key] / theirs[key] for theirs, ours, _ in rounds) for key in twin},
+        "ratio": {
+            key: median(twin_rates[key] / reference_rates[key] for reference_rates, twin_rates, _ in rounds)
+            for key in twin
+        },
         "twin_milliseconds": {str(v): median(1000 * TRAFFIC / rates[v] for _, _, rates in rounds) for v in VEHICLES},
     }
 
@@ -215,8 +218,8 @@ def _twin_loop(name: str, num_envs: int, seed: int, idle: bool = False, **settin
         actions *= 0.0
 
     def steps() -> int:
-        for some in actions:
-            env.step(some)
+        for action in actions:
+            env.step(action)
         return actions[..., 0].numel()
 
     steps()  # warm up
@@ -234,8 +237,9 @@ def _rate(steps: Callable[[], int]) -> float:
 def measure_run(run: Path, seed: int) -> tuple[str, dict[str, dict[str, float]]]:
     """What is measured of a run, and rows of figures: of a highway's what it costs as traffic, of a replay's how fast
     its people are."""
-    if get_scenario(Manifest.load(run).scenario).recorded:
-        return f"replay, the twin with {TRAFFIC:,} environments", measure_replay(run, seed)
+    scenario = Manifest.load(run).scenario
+    if get_scenario(scenario).recorded:
+        return f"{scenario}, the twin with {TRAFFIC:,} environments", measure_replay(run, seed)
     return "traffic of highway-v0, microseconds per vehicle and physics step", measure_traffic(run, seed)
 
 
@@ -245,7 +249,8 @@ def measure_replay(run: Path, seed: int) -> dict[str, dict[str, float]]:
     The twin is measured on one thread, and on as many as there are cores.
     """
     people: dict[str, Any] = {"recording": run / DEMONSTRATIONS, "idle": True}
-    reference, twin = _reference_loop("replay", seed, **people), _twin_loop("replay", TRAFFIC, seed, **people)
+    scenario = Manifest.load(run).scenario
+    reference, twin = _reference_loop(scenario, seed, **people), _twin_loop(scenario, TRAFFIC, seed, **people)
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
     loops = {"highway-env": (reference, 1), "twin, 1 thread": (twin, 1), f"twin, {cores} threads": (twin, cores)}
     rounds: list[dict[str, float]] = []

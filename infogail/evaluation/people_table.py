@@ -44,9 +44,9 @@ def print_table(result: Mapping[str, Any]) -> None:
         if f"{next(iter(columns))}_floor" in result:
             table.add_row("people from people", *(_shown(result.get(f"{key}_floor")) for key in columns))
         console.print(table)
-    told = {key for columns in TABLES.values() for key in columns} | {"peers"}
+    shown = {key for columns in TABLES.values() for key in columns} | {"peers"}
     for key, value in result.items():
-        if key not in told:
+        if key not in shown:
             print(f"{key:28} {value}")
 
 

@@ -15,20 +15,10 @@ from highway_env.vehicle.behavior import IDMVehicle
 
 from infogail.envs.errors import BadInput
 from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY
-from infogail.rendering.film import (
-    BACKGROUND,
-    DIMMED,
-    FPS,
-    MARGIN,
-    ROW,
-    TRACK,
-    WHITE,
-    Camera,
-    colour,
-    draw_offscreen,
-    write_film,
-    write_text,
-)
+from infogail.rendering.camera import Camera, draw_offscreen
+from infogail.rendering.captions import MARGIN, ROW, write_text
+from infogail.rendering.palette import BACKGROUND, DIMMED, TRACK, WHITE, colour
+from infogail.rendering.video import FPS, write_film
 from infogail.traffic.population import StyledVehicle, population
 
 SIZE, SCALING = (1280, 560), 6.4  # [px], at most, and [px/m]

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
+from infogail.config.config import Config
 from infogail.envs.catalogue import SCENARIO_NAMES
 from infogail.envs.errors import BadInput
 from infogail.envs.files import NonEmptyFolder, UnreadableFile, check_folder, sync_folder, write_atomically
-from infogail.config.config import Config
 
 MANIFEST, FORMAT = "manifest.json", 1
 MAX_MANIFEST = 2**20  # [bytes]

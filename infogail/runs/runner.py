@@ -11,18 +11,18 @@ from typing import Any, Protocol
 
 import torch
 
-from infogail.envs.errors import BadInput
-from infogail.envs.data.demonstrations import Demonstrations, Recording
-from infogail.envs.files import UnreadableFile, write_atomically
-from infogail.runs import checkpoint
 from infogail.config.config import Config
-from infogail.parallel.distributed import anyone, from_leader, join, mean_log, num_processes, number, share, to_leader
-from infogail.runs.driver import FILE, Driver
-from infogail.parallel.launch import leads
+from infogail.envs.data.demonstrations import Demonstrations, Recording
+from infogail.envs.errors import BadInput
+from infogail.envs.files import UnreadableFile, write_atomically
 from infogail.learning.networks import Policy
 from infogail.learning.posterior import Posterior
-from infogail.runs.folder import DEMONSTRATIONS, InvalidRun, Manifest, RunFolder, check_run
+from infogail.parallel.distributed import anyone, from_leader, join, mean_log, num_processes, number, share, to_leader
+from infogail.parallel.launch import leads
 from infogail.parallel.signals import Stopped, stop_requests
+from infogail.runs import checkpoint
+from infogail.runs.driver import FILE, Driver
+from infogail.runs.folder import DEMONSTRATIONS, InvalidRun, Manifest, RunFolder, check_run
 
 STYLES_FOUND = 0.95  # style_nmi at which the styles count as found
 
