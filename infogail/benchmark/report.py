@@ -105,7 +105,7 @@ def write_report(
         recording = Recording.load(out / f"{cell.scenario}.safetensors", cell.scenario)
         (driven,) = drive(load, [out / cell.name], settings["episodes"], settings["seed"])
         heat.pictures.append(_heat_map(cell, scenario, driven))
-        maps.pictures.append(_occupancy(cell, scenario, recording, driven))
+        maps.pictures.append(occupancy_map(cell, scenario, recording, driven))
         figure = plot(scenario, recording, driven[:EPISODES], driver.num_codes)
         lines.pictures.append(_picture(figure, f"{cell.name}: trajectories of {EPISODES} episodes over the road"))
         if cell.algorithm == "infogail":
@@ -200,7 +200,8 @@ def _heat_map(cell: Cell, scenario: Scenario, driven: Sequence[Episode]) -> Medi
     return _picture(figure, f"{cell.name}: {text}")
 
 
-def _occupancy(cell: Cell, scenario: Scenario, recording: Recording, driven: Sequence[Episode]) -> Medium:
+def occupancy_map(cell: Cell, scenario: Scenario, recording: Recording, driven: Sequence[Episode]) -> Medium:
+    """Where demonstrations and the episodes of each code are, of all points of their trajectories."""
     demonstrated = range(recording.demonstrations.num_episodes)
     groups = {"demonstrations": [(recording.trajectory(k), recording.scene(k)) for k in demonstrated]}
     for code in range(cell.config.num_codes):

@@ -267,7 +267,7 @@ def measure_traffic(run: Path, seed: int) -> dict[str, dict[str, float]]:
     """Microseconds per vehicle and physics step of highway-v0's traffic by IDM and MOBIL, and by `run`, from the same
     scenes: what deciding takes, and all with motion and collisions. Medians of `ROUNDS` rounds, in turns."""
     types = {"IDMVehicle": "highway_env.vehicle.behavior.IDMVehicle", "StyledVehicle": population(run)}
-    rounds = [{name: _traffic_costs(path, seed + k) for name, path in types.items()} for k in range(ROUNDS)]
+    rounds = [{name: traffic_costs(path, seed + k) for name, path in types.items()} for k in range(ROUNDS)]
     return {
         name: {
             what: 1e6 * median(costs[name][k] for costs in rounds) for k, what in enumerate(("deciding", "everything"))
@@ -276,7 +276,8 @@ def measure_traffic(run: Path, seed: int) -> dict[str, dict[str, float]]:
     }
 
 
-def _traffic_costs(other_vehicles_type: str, seed: int) -> tuple[float, float]:
+def traffic_costs(other_vehicles_type: str, seed: int) -> tuple[float, float]:
+    """[s] per vehicle and physics step of highway-v0: what deciding takes, and everything."""
     env: Any = gymnasium.make("highway-v0", config={"other_vehicles_type": other_vehicles_type}).unwrapped
     env.reset(seed=seed)
     deciding, start = 0.0, time.perf_counter()

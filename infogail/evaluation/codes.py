@@ -1,4 +1,4 @@
-"""Which code a driver's posterior reads from driving, always from its prior on."""
+"""Which code a driver's posterior reads from driving."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ def read_codes(driver: Driver, demonstrations: Demonstrations, part: slice = sli
 
 
 def read_step_codes(driver: Driver, observations: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
-    """(N,): the likeliest code of each step alone, observations (N, F), actions (N, 2); None without a posterior."""
-    belief = driver.belief(observations[None], actions[None])
-    return None if belief is None else belief[-1].argmax(-1)
+    """(N,): the code for which each step alone is evidence, observations (N, F), actions (N, 2); None without a
+    posterior.
+
+    Without the prior, beside which the evidence of a single step is small: with it, all would be of the commonest code.
+    """
+    evidence = driver.log_posterior(observations, actions)
+    return None if evidence is None else evidence.argmax(-1)

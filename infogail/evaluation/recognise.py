@@ -56,23 +56,22 @@ def recognise(run: Path, seed: int = 0) -> dict[str, dict[str, float | None]]:
     fitted = {"pair": int(lengths[:trained].sum()), "trajectory": trained}
     num_styles = len(get_scenario(driver.scenario).styles)
     results: dict[str, dict[str, float | None]] = {
-        "chance": {kind: _chance(styles[kind], fitted[kind], num_styles) for kind in rows}
+        "chance": {kind: commonest_style(styles[kind], fitted[kind], num_styles) for kind in rows}
     }
 
     def matched(labels: np.ndarray, kind: str) -> float | None:
         return matched_accuracy(labels, styles[kind], scored=np.arange(len(labels)) >= fitted[kind])
 
-    for name, clusters in _unsupervised(num_styles).items():
+    for name, clusters in unsupervised(num_styles).items():
         results[name] = {
-            kind: matched(clusters(_standardised(x, fitted[kind]), fitted[kind], seed), kind)
-            for kind, x in rows.items()
+            kind: matched(clusters(standardised(x, fitted[kind]), fitted[kind], seed), kind) for kind, x in rows.items()
         }
     by_pair = read_step_codes(driver, demonstrations.observations, demonstrations.actions)
     by_trajectory = read_codes(driver, demonstrations)
     if by_pair is not None and by_trajectory is not None:
         results["posterior"] = {"pair": matched(by_pair, "pair"), "trajectory": matched(by_trajectory, "trajectory")}
     results |= {
-        name: {kind: fit(_standardised(x, fitted[kind]), styles[kind], fitted[kind], seed) for kind, x in rows.items()}
+        name: {kind: fit(standardised(x, fitted[kind]), styles[kind], fitted[kind], seed) for kind, x in rows.items()}
         for name, fit in (("SVM (supervised)", _svm), ("MLP (supervised)", _mlp))
     }
     return results
@@ -93,16 +92,18 @@ def _over_runs(accuracies: Sequence[float | None]) -> str:
     return f"{interquartile_mean(known):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _chance(styles: np.ndarray, fitted: int, num_styles: int) -> float:
-    """Always the commonest style of the training part."""
+def commonest_style(styles: np.ndarray, fitted: int, num_styles: int) -> float:
+    """Accuracy of always naming the commonest style of the training part."""
     return float((styles[fitted:] == np.bincount(styles[:fitted], minlength=num_styles).argmax()).mean())
 
 
-def _standardised(x: np.ndarray, fitted: int) -> np.ndarray:
+def standardised(x: np.ndarray, fitted: int) -> np.ndarray:
+    """x (N, D) by mean and standard deviation of its first `fitted` rows."""
     return (x - x[:fitted].mean(0)) / np.maximum(x[:fitted].std(0), 1e-3)
 
 
-def _unsupervised(clusters: int) -> dict[str, Clusters]:
+def unsupervised(clusters: int) -> dict[str, Clusters]:
+    """Methods that find so many clusters, by name."""
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
 

@@ -59,7 +59,7 @@ class Driver:
 
     @torch.inference_mode()
     def log_posterior(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
-        """log Q(c|s) of each step, (…, K) for observations (…, F) and actions (…, 2); None without a posterior.
+        """log Q(c|s) of each step, (N, K) for observations (N, F) and actions (N, 2); None without a posterior.
 
         Summed over a trajectory's steps it is log Q(c|τ) up to a constant. Only a posterior of pairs looks at actions.
         """
@@ -69,19 +69,14 @@ class Driver:
         return self.evidence(pairs).log_softmax(-1).numpy()
 
     def belief(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
-        """P(c | the trajectory so far), float64 (T + 1, …, K): the prior at first, then after each decision.
+        """P(c | the trajectory so far), float64 (T + 1, K): the prior at first, then after each decision.
 
-        Args:
-            observations, actions: (T, …, F), (T, …, 2) of one trajectory, or of several of one length.
-
-        Returns:
-            None without a posterior.
+        Of one trajectory, observations (T, F) and actions (T, 2); None without a posterior.
         """
         evidence = self.log_posterior(observations, actions)
         if evidence is None:
             return None
-        start = np.broadcast_to(np.log(np.maximum(self.prior, 1e-12)), (1, *evidence.shape[1:]))
-        logits = np.cumsum(np.concatenate((start, evidence)), axis=0, dtype=np.float64)
+        logits = np.cumsum(np.vstack((np.log(np.maximum(self.prior, 1e-12)), evidence)), axis=0, dtype=np.float64)
         odds = np.exp(logits - logits.max(-1, keepdims=True))
         return odds / odds.sum(-1, keepdims=True)
 
