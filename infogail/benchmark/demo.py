@@ -24,7 +24,7 @@ def demo(learners: Mapping[str, MakeLearner], seed: int, episodes: int, force: b
         learners: classes by the name of their algorithm.
         seed: of recording, training and judging.
         episodes: to record in each scenario, and to judge each run by.
-        force: make anew what is there.
+        force: replace what exists.
 
     Returns:
         what the table shows.

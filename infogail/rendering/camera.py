@@ -27,7 +27,7 @@ SHIFT = 4  # OpenCV draws at 1/16 px
 
 
 def draw_offscreen() -> None:
-    """Where there is no screen, let SDL do without, before it is asked to draw."""
+    """Without a screen, let SDL draw into memory; to be called before anything is drawn."""
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")  # SDL comes to this by itself, but complains first
 

@@ -38,8 +38,8 @@ def film_traffic(
 ) -> list[Path]:
     """Film `environment` with the population of `run`, each vehicle in the colour of its code, the ego white.
 
-    The ego, in whose place a planner would be, drives by IDM and MOBIL: highway-env's own would keep its speed, and
-    soon run into somebody.
+    The ego, whose place a planner would take, drives by IDM and MOBIL; without an action it would keep its speed and
+    soon hit another vehicle.
 
     Returns:
         the files written into `out`, those of `film_files`.
