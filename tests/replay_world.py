@@ -7,6 +7,7 @@ import numpy as np
 from infogail.envs.data.demonstrations import Demonstrations, Recording
 from infogail.envs.data.world import Replays
 from infogail.envs.scenarios.replay import Replay
+from infogail.runs.driver import Driver
 
 DT, STEPS = 0.1, 121  # [s]; states of a scene, two windows of each car
 LANES = np.array([-6.0, -2.0, 2.0, 6.0])  # [m], edges
@@ -86,6 +87,16 @@ def record_world(path, cars: list[Car] | None = None) -> Recording:
     return Recording.load(path, "replay")
 
 
+def record_manners(path) -> Recording:
+    """In the left lane one drives 15 m behind another, 1 m/s faster; in the middle one alone; on the right one brakes
+    at 1 m/s² every other decision."""
+    cars = steady_cars(20.0, (11.0, 10.0, 10.0, 10.0))
+    braking = np.zeros((STEPS - 1, 2), np.float32)
+    braking[::2, 0] = -0.2
+    cars[3] = Car(100.0, 4.0, 10.0, braking)
+    return record_world(path, cars)
+
+
 class Scripted:
     """A driver by rule: code c asks for `accelerations[c]` [m/s²]; its posterior is sure of the code `read`."""
 
@@ -95,12 +106,22 @@ class Scripted:
         self.accelerations, self.read, self.steering = accelerations, read, steering
         self.num_codes = len(accelerations)
         self.codes, self.prior = list(range(self.num_codes)), np.full(self.num_codes, 1 / self.num_codes)
-        self.evidence = None if read is None else "some"
+        self.evidence = None if read is None else "of the code read"
 
     def act(self, obs, code):
         return np.array([self.accelerations[code] / 5.0, self.steering], np.float32)
+
+    belief = Driver.belief
 
     def log_posterior(self, observations, actions):
         if self.read is None:
             return None
         return np.log(np.where(np.arange(self.num_codes) == self.read, 0.9, 0.1)) * np.ones((len(observations), 1))
+
+
+class Reader(Scripted):
+    """Reads code 1 where there is a leader."""
+
+    def log_posterior(self, observations, actions):
+        leader = observations[:, 6] > 0.5
+        return np.log(np.where(leader[:, None] == np.array([False, True]), 0.9, 0.1))

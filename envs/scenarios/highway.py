@@ -7,6 +7,7 @@ over an episode do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
 
 import numpy as np
@@ -27,10 +28,12 @@ from infogail.envs.scenarios.scenario import (
     Scene,
     VehicleState,
 )
+from infogail.envs.scenarios.view import LOOK_AHEAD, Diagram, Panel, View
 
 ROAD_LENGTH = 10_000.0  # [m]
 SENSOR_RANGE = 100.0  # [m], beyond which a car is as good as absent
-LONGEST_HEADWAY = 4.0  # [s], told where there is no leader, or a longer one
+LONGEST_HEADWAY = 4.0  # [s], taken where there is no leader, or a longer one
+SHOWN_LENGTH = 180.0  # [m] of the road, in a film
 SLOTS = tuple(f"{side}{role}" for side in ("", "left_", "right_") for role in ("leader", "follower"))
 SIDES = {"": 0, "left_": -1, "right_": 1}
 
@@ -107,6 +110,49 @@ class Highway(Scenario):
                 f"road ends at {ROAD_LENGTH:,.0f} m; have fewer of them, or more decisions per second"
             )
 
+    @property
+    def view(self) -> View:
+        """With the ego, more of the road ahead than behind."""
+        width = 1120
+
+        def camera(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
+            ego = VehicleState.of(states, 0)
+            return np.array([ego.x + LOOK_AHEAD, ego.y - self.lane_offset(states, scene)]), width / SHOWN_LENGTH
+
+        return View(
+            (width, 124),
+            camera=camera,
+            detail=lambda states, scene: headway_in_words(float(self.headway(states))),
+            diagram=self.diagram("mean headway of an episode [s]", (0.0, LONGEST_HEADWAY + 0.1), self.headway),
+        )
+
+    def diagram(self, label: str, ends: tuple[float, float], quantity: Callable[[np.ndarray], np.ndarray]) -> Diagram:
+        """Left speed over time; right a point for each episode, the means of a `quantity` and of its speed.
+
+        Args:
+            label: of the quantity, with its unit.
+            ends: of the axis for it.
+            quantity: (T,) of states (T, V, 4).
+        """
+        step = 1 / self.policy_frequency
+        panels = (
+            Panel(
+                "time [s]",
+                "speed [m/s]",
+                (-step / 2, EPISODE_STEPS * step + step / 2),
+                (0.0, 35.0),
+                share=1.4,
+                grid=True,
+            ),
+            Panel(label, "mean speed [m/s]", ends, grid=True),
+        )
+
+        def trajectories(states: np.ndarray, scene: Scene) -> list[tuple[int, np.ndarray, np.ndarray]]:
+            time, speed = np.arange(len(states)) / self.policy_frequency, states[:, 0, 3]
+            return [(1, quantity(states).mean(keepdims=True), speed.mean(keepdims=True)), (0, time, speed)]
+
+        return Diagram(trajectories, panels, height=3.6, shared_y=True)
+
     def initial_states(self, scene: Scene) -> Array:
         xp = array_namespace(scene["speed"])
         # From the last of the pack to the first; the ego, vehicle 0, is within.
@@ -138,11 +184,8 @@ class Highway(Scenario):
     def off_road(self, states: Array, scene: Scene) -> Array:
         return abs(self.lane_offset(states, scene)) > LANE_WIDTH * self.lanes / 2
 
-    def lane_offset(self, states: Array, scene: Scene) -> Array:
-        return states[..., 0, 1] - LANE_WIDTH * (self.lanes - 1) / 2
-
-    def distance(self, states: Array, scene: Scene) -> Array:
-        return states[..., 0, 0]
+    def placement(self, vehicle: VehicleState, scene: Scene) -> tuple[Array, Array]:
+        return vehicle.x, vehicle.y - LANE_WIDTH * (self.lanes - 1) / 2
 
     def measure(self, states: Array) -> Array:
         """Measures (M, ...) of whole trajectories (T, ..., V, 4): mean speed [m/s], mean time headway [s], mean size of
@@ -219,6 +262,11 @@ class Highway(Scenario):
         present, gap, _ = leader
         headway = (gap - Vehicle.LENGTH) / xp.clip(speed, 1.0, None)
         return xp.where(present > 0, xp.clip(headway, 0.0, LONGEST_HEADWAY), LONGEST_HEADWAY)
+
+
+def headway_in_words(headway: float) -> str:
+    """For the caption of a film, from a headway [s] of at most `LONGEST_HEADWAY`."""
+    return f"headway {headway:.1f} s" if headway < LONGEST_HEADWAY else "nobody near ahead"
 
 
 def next_in_lane(

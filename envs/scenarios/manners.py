@@ -11,12 +11,15 @@ This margin is a matter of the gap and the speed alone, and a feature of the obs
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from array_api_compat import array_namespace
 from highway_env.vehicle.behavior import LinearVehicle
 
 from infogail.envs.physics.traffic import SPEED_LIMIT
 from infogail.envs.scenarios.highway import Highway
 from infogail.envs.scenarios.scenario import POLICY_FREQUENCY, Array, Draw, Scene, VehicleState
+from infogail.envs.scenarios.view import View
 
 LARGEST_MARGIN = 5.0  # [m], told where it is larger, in either direction, or there is no leader
 
@@ -35,6 +38,12 @@ class Manners(Highway):
         super().__init__("highway-manners", ("aggressive", "defensive"), lanes, vehicles, density, policy_frequency)
         self.draws["speed"] = Draw(0.5 * SPEED_LIMIT, 0.6 * SPEED_LIMIT, size=vehicles)  # [m/s]
         self.draws["ego_offset"] = Draw(-0.6, 0.6)  # [m]: to show how to get back, as no change of lane does
+
+    @property
+    def view(self) -> View:
+        """As a highway's, but for the margin in place of the headway in the diagram."""
+        ends = (-LARGEST_MARGIN, LARGEST_MARGIN)
+        return replace(super().view, diagram=self.diagram("mean margin of an episode [m]", ends, self.margin))
 
     def observe(self, states: Array, scene: Scene) -> list[Array]:
         return [*super().observe(states, scene), self.margin(states) / LARGEST_MARGIN]

@@ -5,6 +5,7 @@ The same road with other drivers: brisk and calm ones, some who stay behind, or 
 
 from __future__ import annotations
 
+import numpy as np
 from array_api_compat import array_namespace
 from highway_env.road.road import RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
@@ -20,6 +21,7 @@ from infogail.envs.scenarios.scenario import (
     VehicleState,
     body_overlap,
 )
+from infogail.envs.scenarios.view import Area, Diagram, Label, Line, Panel, View
 
 ROAD_START, ROAD_END = -600.0, 1000.0  # [m], beyond what 12 s can reach in either direction
 
@@ -64,6 +66,11 @@ class Pass(Scenario):
     ) -> None:
         self.name, self.styles, self.style_mix = name, styles, style_mix
 
+    @property
+    def view(self) -> View:
+        """Around ego and lead."""
+        return View((1120, 160), camera=_between_ego_and_lead, phrase="passed {}", diagram=_around_the_lead())
+
     def initial_states(self, scene: Scene) -> Array:
         xp = array_namespace(scene["ego_speed"])
         zero = xp.zeros_like(scene["ego_speed"])
@@ -87,11 +94,8 @@ class Pass(Scenario):
     def off_road(self, states: Array, scene: Scene) -> Array:
         return abs(states[..., 0, 1]) > 1.5 * LANE_WIDTH
 
-    def lane_offset(self, states: Array, scene: Scene) -> Array:
-        return states[..., 0, 1]
-
-    def distance(self, states: Array, scene: Scene) -> Array:
-        return states[..., 0, 0]
+    def placement(self, vehicle: VehicleState, scene: Scene) -> tuple[Array, Array]:
+        return vehicle.x, vehicle.y
 
     def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
         """The side of the lead on which the ego is while their bodies overlap lengthwise; for some styles, the pace.
@@ -129,3 +133,29 @@ class Pass(Scenario):
 
     def expert_path(self, scene: Scene, offset: float) -> RoadNetwork:
         return straight_network(ROAD_START, ROAD_END, [offset])
+
+
+def _between_ego_and_lead(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
+    """Half-way between the two, so that both are seen; with the ego, should they be far apart."""
+    ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
+    return np.array([ego.x + np.clip((lead.x - ego.x) / 2, -45.0, 45.0), 0.0]), 10.0
+
+
+def _around_the_lead() -> Diagram:
+    """Where the ego went, as seen from the lead."""
+    ends, edges = (-46.0, 80.0), [y * LANE_WIDTH for y in (-1.5, -0.5, 0.5, 1.5)]
+    length, width = (-Vehicle.LENGTH / 2, Vehicle.LENGTH / 2), (-Vehicle.WIDTH / 2, Vehicle.WIDTH / 2)
+    panel = Panel(
+        "ego's distance ahead of the lead car [m]",
+        "lane offset [m]\n(left is up)",
+        ends,
+        (7.0, -7.0),
+        (-4.0, -2.0, 0.0, 2.0, 4.0),
+        background=(
+            Area.rectangle(ends, (edges[0], edges[-1])),
+            *(Line(np.array([(x, y) for x in ends]), dashed=y in edges[1:-1]) for y in edges),
+            Area.rectangle(length, width, "#333333", on_top=True),
+            Label("lead car", (3.3, 0.0), centred=True),
+        ),
+    )
+    return Diagram(lambda states, scene: [(0, states[:, 0, 0] - states[:, 1, 0], states[:, 0, 1])], (panel,))

@@ -21,8 +21,16 @@ from torch import Tensor
 from infogail.envs.errors import BadInput
 from infogail.envs.physics.dynamics import Slip, as_car, contact, undamaged, vehicle_step
 from infogail.envs.recordings.roadway import SPACING, place
-from infogail.envs.scenarios.highway import LONGEST_HEADWAY, SENSOR_RANGE, SIDES, Highway, next_in_lane
-from infogail.envs.scenarios.scenario import EPISODE_STEPS, Array, Characters, Draw, Scenario, Scene
+from infogail.envs.scenarios.highway import (
+    LONGEST_HEADWAY,
+    SENSOR_RANGE,
+    SIDES,
+    Highway,
+    headway_in_words,
+    next_in_lane,
+)
+from infogail.envs.scenarios.scenario import EPISODE_STEPS, Array, Characters, Draw, Scenario, Scene, VehicleState
+from infogail.envs.scenarios.view import LOOK_AHEAD, View
 
 if TYPE_CHECKING:
     from infogail.envs.data.demonstrations import Recording
@@ -33,6 +41,8 @@ ABSENT = (FAR, FAR, 0.0, 0.0, FAR, FAR, 0.0, 0.0)
 COARSE = 8  # reference points from one to the next in the first look for the nearest
 MARGIN = 1.0  # [m]: who is so near to a lane counts for it, as in `Road.neighbour_vehicles`
 S, D, LENGTH, WIDTH = 4, 5, 6, 7  # columns of states
+BURN_IN = 10  # decisions that a person takes, from which a code is read, before anybody else takes over
+SHOWN_LENGTH, LARGEST_SHIFT = 140.0, 11.0  # [m] of the road in a film; how far from its middle the ego may be
 
 
 class Tables(NamedTuple):
@@ -105,6 +115,31 @@ class Replay(Scenario):
         self._tables[None] = Tables.of(world, starts)
         self.num_vehicles = 1 + self._tables[None].others.shape[1]
         self.draws = {"demonstration": Draw(0.0, float(world.num_training[0]))}
+
+    @property
+    def view(self) -> View:
+        """With the ego, more of the road ahead than behind; in the middle across it, if the ego is near that."""
+        width = 1120
+
+        def heading(states: np.ndarray, scene: Scene) -> float:
+            return float(self.lane_middle(states[0, S], np.asarray(0), scene)[1])
+
+        def camera(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
+            outermost = [0, self.num_lanes(states, scene) - 1]
+            middle = np.mean([self.lane_middle(states[0, S], np.asarray(lane), scene)[0] for lane in outermost])
+            shift = np.clip(middle - states[0, D], -LARGEST_SHIFT, LARGEST_SHIFT)
+            cos, sin = np.cos(heading(states, scene)), np.sin(heading(states, scene))
+            centre = states[0, :2] + (LOOK_AHEAD * np.array([cos, sin]) + shift * np.array([-sin, cos]))
+            return centre, width / SHOWN_LENGTH
+
+        return View(
+            (width, 240),
+            camera=camera,
+            heading=heading,
+            detail=lambda states, scene: headway_in_words(float(self.headway(states, scene))),
+            prelude=(BURN_IN, "as the person did"),
+            phrase="",
+        )
 
     @property
     def _recorded(self) -> Tables:
@@ -269,6 +304,11 @@ class Replay(Scenario):
 
     def distance(self, states: Array, scene: Scene) -> Array:
         return states[..., 0, S]
+
+    def placement(self, vehicle: VehicleState, scene: Scene) -> tuple[Array, Array]:
+        """Along the reference line and across it, positive rightwards."""
+        tables = self.tables(vehicle.x)
+        return self._place(vehicle.x, vehicle.y, tables.scene[_whole(scene["demonstration"])], tables.reference)
 
     def headway(self, states: Array, scene: Scene) -> Array:
         """(...) [s] from bumper to bumper to the leader in the ego's lane, at most `LONGEST_HEADWAY`.

@@ -17,6 +17,7 @@ from highway_env.road.road import Road, RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.physics.dynamics import drive, drive_thoroughly, undamaged, vehicle_states
+from infogail.envs.scenarios.view import View
 
 Array = Any
 """numpy.ndarray or torch.Tensor."""
@@ -146,6 +147,11 @@ class Scenario(Protocol):
     draws: dict[str, Draw]
     """The start distribution."""
 
+    @property
+    def view(self) -> View:
+        """How it is shown in films and diagrams."""
+        return View()
+
     def initial_states(self, scene: Scene) -> Array:
         """Where the vehicles start: (V, 4, ...), components first."""
 
@@ -181,11 +187,17 @@ class Scenario(Protocol):
     def off_road(self, states: Array, scene: Scene) -> Array:
         """(...) bool: the ego's centre has left the road."""
 
+    def placement(self, vehicle: VehicleState, scene: Scene) -> tuple[Array, Array]:
+        """(...) [m] each: how far along the road a vehicle is, and how far from the road's centre line; on which side
+        is positive is the scenario's to say."""
+
     def lane_offset(self, states: Array, scene: Scene) -> Array:
-        """(...) [m]: the ego's distance from the road's centre line; what is positive is the scenario's to say."""
+        """(...) [m]: the ego's distance from the road's centre line."""
+        return self.placement(VehicleState.of(states, 0), scene)[1]
 
     def distance(self, states: Array, scene: Scene) -> Array:
         """(...) [m]: how far along the road the ego is."""
+        return self.placement(VehicleState.of(states, 0), scene)[0]
 
     def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
         """Styles (...) of whole trajectories (T, ..., V, 4): an index into `styles`, or `NO_STYLE`.

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from array_api_compat import array_namespace
 from highway_env.road.road import RoadNetwork
 
 from infogail.envs.physics.roads import LANE_WIDTH, bend_coordinates, bend_network
 from infogail.envs.scenarios.scenario import NO_STYLE, Array, Characters, Draw, Scenario, Scene, VehicleState
+from infogail.envs.scenarios.view import Area, Diagram, Label, Line, Panel, View
 
 STRAIGHT = 600.0  # [m] before and after the bend, beyond what 12 s can reach
 LOOK_AHEAD = 8.0  # [m]
+SHOWN_RADIUS = 32.5  # [m], of the one bend that a diagram shows for all
+PANEL = 560  # [px], width and height
 
 
 class Turn(Scenario):
@@ -51,6 +55,11 @@ class Turn(Scenario):
         speed = () if graded else ("speed",)
         self.style_features = ("offset_inside", "heading_inside", *speed, "bend_begins", "bend_progress")
 
+    @property
+    def view(self) -> View:
+        """The whole bend, from a camera that stands still."""
+        return View((PANEL, PANEL), 3, camera=_whole_bend, phrase="took the {}", diagram=_all_bends_as_one())
+
     def initial_states(self, scene: Scene) -> Array:
         xp = array_namespace(scene["ego_speed"])
         ego = (-scene["approach"], scene["ego_offset"], scene["ego_heading"], scene["ego_speed"])
@@ -78,11 +87,9 @@ class Turn(Scenario):
     def off_road(self, states: Array, scene: Scene) -> Array:
         return abs(self.lane_offset(states, scene)) > LANE_WIDTH
 
-    def lane_offset(self, states: Array, scene: Scene) -> Array:
-        return bend_coordinates(states[..., 0, 0], states[..., 0, 1], scene["radius"], scene["direction"])[1]
-
-    def distance(self, states: Array, scene: Scene) -> Array:
-        return bend_coordinates(states[..., 0, 0], states[..., 0, 1], scene["radius"], scene["direction"])[0]
+    def placement(self, vehicle: VehicleState, scene: Scene) -> tuple[Array, Array]:
+        along, inside, _ = bend_coordinates(vehicle.x, vehicle.y, scene["radius"], scene["direction"])
+        return along, inside
 
     def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
         """The sign of the mean offset from the centre line in the middle third of the arc.
@@ -111,3 +118,56 @@ class Turn(Scenario):
 
     def _network(self, scene: Scene, offsets: list[float]) -> RoadNetwork:
         return bend_network(float(scene["radius"]), float(scene["direction"]), STRAIGHT, offsets)
+
+
+def _whole_bend(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
+    radius, approach, direction = (float(scene[name]) for name in ("radius", "approach", "direction"))
+    span = approach + radius + 20.0
+    return np.array([(radius - approach + 4.0) / 2, direction * (span / 2 - 10.0)]), PANEL / span
+
+
+def _all_bends_as_one() -> Diagram:
+    """Left the bend from above, all bends brought to one radius and direction; right offset over progress."""
+    radius, arc = SHOWN_RADIUS, SHOWN_RADIUS * np.pi / 2
+
+    def from_above(distance: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """x and y (n,) [m], as highway-env draws them."""
+        turned = np.clip(distance / radius, 0.0, np.pi / 2)
+        before, after = np.minimum(distance, 0.0), np.maximum(distance - arc, 0.0)
+        return (radius - inside) * np.sin(turned) + before, radius - (radius - inside) * np.cos(turned) + after
+
+    def trajectories(states: np.ndarray, scene: Scene) -> list[tuple[int, np.ndarray, np.ndarray]]:
+        ego, length = VehicleState.of(states, 0), scene["radius"] * np.pi / 2
+        distance, inside, _ = bend_coordinates(ego.x, ego.y, scene["radius"], scene["direction"])
+        beyond = np.where(distance < length, distance * arc / length, distance - length + arc)
+        stretched = np.where(distance < 0, distance, beyond)
+        return [(0, *from_above(stretched, inside)), (1, 100 * distance / length, inside)]
+
+    along, ends = np.linspace(-60.0, arc + 60.0, 200), (-45.0, 160.0)
+    inner, outer = (np.stack(from_above(along, np.full_like(along, side * LANE_WIDTH)), -1) for side in (1, -1))
+    above = Panel(
+        "x [m]",
+        "y [m]",
+        (-20.0, radius + 7.0),
+        (radius + 20.0, -7.0),
+        equal=True,
+        background=(
+            Area(np.concatenate((inner, outer[::-1]))),
+            Line(np.stack(from_above(along, 0 * along), -1), width=1.5, dashed=True),
+            Label("from above,\nall bends as one", (-17.0, radius + 16.0), size=9),
+        ),
+    )
+    progress = Panel(
+        "way along the bend [% of its length]",
+        "offset [m], inside is up",
+        ends,
+        (-4.8, 4.8),
+        share=2.0,
+        background=(
+            Area.rectangle(ends, (-LANE_WIDTH, LANE_WIDTH)),
+            Line(np.array([(x, 0.0) for x in ends]), dashed=True),
+            *(Line(np.array([(x, -4.8), (x, 4.8)]), "#777777", 1.0) for x in (0.0, 100.0)),
+            *(Label(f"bend {what}", (x, LANE_WIDTH), (3, 2), 9) for x, what in ((0.0, "begins"), (100.0, "ends"))),
+        ),
+    )
+    return Diagram(trajectories, (above, progress))

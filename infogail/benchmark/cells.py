@@ -1,7 +1,7 @@
-"""`infogail benchmark`: every learner on every scenario over many seeds, trained, judged, and told with intervals.
+"""`infogail benchmark`: train and judge every learner on every scenario over many seeds.
 
-A cell is a run folder, `DIR/SCENARIO-ALGORITHM[-PRESET]-SEED`, and its result file the `metrics.json` there. What is
-there stays: a restart goes on with runs that were stopped and makes only what is missing.
+A cell is a run folder, `DIR/SCENARIO-ALGORITHM[-PRESET]-SEED`, and its result the `metrics.json` in it. Finished cells
+are kept: a restart resumes runs that were stopped and makes only what is missing.
 """
 
 from __future__ import annotations
@@ -15,98 +15,39 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from infogail.benchmark.cluster import check_address, cluster
+from infogail.benchmark.results import Cell, Outcome, Results
 from infogail.config.config import Config
 from infogail.config.presets import DEFAULT, PRESETS
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.demonstrations import Demonstrations, Recording, record
 from infogail.envs.errors import BadInput
 from infogail.envs.files import check_folder
-from infogail.evaluation.people import HORIZONS, PEERS, SAMPLED, judge_peers
+from infogail.evaluation.people import judge_peers
 from infogail.evaluation.protocol import evaluate
-from infogail.evaluation.statistics import (
-    improvement_interval,
-    interquartile_mean,
-    interval,
-    probability_of_improvement,
-)
-from infogail.parallel import terminal
 from infogail.parallel.progress import progress_bar
 from infogail.parallel.workers import report, workers
 from infogail.runs.driver import FILE, InvalidRun
 from infogail.runs.folder import DEMONSTRATIONS, MANIFEST, Manifest
-from infogail.runs.runner import STYLES_FOUND, MakeLearner, resume, train
+from infogail.runs.runner import MakeLearner, resume, train
 
-MEASURES = {
-    "style_nmi": "style NMI",
-    "style_accuracy_merged": "style accuracy, codes merged",
-    "style_accuracy_named": "style accuracy, codes named by labels",
-    "style_rank_correlation": "rank correlation of code and line",
-    "success_rate": "success",
-    "collision_rate": "collisions",
-    "off_road_rate": "off road",
-    "posterior_accuracy": "posterior accuracy",
-    "occupancy_mmd": "occupancy MMD × 1000",
-    "occupancy_mmd_floor": "its floor × 1000",
-    "occupancy_mmd_worst_code": "worst code's MMD ÷ floor",
-    **{f"position_rmse_{horizon}": f"RMSE after {horizon[0]} s [m]" for horizon in HORIZONS},
-    "position_rmse_best_5s": "RMSE after 5 s, best code [m]",
-    "speed_rmse_5s": "speed RMSE after 5 s [m/s]",
-    "hard_brake_rate": "hard brakes",
-    **{f"wasserstein_{name}": f"Wasserstein {name.replace('_', ' ')}" for name in SAMPLED},
-    "ami_headway": "AMI of code and headway",
-    "ami_speed": "AMI of code and relative speed",
-    "ami_lane_change": "AMI of code and lane changes",
-    "consistency": "same code in both halves",
-    "consistency_chance": "the same by chance",
-    "seconds_to_styles": "s to styles",
-    "train_seconds": "s to train",
-}
-"""Of metrics.json, for the table, where they are defined."""
-MOST_COLUMNS = 6  # of the table; more variants become its rows
-SHORT = (
-    *("style_nmi", "style_accuracy_merged", "success_rate", "occupancy_mmd_worst_code", "seconds_to_styles"),
-    *("position_rmse_5s", "wasserstein_headway"),
-)
-"""Those for which a terminal has room then."""
-STYLES_HEADING = f"with NMI ≥ {STYLES_FOUND}"
-REPLAY_ONLY = ("hard_brake_rate", *(f"wasserstein_{name}" for name in SAMPLED))
-"""Those that other scenarios have, too, but that are not in their table."""
 TRAINING = 0.75  # of a cell's progress
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One training run and its judgement."""
+class Job:
+    """A cell to make; may be sent to another process or machine."""
 
-    scenario: str
-    algorithm: str
-    config: Config
-    preset: str = DEFAULT
-
-    @property
-    def variant(self) -> str:
-        """What is compared: the learner, and its preset unless that is the default."""
-        if self.preset == DEFAULT:
-            return self.algorithm
-        return self.preset if self.preset.startswith(f"{self.algorithm}-") else f"{self.algorithm}-{self.preset}"
-
-    @property
-    def name(self) -> str:
-        """Of its run folder."""
-        return f"{self.scenario}-{self.variant}-{self.config.seed}"
-
-
-@dataclass(frozen=True)
-class Results:
-    """What came of all cells."""
-
-    metrics: dict[Cell, dict[str, Any]]
-    """metrics.json of those that were judged"""
-    failures: dict[Cell, str]
-    """What went wrong with the others"""
+    cell: Cell
+    make_learner: MakeLearner
+    out: Path
+    """The benchmark's folder, as the user knows it."""
+    episodes: int
+    seed: int
+    """Of judging."""
+    force: bool
+    peers: Mapping[str, Any] | None
+    """Of recorded people; see `judge_peers`."""
 
 
 def benchmark(
@@ -121,7 +62,7 @@ def benchmark(
     ray: str | None = None,
     given: Collection[str] = (),
 ) -> Results:
-    """Train and judge every cell that `out` does not hold yet, one per core at a time, and tell of all.
+    """Train and judge every cell that `out` does not hold yet, one per core at a time.
 
     Args:
         learners: classes by the name of their algorithm.
@@ -151,23 +92,20 @@ def benchmark(
             _check_demonstrations(out / cell.name, files[cell.scenario])
     judged = {} if force else {cell: result for cell in cells if (result := _judged(out / cell.name)) is not None}
     missing = [cell for cell in cells if cell not in judged]
-    peers = None
-    if any(cell.scenario == "replay" for cell in missing):  # the same for all cells, and as slow to judge as a run
-        file = files["replay"]
-        peers = judge_peers(file, Recording.load(file, "replay"), episodes, seeds[0])
+    recorded = {cell.scenario for cell in missing if get_scenario(cell.scenario).recorded}
+    # The same for all cells, and as slow to judge as a run.
+    peers = {name: judge_peers(files[name], Recording.load(files[name], name), episodes, seeds[0]) for name in recorded}
     jobs = [
-        (learners[cell.algorithm], cell, out / cell.name, files[cell.scenario], episodes, seeds[0], force, peers)
+        Job(cell, learners[cell.algorithm], out, episodes, seeds[0], force, peers.get(cell.scenario))
         for cell in missing
     ]
+    runs, sources = [out / cell.name for cell in missing], [files[cell.scenario] for cell in missing]
     side_by_side = partial(workers, os.cpu_count() or 1) if ray is None else partial(cluster, ray)
     title = f"training and judging {len(cells)} drivers"
     with progress_bar(title, len(cells)) as advance, side_by_side(advance) as mapped:
         advance(len(judged))
-        outcomes = judged | dict(zip(missing, mapped(_run_cell, *zip(*jobs, strict=True)), strict=True))
-    return Results(
-        {cell: outcome for cell in cells if not isinstance(outcome := outcomes[cell], str)},
-        {cell: outcome for cell in cells if isinstance(outcome := outcomes[cell], str)},
-    )
+        made = dict(zip(missing, mapped(_run_cell, jobs, runs, sources), strict=True))
+    return Results.of({cell: made[cell] if cell in made else Outcome(judged[cell]) for cell in cells})
 
 
 def plan(
@@ -231,131 +169,39 @@ def _judged(run: Path) -> dict[str, Any] | None:
     try:
         return json.loads(path.read_text()) if (run / MANIFEST).exists() and path.exists() else None
     except ValueError as error:
-        raise InvalidRun(f"{path}: is no JSON ({error}); remove it to judge the run anew") from error
+        raise InvalidRun(f"{path}: not JSON ({error}); remove it to judge the run anew") from error
 
 
-def _run_cell(
-    make_learner: MakeLearner,
-    cell: Cell,
-    run: Path,
-    file: Path,
-    episodes: int,
-    seed: int,
-    force: bool,
-    peers: Mapping[str, Any] | None = None,
-) -> dict[str, Any] | str:
-    """The result of one cell, or what went wrong with it: one failure is not to stop the others."""
-    told = 0.0
-
-    def tell(share: float) -> None:
-        nonlocal told
-        report(share - told)
-        told = share
-
-    def on_iteration(done: int, total: int, log: dict[str, Any]) -> None:
-        tell(TRAINING * done / total)
-
-    try:
-        if force or not (run / MANIFEST).exists():
-            train(make_learner, cell.algorithm, file, cell.scenario, cell.config, run, force, on_iteration)
-        elif not (run / FILE).exists():
-            resume({cell.algorithm: make_learner}, run, on_iteration=on_iteration)
-        return evaluate(run, episodes, seed, 1, lambda count: tell(told + (1 - TRAINING) * count / episodes), peers)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}" if not isinstance(error, BadInput) else str(error)
-    finally:
-        tell(1.0)
-
-
-def summarise(results: Results, short: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Interquartile means over seeds with 95 % intervals: headings, and rows of a heading and its cells.
+def _run_cell(job: Job, run: Path, file: Path) -> Outcome:
+    """Make one cell. A failure becomes its outcome, so that the others go on.
 
     Args:
-        short: leave out some measures if there are many variants.
+        run: its folder, or on a cluster the node's copy of it; so is `file`.
+        file: the demonstrations.
     """
-    columns, peers = variants(results), _peers(results)
-    rows = [["seeds", *(str(len(some)) for some in columns.values()), *("–" for _ in peers)]]
-    columns |= peers
-    if any("style_nmi" in metrics for some in columns.values() for metrics in some):
-        nmis = [[metrics["style_nmi"] for metrics in some if "style_nmi" in metrics] for some in columns.values()]
-        rows.append([STYLES_HEADING, *(str(sum(n >= STYLES_FOUND for n in some)) if some else "–" for some in nmis)])
-    for key, heading in MEASURES.items():
-        scale = 1000 if "× 1000" in heading else 1
-        cells = [
-            "–" if key in REPLAY_ONLY and scenario != "replay" else _cell([one.get(key) for one in some], scale)
-            for (scenario, _), some in columns.items()
-        ]
-        if set(cells) != {"–"}:
-            rows.append([heading, *cells])
-    headings = [f"{scenario}\n{variant}" for scenario, variant in columns]
-    if len(headings) <= MOST_COLUMNS:
-        return headings, rows
-    if short:
-        rows = [row for row in rows if row[0] in ("seeds", STYLES_HEADING, *(MEASURES[key] for key in SHORT))]
-    names, *turned = zip(*rows, strict=True)
-    return list(names), [[heading.replace("\n", " "), *cells] for heading, cells in zip(headings, turned, strict=True)]
+    cell, reported = job.cell, 0.0
 
+    def report_share(share: float) -> None:
+        nonlocal reported
+        report(share - reported)
+        reported = share
 
-def print_table(results: Results) -> None:
-    """`summarise` on the terminal, and what failed."""
-    headings, rows = summarise(results, short=True)
-    terminal.print_table("judged in highway-env: interquartile means, 95 % intervals", ["", *headings], rows)
-    for line in improvements(results) + failures(results) + notes(results):
-        print(line)
+    def on_iteration(done: int, total: int, log: dict[str, Any]) -> None:
+        report_share(TRAINING * done / total)
 
+    def on_episodes(count: int) -> None:
+        report_share(reported + (1 - TRAINING) * count / job.episodes)
 
-def failures(results: Results) -> list[str]:
-    """A line for each cell that failed."""
-    return [f"failed: {cell.name}: {problem}" for cell, problem in results.failures.items()]
-
-
-def notes(results: Results) -> list[str]:
-    """A line for each scenario of which less can be judged than usual."""
-    found = {cell.scenario: metrics["note"] for cell, metrics in results.metrics.items() if "note" in metrics}
-    return [f"{scenario}: {note}" for scenario, note in found.items()]
-
-
-def variants(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """The metrics of all seeds by scenario and variant."""
-    columns: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for cell, metrics in results.metrics.items():
-        columns.setdefault((cell.scenario, cell.variant), []).append(metrics)
-    return columns
-
-
-def _peers(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """What others than learners do in the scenario replay, the same for all seeds."""
-    for metrics in results.metrics.values():
-        if "peers" in metrics:
-            return {("replay", PEERS[name]): [numbers] for name, numbers in metrics["peers"].items()}
-    return {}
-
-
-def _cell(values: Sequence[float | None], scale: float) -> str:
-    known = np.array([scale * value for value in values if value is not None])
-    if not len(known):
-        return "–"
-    low, high = interval([known])
-    bounds = f" [{round(low, 3):.3g}, {round(high, 3):.3g}]" if len(values) > 1 else ""
-    never = f" ({len(values) - len(known)} never)" if len(known) < len(values) else ""
-    return f"{round(float(interquartile_mean(known)), 3):.3g}{bounds}{never}"
-
-
-def improvements(results: Results) -> list[str]:
-    """How probably a seed of InfoGAIL has a higher style NMI than one of each other variant, over all scenarios."""
-    columns = {group: some for group, some in variants(results).items() if all("style_nmi" in one for one in some)}
-    scenarios = list(dict.fromkeys(scenario for scenario, _ in columns))
-    names = list(dict.fromkeys(variant for _, variant in columns))
-
-    def strata(variant: str) -> list[np.ndarray]:
-        return [np.array([metrics["style_nmi"] for metrics in columns[s, variant]]) for s in scenarios]
-
-    complete = [name for name in names if all(len(columns.get((s, name), ())) > 1 for s in scenarios)]
-    lines = []
-    for other in complete:
-        if "infogail" in complete and other != "infogail":
-            sides = strata("infogail"), strata(other)
-            low, high = improvement_interval(*sides)
-            probability = probability_of_improvement(*sides)
-            lines.append(f"P(style NMI of infogail > {other}) = {probability:.3g} [{low:.3g}, {high:.3g}]")
-    return lines
+    try:
+        if job.force or not (run / MANIFEST).exists():
+            train(job.make_learner, cell.algorithm, file, cell.scenario, cell.config, run, job.force, on_iteration)
+        elif not (run / FILE).exists():
+            resume({cell.algorithm: job.make_learner}, run, on_iteration=on_iteration)
+        return Outcome(evaluate(run, job.episodes, job.seed, 1, on_episodes, job.peers))
+    except Exception as error:
+        problem = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+        for copy in (run, file):
+            problem = problem.replace(str(copy.parent), str(job.out))
+        return Outcome(failure=problem)
+    finally:
+        report_share(1.0)

@@ -56,7 +56,7 @@ def cluster(address: str, on_report: Callable[[float], None] = lambda amount: No
 
     Args:
         address: `auto` or HOST:PORT, of a cluster that this machine is a node of.
-        on_report: told 1 for each task that is done.
+        on_report: called with 1 for each task that is done.
 
     Raises:
         BadInput: see `check_address`; or it is no Ray cluster, or one of other versions, or a node lacks a module.
@@ -135,9 +135,6 @@ def _work(function: Callable, args: tuple, paths: list[Path], *contents: bytes |
             if stop.status == 128 + signal.SIGINT:  # Ray's way to cancel a task; no crash to complain of
                 raise KeyboardInterrupt from stop
             raise
-        if isinstance(result, str):  # what went wrong is told with the names of there
-            for path in paths:
-                result = result.replace(str(here[path]), str(path))
         left = {path: _read(here[path]) for path in paths if not here[path].is_file()}
         return result, {path: content for path, content in left.items() if content != sent[path]}
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from infogail.benchmark.cells import Results, benchmark, print_table
+from infogail.benchmark.cells import benchmark
+from infogail.benchmark.results import Results
+from infogail.benchmark.tables import print_table
 from infogail.envs.catalogue import BASIC_SCENARIOS
 from infogail.parallel.progress import progress_bar
 from infogail.parallel.workers import report, workers
@@ -22,7 +24,7 @@ def demo(learners: Mapping[str, MakeLearner], seed: int, episodes: int, force: b
         learners: classes by the name of their algorithm.
         seed: of recording, training and judging.
         episodes: to record in each scenario, and to judge each run by.
-        force: make anew what is there.
+        force: replace what exists.
 
     Returns:
         what the table shows.

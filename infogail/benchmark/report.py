@@ -1,4 +1,4 @@
-"""DIR/report.html: a benchmark as one file that people look at, and that asks nothing of the network."""
+"""DIR/report.html: a benchmark as one self-contained page."""
 
 from __future__ import annotations
 
@@ -15,20 +15,32 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
-from infogail.benchmark.cells import MEASURES, Cell, Results, failures, improvements, notes, summarise, variants
+from infogail.benchmark.results import (
+    MEASURES,
+    Cell,
+    Results,
+    failures,
+    improvements,
+    judged_by_people,
+    notes,
+    variants,
+)
+from infogail.benchmark.tables import summarise
 from infogail.config.presets import DEFAULT
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.demonstrations import Recording
 from infogail.envs.files import write_atomically
 from infogail.envs.scenarios.scenario import NO_STYLE, Scenario
-from infogail.evaluation.protocol import Episode, drive
-from infogail.rendering.diagrams import PALETTE, plot, road_lines
+from infogail.evaluation.episodes import Episode
+from infogail.evaluation.protocol import drive
+from infogail.rendering.diagrams import plot
 from infogail.rendering.film import render
+from infogail.rendering.palette import code_colour
 from infogail.runs.driver import load
 from infogail.runs.folder import Manifest
 
 SHOWN = ("style_nmi", "success_rate", "occupancy_mmd", "train_seconds")  # every seed's point
-SHOWN_REPLAY = ("position_rmse_5s", "collision_rate", "wasserstein_headway", "train_seconds")
+SHOWN_OF_PEOPLE = ("position_rmse_5s", "collision_rate", "wasserstein_headway", "train_seconds")
 EPISODES = 60  # whose trajectories are drawn
 PICTURED = 8  # variants, at most, whose driving is shown
 
@@ -40,7 +52,7 @@ class Medium:
     source: str
     """data: URL"""
     text: str
-    """What it shows, for those who cannot see it too."""
+    """What it shows, for those who cannot see it as well."""
 
 
 @dataclass
@@ -63,7 +75,7 @@ def write_report(
     """
     first = {(cell.scenario, cell.variant): cell for cell in reversed(results.metrics)}
     pictured = sorted(first.values(), key=lambda cell: cell.preset != DEFAULT)[:PICTURED]
-    some = next(iter(results.metrics.values()))
+    settings = next(iter(results.metrics.values()))
     progress("learning curves")
     seeds = Section("seeds", "Every seed", "One point for each training run.", _seeds(results))
     curves = Section(
@@ -72,8 +84,9 @@ def write_report(
         "Style NMI of the training episodes (noise included), a line for each seed.",
         [
             _curves(out, results, scenario)
-            for scenario in dict.fromkeys(cell.scenario for cell in results.metrics)
-            if scenario != "replay"
+            for scenario in dict.fromkeys(
+                cell.scenario for cell, metrics in results.metrics.items() if not judged_by_people(metrics)
+            )
         ],
     )
     heat = Section("codes", "Code × style", "How often each code drove each style; the codes mean what they do here.")
@@ -87,10 +100,10 @@ def write_report(
     people = Section("people", "People", "What the codes mean where people were recorded.")
     for cell in sorted(pictured, key=lambda cell: cell.name):
         progress(f"driving {cell.name}")
-        if cell.scenario == "replay" and cell.algorithm != "infogail":
-            continue  # without codes there is nothing to tell apart, and without styles nothing to count
         driver, scenario = load(out / cell.name), get_scenario(cell.scenario)
-        if cell.scenario == "replay":
+        if scenario.recorded:
+            if cell.algorithm != "infogail":
+                continue  # neither codes to compare nor styles to count
             progress(f"filming {cell.name}")
             with TemporaryDirectory() as folder:
                 mp4, _, png = render(out / cell.name, Path(folder), 0)
@@ -99,9 +112,9 @@ def write_report(
                 people.pictures.append(Medium(_data("image/png", png.read_bytes()), text))
             continue
         recording = Recording.load(out / f"{cell.scenario}.safetensors", cell.scenario)
-        (driven,) = drive(load, [out / cell.name], some["episodes"], some["seed"])
+        (driven,) = drive(load, [out / cell.name], settings["episodes"], settings["seed"])
         heat.pictures.append(_heat_map(cell, scenario, driven))
-        maps.pictures.append(_occupancy(cell, scenario, recording, driven))
+        maps.pictures.append(occupancy_map(cell, scenario, recording, driven))
         figure = plot(scenario, recording, driven[:EPISODES], driver.num_codes)
         lines.pictures.append(_picture(figure, f"{cell.name}: trajectories of {EPISODES} episodes over the road"))
         if cell.algorithm == "infogail":
@@ -113,7 +126,7 @@ def write_report(
     templates = Environment(loader=PackageLoader("infogail.benchmark", "."), autoescape=select_autoescape(default=True))
     page = templates.get_template("report.html.j2").render(
         cells=len(results.metrics) + len(results.failures),
-        episodes=some["episodes"],
+        episodes=settings["episodes"],
         headings=headings,
         rows=rows,
         improvements=improvements(results) + notes(results),
@@ -136,12 +149,12 @@ def _environment(out: Path, first: dict[tuple[str, str], Cell]) -> dict[str, Any
 
 
 def _seeds(results: Results) -> list[Medium]:
-    """One picture of the scenarios with styles, one of replays."""
-    of_kind = {
-        kind: [group for group in variants(results) if (group[0] == "replay") == (kind == SHOWN_REPLAY)]
-        for kind in (SHOWN, SHOWN_REPLAY)
-    }
-    return [_points(results, shown, groups) for shown, groups in of_kind.items() if groups]
+    """One picture of the scenarios with styles, one of recorded people."""
+    groups = variants(results)
+    of_people = [group for group, seeds in groups.items() if any(map(judged_by_people, seeds))]
+    of_styles = [group for group in groups if group not in of_people]
+    kinds = ((SHOWN, of_styles), (SHOWN_OF_PEOPLE, of_people))
+    return [_points(results, shown, chosen) for shown, chosen in kinds if chosen]
 
 
 def _points(results: Results, shown: Sequence[str], groups: Sequence[tuple[str, str]]) -> Medium:
@@ -152,11 +165,11 @@ def _points(results: Results, shown: Sequence[str], groups: Sequence[tuple[str, 
             known = [m.get(key) for cell, m in results.metrics.items() if (cell.scenario, cell.variant) == group]
             values = [value for value in known if value is not None]
             spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(len(values))
-            axes.plot(values, k + spread, "o", ms=3.5, alpha=0.7, color=PALETTE[k % len(PALETTE)])
-        axes.set_title(MEASURES[key].split(" ×")[0], fontsize=10)
+            axes.plot(values, k + spread, "o", ms=3.5, alpha=0.7, color=code_colour(k))
+        axes.set_title(MEASURES[key].label, fontsize=10)
     panels[0].set_yticks(range(len(groups)), [f"{scenario} {variant}" for scenario, variant in groups])
     panels[0].invert_yaxis()
-    return _picture(figure, f"{', '.join(MEASURES[key].split(' ×')[0] for key in shown)} of every seed")
+    return _picture(figure, f"{', '.join(MEASURES[key].label for key in shown)} of every seed")
 
 
 def _curves(out: Path, results: Results, scenario: str) -> Medium:
@@ -166,7 +179,7 @@ def _curves(out: Path, results: Results, scenario: str) -> Medium:
     for cell in results.metrics:
         lines = (out / cell.name / "metrics.jsonl").read_text().splitlines()
         rows = [row for row in map(json.loads, lines) if "rollout/style_nmi" in row]
-        paint = PALETTE[shades.index(cell.variant) % len(PALETTE)]
+        paint = code_colour(shades.index(cell.variant))
         if cell.scenario == scenario and rows:
             for axes, key in zip(panels, ("seconds", "env_steps"), strict=True):
                 x, y = zip(*((row[key], row["rollout/style_nmi"]) for row in rows), strict=True)
@@ -191,28 +204,35 @@ def _heat_map(cell: Cell, scenario: Scenario, driven: Sequence[Episode]) -> Medi
         axes.text(style, code, str(counts[code, style]), ha="center", va="center", color="white" if dark else "black")
     axes.set_xticks(range(len(styles)), names)
     axes.set_yticks(codes, [f"code {code}" for code in codes])
-    told = (", ".join(f"{n} {name}" for n, name in zip(row, names, strict=True) if n) for row in counts)
-    text = "; ".join(f"code {code}: {deeds}" for code, deeds in zip(codes, told, strict=True))
+    described = (", ".join(f"{n} {name}" for n, name in zip(row, names, strict=True) if n) for row in counts)
+    text = "; ".join(f"code {code}: {styles_driven}" for code, styles_driven in zip(codes, described, strict=True))
     return _picture(figure, f"{cell.name}: {text}")
 
 
-def _occupancy(cell: Cell, scenario: Scenario, recording: Recording, driven: Sequence[Episode]) -> Medium:
+def occupancy_map(cell: Cell, scenario: Scenario, recording: Recording, driven: Sequence[Episode]) -> Medium:
+    """Where demonstrations and the episodes of each code are, of all points of their trajectories."""
     demonstrated = range(recording.demonstrations.num_episodes)
     groups = {"demonstrations": [(recording.trajectory(k), recording.scene(k)) for k in demonstrated]}
     for code in range(cell.config.num_codes):
         groups[f"code {code}"] = [(e.vehicle_states, e.scene) for e in driven if e.code == code]
     figure = Figure(figsize=(9.0, 2.6), layout="constrained")
-    lines = road_lines(scenario, Figure())  # only for its coordinates
-    for axes, (name, trajectories) in zip(figure.subplots(1, len(groups), sharey=True), groups.items(), strict=True):
-        parts = [lines(states, scene)[-1] for states, scene in trajectories]
-        x, y = (np.concatenate([part[k] for part in parts]) for k in (1, 2))
-        limits = parts[0][0].get_xlim(), sorted(parts[0][0].get_ylim())
-        share, *_ = np.histogram2d(x, y, bins=(60, 30), range=limits, density=True)
-        axes.imshow(np.sqrt(share.T), extent=(*limits[0], *limits[1]), origin="lower", cmap="magma", aspect="auto")
-        axes.set_ylim(parts[0][0].get_ylim())
+    diagram = scenario.view.diagram
+    points = {
+        name: np.concatenate([np.stack(diagram.trajectories(*each)[-1][1:]) for each in trajectories], axis=1)
+        for name, trajectories in groups.items()
+    }
+    everything = np.concatenate(list(points.values()), axis=1)
+    panel = diagram.panels[diagram.trajectories(*groups["demonstrations"][0])[-1][0]]
+    xlim = panel.xlim or (everything[0].min(), everything[0].max())
+    ylim = panel.ylim or (everything[1].min(), everything[1].max())
+    for axes, (name, (x, y)) in zip(figure.subplots(1, len(groups), sharey=True), points.items(), strict=True):
+        share, *_ = np.histogram2d(x, y, bins=(60, 30), range=(xlim, sorted(ylim)), density=True)
+        extent = (*xlim, *sorted(ylim))
+        axes.imshow(np.sqrt(share.T), extent=extent, origin="lower", cmap="magma", aspect="auto")
+        axes.set_ylim(ylim)
         axes.set_title(name, fontsize=10)
-        axes.set_xlabel(parts[0][0].get_xlabel(), fontsize=8)
-    figure.axes[0].set_ylabel(parts[0][0].get_ylabel(), fontsize=8)
+        axes.set_xlabel(panel.xlabel, fontsize=8)
+    figure.axes[0].set_ylabel(panel.ylabel, fontsize=8)
     return _picture(figure, f"{cell.name}: where demonstrations and each code drive (brightness: root of the share)")
 
 

@@ -116,7 +116,10 @@ def _measure_highway(seed: int, progress: Callable[[str], None]) -> dict[str, An
     return {
         "reference_steps_per_second": {key: median(rates[key] for rates, _, _ in rounds) for key in reference},
         "twin_steps_per_second": {key: median(rates[key] for _, rates, _ in rounds) for key in twin},
-        "ratio": {key: median(ours[key] / theirs[key] for theirs, ours, _ in rounds) for key in twin},
+        "ratio": {
+            key: median(twin_rates[key] / reference_rates[key] for reference_rates, twin_rates, _ in rounds)
+            for key in twin
+        },
         "twin_milliseconds": {str(v): median(1000 * TRAFFIC / rates[v] for _, _, rates in rounds) for v in VEHICLES},
     }
 
@@ -204,8 +207,8 @@ def _twin_loop(name: str, num_envs: int, seed: int, idle: bool = False, **settin
         actions *= 0.0
 
     def steps() -> int:
-        for some in actions:
-            env.step(some)
+        for action in actions:
+            env.step(action)
         return actions[..., 0].numel()
 
     steps()  # warm up
@@ -223,8 +226,9 @@ def _rate(steps: Callable[[], int]) -> float:
 def measure_run(run: Path, seed: int) -> tuple[str, dict[str, dict[str, float]]]:
     """What is measured of a run, and rows of figures: of a highway's what it costs as traffic, of a replay's how fast
     its people are."""
-    if get_scenario(Manifest.load(run).scenario).recorded:
-        return f"replay, the twin with {TRAFFIC:,} environments", measure_replay(run, seed)
+    scenario = Manifest.load(run).scenario
+    if get_scenario(scenario).recorded:
+        return f"{scenario}, the twin with {TRAFFIC:,} environments", measure_replay(run, seed)
     return "traffic of highway-v0, microseconds per vehicle and physics step", measure_traffic(run, seed)
 
 
@@ -234,7 +238,8 @@ def measure_replay(run: Path, seed: int) -> dict[str, dict[str, float]]:
     The twin is measured on one thread, and on as many as there are cores.
     """
     people: dict[str, Any] = {"recording": run / DEMONSTRATIONS, "idle": True}
-    reference, twin = _reference_loop("replay", seed, **people), _twin_loop("replay", TRAFFIC, seed, **people)
+    scenario = Manifest.load(run).scenario
+    reference, twin = _reference_loop(scenario, seed, **people), _twin_loop(scenario, TRAFFIC, seed, **people)
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
     loops = {"highway-env": (reference, 1), "twin, 1 thread": (twin, 1), f"twin, {cores} threads": (twin, cores)}
     rounds: list[dict[str, float]] = []
@@ -251,7 +256,7 @@ def measure_traffic(run: Path, seed: int) -> dict[str, dict[str, float]]:
     """Microseconds per vehicle and physics step of highway-v0's traffic by IDM and MOBIL, and by `run`, from the same
     scenes: what deciding takes, and all with motion and collisions. Medians of `ROUNDS` rounds, in turns."""
     types = {"IDMVehicle": "highway_env.vehicle.behavior.IDMVehicle", "StyledVehicle": population(run)}
-    rounds = [{name: _traffic_costs(path, seed + k) for name, path in types.items()} for k in range(ROUNDS)]
+    rounds = [{name: traffic_costs(path, seed + k) for name, path in types.items()} for k in range(ROUNDS)]
     return {
         name: {
             what: 1e6 * median(costs[name][k] for costs in rounds) for k, what in enumerate(("deciding", "everything"))
@@ -260,7 +265,8 @@ def measure_traffic(run: Path, seed: int) -> dict[str, dict[str, float]]:
     }
 
 
-def _traffic_costs(other_vehicles_type: str, seed: int) -> tuple[float, float]:
+def traffic_costs(other_vehicles_type: str, seed: int) -> tuple[float, float]:
+    """[s] per vehicle and physics step of highway-v0: what deciding takes, and everything."""
     env: Any = gymnasium.make("highway-v0", config={"other_vehicles_type": other_vehicles_type}).unwrapped
     env.reset(seed=seed)
     deciding, start = 0.0, time.perf_counter()

@@ -236,7 +236,7 @@ class Evaluate:
             result = evaluate(run, self.episodes, self.seed, progress=advance)
         if self.json:
             print(json.dumps(result, indent=2))
-        elif result["scenario"] == "replay":
+        elif "peers" in result:
             from infogail.evaluation.people_table import print_table
 
             print_table(result)
@@ -408,7 +408,8 @@ class Benchmark:
         at_least("--episodes", self.episodes, 20)
         scenarios = [check_scenario(name) for name in dict.fromkeys(self.scenarios)]
         presets = [check_known("preset", name, list(PRESETS)) for name in dict.fromkeys(self.presets)]
-        from infogail.benchmark.cells import benchmark, print_table
+        from infogail.benchmark.cells import benchmark
+        from infogail.benchmark.tables import print_table
 
         chosen: tuple[str, ...] = self.algorithms
         learners = {name: learner for name, learner in learner_classes().items() if name in chosen}

@@ -1,7 +1,7 @@
 """What the codes of a driver mean: how people drive of whom the posterior reads each code.
 
-The windows are all of the recording, training and held-out ones. Those of one car overlap, so that they tell less than
-their number says: whatever is tested has one window for each car, and chance is what comes of permuting cars.
+The windows are all of the recording, training and held-out ones. Those of one car overlap and are not independent, so
+tests take one window of each car, and compare with permutations of the cars.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.demonstrations import Recording
 from infogail.envs.scenarios.replay import Replay
+from infogail.evaluation.codes import read_codes
 from infogail.evaluation.metrics import style_ami
-from infogail.evaluation.people import read_code
-from infogail.rendering.diagrams import PALETTE
 from infogail.runs.driver import Driver
 
 PERMUTATIONS = 1000
@@ -76,29 +74,19 @@ def lane_changes(lanes: np.ndarray) -> tuple[int, int]:
     return int(np.maximum(-steps, 0).sum()), int(np.maximum(steps, 0).sum())
 
 
-def read_codes(driver: Driver, recording: Recording, part: slice = slice(None)) -> np.ndarray:
-    """(E,): the code of each window, or of that `part` of its decisions."""
-    demonstrations, bounds = recording.demonstrations, recording.demonstrations.episode_bounds
-    windows = [slice(*bounds[e : e + 2]) for e in range(demonstrations.num_episodes)]
-    return np.array(
-        [read_code(driver, demonstrations.observations[w][part], demonstrations.actions[w][part]) for w in windows]
-    )
-
-
 def meaning(driver: Driver, recording: Recording) -> dict[str, float | None]:
-    """What each code means, whether it means anything beyond chance, and whether a driver keeps his.
+    """What each code means, whether it means anything beyond chance, and whether people keep their code.
 
     Nothing for a driver without a posterior.
     """
-    observations, actions = recording.demonstrations.observations, recording.demonstrations.actions
-    if driver.log_posterior(observations[:1], actions[:1]) is None:
+    codes, world = read_codes(driver, recording.demonstrations), recording.world
+    if codes is None:
         return {}
-    world = recording.world
     assert world is not None
-    manners = _manners(recording)
-    codes = read_codes(driver, recording)
+    manners = manners_of(recording)
     half = len(manners[0].accelerations) // 2
-    first, second = (read_codes(driver, recording, part) for part in (slice(half), slice(half, None)))
+    first, second = (read_codes(driver, recording.demonstrations, part) for part in (slice(half), slice(half, None)))
+    assert first is not None and second is not None
     cars = one_of_each(world.track)
     result: dict[str, float | None] = {"meaning_windows": len(codes), "meaning_cars": len(cars)}
     for code in range(driver.num_codes):
@@ -121,8 +109,10 @@ def meaning(driver: Driver, recording: Recording) -> dict[str, float | None]:
     return result | {"consistency_chance": chance, "consistency_p": p}
 
 
-def _manners(recording: Recording) -> list[Manner]:
-    scenario = cast(Replay, get_scenario("replay", **recording.demonstrations.road))
+def manners_of(recording: Recording) -> list[Manner]:
+    """How the person drove through each window."""
+    demonstrations = recording.demonstrations
+    scenario = cast(Replay, get_scenario(demonstrations.scenario, **demonstrations.road))
     return [manner(scenario, e) for e in range(recording.demonstrations.num_episodes)]
 
 
@@ -158,8 +148,8 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     table = np.bincount(a * (b.max() + 1) + b, minlength=(a.max() + 1) * (b.max() + 1)) / len(a)
     table = table.reshape(a.max() + 1, -1)
     independent = table.sum(1, keepdims=True) * table.sum(0)
-    there = table > 0
-    return float((table[there] * np.log(table[there] / independent[there])).sum())
+    occurs = table > 0
+    return float((table[occurs] * np.log(table[occurs] / independent[occurs])).sum())
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
@@ -180,37 +170,3 @@ def permutation_test(
     by_chance = np.array([statistic(a, rng.permutation(b)) for _ in range(PERMUTATIONS)])
     as_large = (by_chance >= statistic(a, b) - 1e-12).sum()
     return float(by_chance.mean()), float((1 + as_large) / (1 + PERMUTATIONS))
-
-
-def plot_codes(driver: Driver, recording: Recording) -> Figure:
-    """Headway, relative speed and size of acceleration of the people of each code."""
-    manners, codes = _manners(recording), read_codes(driver, recording)
-    quantities: dict[str, tuple[tuple[float, float], Callable[[Manner], np.ndarray]]] = {
-        "headway [s]": ((0.0, 4.0), lambda m: m.headways),
-        "speed relative to the lane [m/s]": ((-8.0, 8.0), lambda m: m.relative_speeds),
-        "size of the acceleration [m/s²]": ((0.0, 4.0), lambda m: np.abs(m.accelerations)),
-    }
-    figure = Figure(figsize=(10.0, 3.4), dpi=150, layout="constrained")
-    panels = figure.subplots(1, len(quantities))
-    for axes, (name, (ends, of)) in zip(panels, quantities.items(), strict=True):
-        for code in np.unique(codes):
-            of_code = [m for m, c in zip(manners, codes, strict=True) if c == code]
-            values = np.concatenate([of(m) for m in of_code])
-            known = values[~np.isnan(values)]
-            if not len(known):  # all of them were alone in their lanes
-                continue
-            axes.hist(
-                np.clip(known, *ends),
-                bins=np.linspace(*ends, 33),
-                density=True,
-                histtype="step",
-                lw=2,
-                color=PALETTE[code % len(PALETTE)],
-                label=f"code {code}: {len(of_code)} windows",
-            )
-        axes.set(xlabel=name, xlim=ends, yticks=[])
-        axes.spines[["left", "top", "right"]].set_visible(False)
-    panels[0].set_ylabel("share of time")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-    return figure

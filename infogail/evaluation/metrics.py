@@ -33,7 +33,10 @@ def style_nmi(codes: np.ndarray, styles: np.ndarray) -> float:
 
 
 def style_ami(codes: np.ndarray, styles: np.ndarray) -> float:
-    """Mutual information of codes (E,) and styles (E,), adjusted for chance (Vinh et al. 2010); scikit-learn's."""
+    """Mutual information of codes (E,) and styles (E,), adjusted for chance (Vinh et al. 2010); scikit-learn's.
+
+    Of codes that a posterior read it is what Burn-InfoGAIL (arXiv 1710.05090) reports.
+    """
     from sklearn.metrics import adjusted_mutual_info_score
 
     return float(adjusted_mutual_info_score(styles, codes)) if _both_vary(codes, styles) else 0.0
@@ -59,7 +62,7 @@ def matched_accuracy(codes: np.ndarray, styles: np.ndarray, scored: np.ndarray) 
     """Accuracy of codes → styles under the best one-to-one matching (Hungarian, SciPy's).
 
     Args:
-        codes, styles: (n,), the styles with `NO_STYLE` where there is none; that is always an error.
+        codes, styles: (n,), the styles with `NO_STYLE` for none, which is always an error.
         scored: (n,) bool. The matching is found where it is False, the accuracy where it is True.
     """
     from scipy.optimize import linear_sum_assignment
@@ -134,40 +137,29 @@ def style_kl(styles: np.ndarray, demonstrated: np.ndarray, num_styles: int) -> f
     infinite; so half an episode is added to each count of both mixes (Krichevsky & Trofimov 1981).
     """
 
-    def mix(some: np.ndarray) -> np.ndarray:
-        counts = np.bincount(some + 1, minlength=num_styles + 1) + 0.5
+    def mix(styles: np.ndarray) -> np.ndarray:
+        counts = np.bincount(styles + 1, minlength=num_styles + 1) + 0.5
         return counts / counts.sum()
 
     p, q = mix(styles), mix(demonstrated)
     return float((p * np.log(p / q)).sum())
 
 
-def posterior_accuracy(log_posterior: np.ndarray, episode_bounds: np.ndarray, styles: np.ndarray) -> float | None:
-    """Matched accuracy of the posterior's code for demonstrations of known style, one code per trajectory.
+def posterior_accuracy(codes: np.ndarray, styles: np.ndarray) -> float | None:
+    """Matched accuracy of the codes (E,) that the posterior reads from demonstrations of known styles (E,)."""
+    return matched_accuracy(codes, styles, scored=every_other(styles))
+
+
+def posterior_accuracy_step(codes: np.ndarray, lengths: np.ndarray, styles: np.ndarray) -> float | None:
+    """As `posterior_accuracy`, one code per (s, a) pair: table 1 of InfoGAIL (arXiv 1703.08840), 0.819 there.
 
     Args:
-        log_posterior: (N, K), log Q(c|s, a) of each step; the code of a trajectory is where their sum is largest.
-        episode_bounds: (E + 1,), episode e is the rows from `episode_bounds[e]` to `episode_bounds[e + 1]`.
+        codes: (N,) that the posterior reads from each step alone.
+        lengths: (E,) steps of each episode, N in all.
         styles: (E,)
     """
-    return matched_accuracy(_codes_read(log_posterior, episode_bounds), styles, scored=every_other(styles))
-
-
-def posterior_ami(log_posterior: np.ndarray, episode_bounds: np.ndarray, styles: np.ndarray) -> float:
-    """As `posterior_accuracy`, by adjusted mutual information: what Burn-InfoGAIL (arXiv 1710.05090) reports."""
-    return style_ami(_codes_read(log_posterior, episode_bounds), styles)
-
-
-def _codes_read(log_posterior: np.ndarray, episode_bounds: np.ndarray) -> np.ndarray:
-    """(E,): the likeliest code of each trajectory."""
-    return np.add.reduceat(log_posterior, episode_bounds[:-1]).argmax(1)
-
-
-def posterior_accuracy_step(log_posterior: np.ndarray, episode_bounds: np.ndarray, styles: np.ndarray) -> float | None:
-    """As `posterior_accuracy`, one code per (s, a) pair: table 1 of InfoGAIL (arXiv 1703.08840), 0.819 there."""
-    lengths = np.diff(episode_bounds)
     scored = np.repeat(every_other(styles), lengths)  # whole episodes: steps of one are never in both halves
-    return matched_accuracy(log_posterior.argmax(1), np.repeat(styles, lengths), scored)
+    return matched_accuracy(codes, np.repeat(styles, lengths), scored)
 
 
 def success_rate(styles: np.ndarray) -> float:
@@ -225,8 +217,8 @@ def occupancy_mmd(pairs: np.ndarray, demonstrated: np.ndarray) -> float | None:
     mean, scale = demonstrated.mean(0), np.maximum(demonstrated.std(0), 1e-3)
     rng = np.random.default_rng(0)
     x, y = (
-        (some[rng.choice(len(some), min(KERNEL_PAIRS, len(some)), replace=False)] - mean) / scale
-        for some in (pairs, demonstrated)
+        (rows[rng.choice(len(rows), min(KERNEL_PAIRS, len(rows)), replace=False)] - mean) / scale
+        for rows in (pairs, demonstrated)
     )
     return squared_mmd(x, y, median_distance(y)) if min(len(x), len(y)) > 1 else None
 
@@ -249,5 +241,5 @@ def squared_mmd(x: np.ndarray, y: np.ndarray, bandwidth: float) -> float:
     def kernel(squared_distance: np.ndarray) -> float:
         return float(np.exp(-squared_distance / (2 * bandwidth**2)).mean())
 
-    within = sum(kernel(pdist(some, "sqeuclidean")) for some in (x, y))
+    within = sum(kernel(pdist(sample, "sqeuclidean")) for sample in (x, y))
     return within - 2 * kernel(cdist(x, y, "sqeuclidean"))

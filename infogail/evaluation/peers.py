@@ -15,9 +15,9 @@ from highway_env.vehicle.controller import ControlledVehicle
 
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.demonstrations import Recording
-from infogail.envs.scenarios.replay import LENGTH, D, Replay, S
+from infogail.envs.scenarios.replay import BURN_IN, LENGTH, D, Replay, S
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scene
-from infogail.evaluation.people import BURN_IN, Act
+from infogail.evaluation.episodes import Act
 
 CLOSEST = 0.1  # [m], below which a gap makes no more difference
 SLOPE = 2.0  # [m] ahead, up to where the direction of a lane is measured
@@ -70,17 +70,17 @@ def idm_acceleration(parameters: Parameters, speed: np.ndarray, leader: Neighbou
 
 
 def fit(recording: Recording) -> Parameters:
-    """By least squares on where people went in the training windows, and on nothing else.
+    """Least squares on the positions of people in the training windows alone.
 
-    On trajectories, not on accelerations, as Kesting and Treiber 2008 advise: moment by moment people differ so much
-    that the best guess at their acceleration is about none at all. A loss that grows linearly keeps those who cut in
-    from deciding everything.
+    On trajectories, not on accelerations, as Kesting and Treiber 2008 advise: from one moment to the next people differ
+    so much that accelerations are best predicted by about 0. The loss grows linearly, so that the few windows in which
+    a car cuts in do not dominate the fit.
     """
     from scipy.optimize import least_squares
 
     speed, leader = followed(recording, range(recording.num_training))
     fitted = least_squares(
-        lambda some: behind_by(Parameters(*some), speed, leader)[:, ::10].ravel(),
+        lambda values: simulated_lag(Parameters(*values), speed, leader)[:, ::10].ravel(),
         FIRST_GUESS,
         bounds=(LOWEST, HIGHEST),
         x_scale=FIRST_GUESS,
@@ -91,7 +91,7 @@ def fit(recording: Recording) -> Parameters:
 
 def followed(recording: Recording, windows: Iterable[int]) -> tuple[np.ndarray, Neighbour]:
     """Speeds (E, T) [m/s] of people in these windows after the burn-in, and their leaders (E, T)."""
-    scenario = cast(Replay, get_scenario("replay", **recording.demonstrations.road))
+    scenario = cast(Replay, get_scenario(recording.demonstrations.scenario, **recording.demonstrations.road))
     speeds, leaders = [], []
     for window in windows:
         scene, states = recording.scene(window), scenario.recorded_states(window)[BURN_IN:]
@@ -100,34 +100,34 @@ def followed(recording: Recording, windows: Iterable[int]) -> tuple[np.ndarray, 
     return np.stack(speeds), Neighbour(*np.stack(leaders, axis=1))
 
 
-def behind_by(parameters: Parameters, speed: np.ndarray, leader: Neighbour) -> np.ndarray:
+def simulated_lag(parameters: Parameters, speed: np.ndarray, leader: Neighbour) -> np.ndarray:
     """(E, T) [m]: how far IDM falls behind people with `speed` (E, T) [m/s] behind a `leader` (E, T), from t = 0 on.
 
-    Where people change lanes, so does it: its leader is always theirs.
+    Where people change lanes, so does IDM: its leader is always theirs.
     """
     driven, behind = speed[:, 0], np.zeros(len(speed))
-    told = []
+    lags = []
     for t in range(speed.shape[1]):
         seen = Neighbour(leader.present[:, t], leader.gap[:, t] + behind, leader.closing[:, t] + driven - speed[:, t])
         behind = behind + (speed[:, t] - driven) * STEP
         driven = np.maximum(driven + idm_acceleration(parameters, driven, seen) * STEP, 0.0)
-        told.append(behind)
-    return np.stack(told, axis=1)
+        lags.append(behind)
+    return np.stack(lags, axis=1)
 
 
 class _Peer:
-    """A driver who knows one way only."""
+    """A pilot without codes."""
 
     num_codes = 1
 
-    def takes_over(self, observations: np.ndarray, actions: np.ndarray) -> int:
+    def choose_code(self, observations: np.ndarray, actions: np.ndarray) -> int:
         return 0
 
 
 class ConstantVelocity(_Peer):
     """Keeps its speed, and its distance from the middle of its lane."""
 
-    def drives(self, code: int, scenario: Replay, scene: Scene) -> Act:
+    def start(self, code: int, scenario: Replay, scene: Scene) -> Act:
         kept: list[tuple[np.ndarray, float]] = []
 
         def act(obs: np.ndarray, states: np.ndarray) -> np.ndarray:
@@ -149,7 +149,7 @@ class IntelligentDriver(_Peer):
     def fitted(cls, recording: Recording) -> IntelligentDriver:
         return cls(fit(recording))
 
-    def drives(self, code: int, scenario: Replay, scene: Scene) -> Act:
+    def start(self, code: int, scenario: Replay, scene: Scene) -> Act:
         timer = target = None
 
         def act(obs: np.ndarray, states: np.ndarray) -> np.ndarray:
@@ -162,8 +162,8 @@ class IntelligentDriver(_Peer):
             if lane == target and do_every(IDMVehicle.LANE_CHANGE_DELAY, timer):
                 timer = 0.0
                 for side in (-1, 1):
-                    there = 0 <= lane + side < scenario.num_lanes(states, scene) and states[0, SPEED] >= 1
-                    if there and self.wants(states[0, SPEED], around[0], around[side]):
+                    possible = 0 <= lane + side < scenario.num_lanes(states, scene) and states[0, SPEED] >= 1
+                    if possible and self.wants(states[0, SPEED], around[0], around[side]):
                         target = lane + side
             timer += STEP
             lanes = {0, int(np.sign(target - lane))}
@@ -192,15 +192,15 @@ class IntelligentDriver(_Peer):
 
 
 def _neighbours(scenario: Replay, states: np.ndarray, lane: int, scene: Scene) -> list[Neighbour]:
-    return [Neighbour(*some) for some in scenario.neighbours(states, np.asarray(lane), scene)]
+    return [Neighbour(*fields) for fields in scenario.neighbours(states, np.asarray(lane), scene)]
 
 
 def steering(scenario: Replay, scene: Scene, ego: np.ndarray, lane: np.ndarray, offset: float = 0.0) -> float:
     """[rad], `ControlledVehicle.steering_control` of `ego` (8,), for the line `offset` [m] right of a lane's middle."""
-    here, there = ego[S], ego[S] + max(ego[SPEED] * ControlledVehicle.TAU_PURSUIT, 0.0)
-    middle, _ = scenario.lane_middle(here, lane, scene)
-    near, heading = scenario.lane_middle(there, lane, scene)
-    far, _ = scenario.lane_middle(there + SLOPE, lane, scene)
+    ahead = ego[S] + max(ego[SPEED] * ControlledVehicle.TAU_PURSUIT, 0.0)
+    middle, _ = scenario.lane_middle(ego[S], lane, scene)
+    near, heading = scenario.lane_middle(ahead, lane, scene)
+    far, _ = scenario.lane_middle(ahead + SLOPE, lane, scene)
     speed = not_zero(ego[SPEED])
     sideways = -ControlledVehicle.KP_LATERAL * (ego[D] - middle - offset)
     wanted = heading + np.arctan((far - near) / SLOPE)

@@ -7,53 +7,48 @@ crashes or leaves the road stands where it came to be until the end: an error at
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 import gymnasium
 import numpy as np
-import torch
 
 from infogail.envs.catalogue import environment_id, get_scenario
 from infogail.envs.data.demonstrations import Recording
 from infogail.envs.data.world import NOTHING_HELD_OUT
 from infogail.envs.reference import DrivingEnv
-from infogail.envs.scenarios.replay import LENGTH, WIDTH, D, Replay, S
+from infogail.envs.scenarios.replay import BURN_IN, LENGTH, WIDTH, D, Replay, S
 from infogail.envs.scenarios.scenario import EPISODE_STEPS, NO_STYLE, Scene
 from infogail.evaluation import metrics
-from infogail.evaluation.protocol import Episode
-from infogail.parallel.workers import workers
+from infogail.evaluation.codes import read_code
+from infogail.evaluation.episodes import Act, Episode, run_episode, side_by_side
+from infogail.evaluation.meaning import meaning
+from infogail.evaluation.peers import ConstantVelocity, IntelligentDriver
 from infogail.runs.driver import Driver
 from infogail.runs.folder import DEMONSTRATIONS, Manifest
 
-BURN_IN = 10  # decisions of the person, before those that are judged
 HORIZONS = {f"{second}s": 10 * second for second in range(1, 6)}  # decisions from the burn-in on
 HALVINGS = 10  # of the people, over which a floor is the mean
 WINDOWS_PER_TASK = 8  # for one process at a time
 SAMPLED = ("speed", "acceleration", "jerk", "headway", "time_to_collision")
-DRIVEN = ("headway", "speed")  # whose mean is told of each code
+DRIVEN = ("headway", "speed")  # whose mean is reported for each code
 PERSON, CONSTANT_VELOCITY, IDM_MOBIL = "person", "constant_velocity", "idm_mobil"
 PEERS = {PERSON: "person", CONSTANT_VELOCITY: "constant velocity", IDM_MOBIL: "IDM/MOBIL"}
 
-Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""The action (2,) in [-1, 1] for an observation (F,) and states (V, 8)."""
-
 
 class Pilot(Protocol):
-    """Who takes the place of a recorded driver."""
+    """A driver that takes the place of a recorded one."""
 
     num_codes: int
-    """Ways to drive on, of which all are tried."""
+    """All of them are driven."""
 
-    def takes_over(self, observations: np.ndarray, actions: np.ndarray) -> int:
-        """The code to drive with, after the person's burn-in (n, F), (n, 2)."""
+    def choose_code(self, observations: np.ndarray, actions: np.ndarray) -> int:
+        """The code to drive with, after the person's burn-in: observations (n, F), actions (n, 2)."""
 
-    def drives(self, code: int, scenario: Replay, scene: Scene) -> Act:
-        """How it drives one window, with a code."""
+    def start(self, code: int, scenario: Replay, scene: Scene) -> Act:
+        """Begin to drive one window with `code`: the function that chooses its actions."""
 
 
 class Trained:
@@ -63,10 +58,10 @@ class Trained:
         self.driver = driver
         self.num_codes = 1 if driver.evidence is None else driver.num_codes  # without a posterior they are all one
 
-    def takes_over(self, observations: np.ndarray, actions: np.ndarray) -> int:
-        return read_code(self.driver, observations, actions)
+    def choose_code(self, observations: np.ndarray, actions: np.ndarray) -> int:
+        return read_code(self.driver, observations, actions) or 0
 
-    def drives(self, code: int, scenario: Replay, scene: Scene) -> Act:
+    def start(self, code: int, scenario: Replay, scene: Scene) -> Act:
         return lambda obs, states: self.driver.act(obs, self.driver.codes[code])
 
 
@@ -79,24 +74,16 @@ class Person:
         self.actions = recording.demonstrations.actions
         self.bounds = recording.demonstrations.episode_bounds
 
-    def takes_over(self, observations: np.ndarray, actions: np.ndarray) -> int:
+    def choose_code(self, observations: np.ndarray, actions: np.ndarray) -> int:
         return 0
 
-    def drives(self, code: int, scenario: Replay, scene: Scene) -> Act:
+    def start(self, code: int, scenario: Replay, scene: Scene) -> Act:
         first = self.bounds[int(scene["demonstration"])]
         to_come = iter(self.actions[first + BURN_IN : first + EPISODE_STEPS])
         return lambda obs, states: next(to_come)
 
 
-def read_code(driver: Driver, observations: np.ndarray, actions: np.ndarray) -> int:
-    """The likeliest code of driving (n, F), (n, 2) by posterior and prior; 0 without a posterior."""
-    log_posterior = driver.log_posterior(observations, actions)
-    if log_posterior is None or not len(log_posterior):
-        return 0
-    return int((log_posterior.sum(0, dtype=np.float64) + np.log(np.maximum(driver.prior, 1e-12))).argmax())
-
-
-class Way(NamedTuple):
+class DriveRecord(NamedTuple):
     """What is measured of one drive through a window, H = 50 decisions after the burn-in."""
 
     positions: np.ndarray
@@ -108,14 +95,38 @@ class Way(NamedTuple):
     crashed: bool
     off_road: bool
 
+    @classmethod
+    def of(
+        cls, scenario: Replay, states: np.ndarray, scene: Scene, crashed: bool = False, off_road: bool = False
+    ) -> DriveRecord:
+        """What is measured of states (T + 1, V, 8), T at most `EPISODE_STEPS`."""
+        steps = np.minimum(np.arange(BURN_IN + 1, EPISODE_STEPS + 1), len(states) - 1)
+        stands = np.arange(BURN_IN + 1, EPISODE_STEPS + 1) >= len(states)
+        driven = states[BURN_IN:]
+        dt = 1 / scenario.policy_frequency
+        acceleration = np.diff(driven[:, 0, 3]) / dt
+        samples = {"speed": driven[1:, 0, 3], "acceleration": acceleration, "jerk": np.diff(acceleration) / dt}
+        if len(driven) > 1:
+            ego, others = driven[:, :1], driven[:, 1:]
+            samples["headway"] = scenario.headway(driven[1:], scene)
+            samples["time_to_collision"] = metrics.time_to_collision(
+                others[..., S] - ego[..., S] - (ego[..., LENGTH] + others[..., LENGTH]) / 2,
+                others[..., D] - ego[..., D],
+                (ego[:-1, :, WIDTH] + others[:-1, :, WIDTH]) / 2,
+                dt,
+            )
+        else:
+            samples |= {"headway": np.empty(0), "time_to_collision": np.empty(0)}
+        return cls(states[steps, 0, :2], np.where(stands, 0.0, states[steps, 0, 3]), samples, crashed, off_road)
+
 
 @dataclass(frozen=True)
 class Judged:
     """One window."""
 
-    recorded: Way
+    recorded: DriveRecord
     """By the person"""
-    ways: list[Way]
+    driven: list[DriveRecord]
     """By the pilot, with each of its codes"""
     code: int
     """That the pilot chose"""
@@ -145,60 +156,27 @@ def drive_window(env: DrivingEnv, recording: Recording, window: int, pilot: Pilo
     """
     demonstrations = recording.demonstrations
     given = demonstrations.actions[demonstrations.episode_bounds[window] :][:BURN_IN]
-    obs, info = env.reset(options={"scene": recording.scene(window)})
-    observations: list[np.ndarray] = []
-    actions: list[np.ndarray] = []
-    states = [env.vehicle_state]
-    act: Act | None = None
-    terminated = truncated = False
-    while not (terminated or truncated):
-        if len(actions) < BURN_IN:
-            action = given[len(actions)]
+    scenario, seen = cast(Replay, env.scenario), list[np.ndarray]()
+    take_over: Act | None = None
+
+    def act(obs: np.ndarray, states: np.ndarray) -> np.ndarray:
+        nonlocal code, take_over
+        if len(seen) < BURN_IN:
+            seen.append(obs)
+            action = given[len(seen) - 1]
         else:
-            if act is None:
-                code = pilot.takes_over(np.stack(observations), np.stack(actions)) if code is None else code
-                act = pilot.drives(code, cast(Replay, env.scenario), env.scene)
-            action = act(obs, states[-1])
-        observations.append(obs)
-        actions.append(np.asarray(action, np.float32))
-        obs, _, terminated, truncated, info = env.step(actions[-1])
-        states.append(env.vehicle_state)
-    return Episode(
-        code or 0,
-        np.stack(observations),
-        np.stack(actions),
-        np.stack(states),
-        env.scene,
-        info["crashed"],
-        info["off_road"],
-        NO_STYLE if terminated else 0,
-    )
+            if take_over is None:
+                code = pilot.choose_code(np.stack(seen), given) if code is None else code
+                take_over = pilot.start(code, scenario, env.scene)
+            action = take_over(obs, states)
+        return np.asarray(action, np.float32)
 
-
-def way(scenario: Replay, states: np.ndarray, scene: Scene, crashed: bool = False, off_road: bool = False) -> Way:
-    """What is measured of states (T + 1, V, 8), T at most `EPISODE_STEPS`."""
-    steps = np.minimum(np.arange(BURN_IN + 1, EPISODE_STEPS + 1), len(states) - 1)
-    stands = np.arange(BURN_IN + 1, EPISODE_STEPS + 1) >= len(states)
-    driven = states[BURN_IN:]
-    dt = 1 / scenario.policy_frequency
-    acceleration = np.diff(driven[:, 0, 3]) / dt
-    samples = {"speed": driven[1:, 0, 3], "acceleration": acceleration, "jerk": np.diff(acceleration) / dt}
-    if len(driven) > 1:
-        ego, others = driven[:, :1], driven[:, 1:]
-        samples["headway"] = scenario.headway(driven[1:], scene)
-        samples["time_to_collision"] = metrics.time_to_collision(
-            others[..., S] - ego[..., S] - (ego[..., LENGTH] + others[..., LENGTH]) / 2,
-            others[..., D] - ego[..., D],
-            (ego[:-1, :, WIDTH] + others[:-1, :, WIDTH]) / 2,
-            dt,
-        )
-    else:
-        samples |= {"headway": np.empty(0), "time_to_collision": np.empty(0)}
-    return Way(states[steps, 0, :2], np.where(stands, 0.0, states[steps, 0, 3]), samples, crashed, off_road)
+    episode = run_episode(env, act, scene=recording.scene(window))
+    return replace(episode, code=code or 0, style=NO_STYLE if episode.failed else 0)
 
 
 def judge_window(env: DrivingEnv, recording: Recording, window: int, pilot: Pilot) -> Judged:
-    """The person's way through a window, and the pilot's with each of its codes."""
+    """How the person drove through a window, and how the pilot does with each of its codes."""
     scenario, world = cast(Replay, env.scenario), recording.world
     assert world is not None
     chosen = drive_window(env, recording, window, pilot)
@@ -206,9 +184,9 @@ def judge_window(env: DrivingEnv, recording: Recording, window: int, pilot: Pilo
         chosen if code == chosen.code else drive_window(env, recording, window, pilot, code)
         for code in range(pilot.num_codes)
     ]
-    ways = [way(scenario, e.vehicle_states, e.scene, e.crashed, e.off_road) for e in episodes]
-    recorded = way(scenario, scenario.recorded_states(window), chosen.scene)
-    return Judged(recorded, ways, chosen.code, int(world.track[window]))
+    driven = [DriveRecord.of(scenario, e.vehicle_states, e.scene, e.crashed, e.off_road) for e in episodes]
+    recorded = DriveRecord.of(scenario, scenario.recorded_states(window), chosen.scene)
+    return Judged(recorded, driven, chosen.code, int(world.track[window]))
 
 
 def drive_windows(
@@ -222,39 +200,28 @@ def drive_windows(
 
     Args:
         processes: how many drive at a time; all cores by default. One drives in this process.
-        progress: told how many more windows a pilot has driven.
+        progress: called with how many more windows a pilot has driven.
     """
     parts = [list(windows[k : k + WINDOWS_PER_TASK]) for k in range(0, len(windows), WINDOWS_PER_TASK)]
-    tasks = [(file, part, pilot) for pilot in pilots for part in parts]
-    processes = min(processes or os.cpu_count() or 1, max(len(tasks), 1))
-    judged: list[Judged] = []
-    with workers(processes) if processes > 1 else nullcontext(map) as mapped:
-        for some in mapped(_drive_some, *zip(*tasks, strict=True)) if tasks else ():
-            judged += some
-            progress(len(some))
+    judged = side_by_side(_judge_windows, [(file, part, p) for p in pilots for part in parts], processes, progress)
     return [judged[k * len(windows) : (k + 1) * len(windows)] for k in range(len(pilots))]
 
 
-def _drive_some(file: Path, windows: Sequence[int], pilot: Pilot) -> list[Judged]:
-    """One torch thread: more would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        recording = Recording.load(file, "replay")
-        env = cast(DrivingEnv, gymnasium.make(environment_id("replay"), recording=file).unwrapped)
-        return [judge_window(env, recording, window, pilot) for window in windows]
-    finally:
-        torch.set_num_threads(threads)
+def _judge_windows(file: Path, windows: Sequence[int], pilot: Pilot) -> list[Judged]:
+    recording = Recording.load(file)
+    name, road = recording.demonstrations.scenario, recording.demonstrations.road
+    env = cast(DrivingEnv, gymnasium.make(environment_id(name), **road).unwrapped)
+    return [judge_window(env, recording, window, pilot) for window in windows]
 
 
 def realism(judged: Sequence[Judged]) -> dict[str, float | None]:
     """Every number of how a pilot drove these windows; None where one is not defined."""
     if not judged:
         return {}
-    chosen = [one.ways[one.code] for one in judged]
+    chosen = [one.driven[one.code] for one in judged]
     result: dict[str, float | None] = {}
     for what, error in (("position", _distances), ("speed", _differences)):
-        errors = np.array([[error(driven, one.recorded) for driven in one.ways] for one in judged])  # (E, K, H)
+        errors = np.array([[error(driven, one.recorded) for driven in one.driven] for one in judged])  # (E, K, H)
         own = errors[np.arange(len(judged)), [one.code for one in judged]]
         for horizon, step in HORIZONS.items():
             result[f"{what}_rmse_{horizon}"] = _root_mean_square(own[:, step - 1])
@@ -267,18 +234,18 @@ def realism(judged: Sequence[Judged]) -> dict[str, float | None]:
     for name in SAMPLED:
         result[f"wasserstein_{name}"] = metrics.wasserstein(_sample(chosen, name), _sample(recorded, name))
         result[f"wasserstein_{name}_floor"] = _floor(recorded, drivers, name)
-    for code in range(len(judged[0].ways) if len(judged[0].ways) > 1 else 0):
+    for code in range(len(judged[0].driven) if len(judged[0].driven) > 1 else 0):
         for name in DRIVEN:
-            sample = _sample([one.ways[code] for one in judged], name)
+            sample = _sample([one.driven[code] for one in judged], name)
             result[f"code_{code}_driven_{name}"] = float(sample.mean()) if len(sample) else None
     return {key: float(value) if value is not None and np.isfinite(value) else None for key, value in result.items()}
 
 
-def _distances(driven: Way, recorded: Way) -> np.ndarray:
+def _distances(driven: DriveRecord, recorded: DriveRecord) -> np.ndarray:
     return np.linalg.norm(driven.positions - recorded.positions, axis=1)
 
 
-def _differences(driven: Way, recorded: Way) -> np.ndarray:
+def _differences(driven: DriveRecord, recorded: DriveRecord) -> np.ndarray:
     return np.abs(driven.speeds - recorded.speeds)
 
 
@@ -286,12 +253,12 @@ def _root_mean_square(errors: np.ndarray) -> float:
     return float(np.sqrt(np.mean(errors**2)))
 
 
-def _sample(ways: Sequence[Way], name: str) -> np.ndarray:
-    return np.concatenate([one.samples[name] for one in ways]) if len(ways) else np.empty(0)
+def _sample(records: Sequence[DriveRecord], name: str) -> np.ndarray:
+    return np.concatenate([record.samples[name] for record in records]) if len(records) else np.empty(0)
 
 
-def _floor(recorded: Sequence[Way], drivers: np.ndarray, name: str) -> float | None:
-    """Wasserstein distance of people from people: the mean over some ways to halve the drivers (E,)."""
+def _floor(recorded: Sequence[DriveRecord], drivers: np.ndarray, name: str) -> float | None:
+    """Wasserstein distance of people from people: the mean over a few ways to halve the drivers (E,)."""
     rng, distances = np.random.default_rng(0), []
     for _ in range(HALVINGS):
         order = rng.permutation(np.unique(drivers))
@@ -320,8 +287,6 @@ def judge_replay(
         episodes: how many held-out windows at most; usually all.
         peers: their numbers, if they are known; see `judge_peers`.
     """
-    from infogail.evaluation.meaning import meaning
-
     windows = held_out(recording, episodes, seed).tolist()
     if not windows:
         progress(episodes)
@@ -347,7 +312,6 @@ def judge_peers(
 
     Of nobody, where nothing is held out.
     """
-    from infogail.evaluation.peers import ConstantVelocity, IntelligentDriver
 
     windows = held_out(recording, episodes, seed).tolist()
     if not windows:

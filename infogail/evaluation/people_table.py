@@ -37,9 +37,9 @@ def print_table(result: Mapping[str, Any]) -> None:
         if f"{next(iter(columns))}_floor" in result:
             lines.append(["people from people", *(_shown(result.get(f"{key}_floor")) for key in columns)])
         terminal.print_table(title, ["", *columns.values()], lines)
-    told = {key for columns in TABLES.values() for key in columns} | {"peers", "note"}
+    shown = {key for columns in TABLES.values() for key in columns} | {"peers", "note"}
     for key, value in result.items():
-        if key not in told:
+        if key not in shown:
             print(f"{key:28} {value}")
 
 

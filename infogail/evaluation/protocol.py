@@ -1,14 +1,11 @@
-"""`infogail evaluate`: drive in highway-env, which nobody here wrote, and judge what came of it."""
+"""`infogail evaluate`: drive in highway-env itself, not in the batched twin, and judge the episodes."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,44 +13,24 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.catalogue import environment_id, get_scenario
 from infogail.envs.data.demonstrations import Recording, num_training_episodes
 from infogail.envs.files import write_atomically
-from infogail.envs.reference import DrivingEnv
-from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, NO_STYLE, Scenario, Scene
+from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, NO_STYLE, Scenario, VehicleState
 from infogail.evaluation import metrics
-from infogail.parallel.workers import workers
+from infogail.evaluation.codes import read_code, read_step_codes
+from infogail.evaluation.episodes import Episode, demonstrated_episodes, drive_episode, side_by_side
+from infogail.evaluation.people import judge_replay
 from infogail.runs.driver import Driver, InvalidRun, load
 
 EVALUATION = 0xE7A1  # keeps the seeds of judging apart from those of recording and training
 EPISODES_PER_TASK = 10  # for one process at a time: short enough for an even load, and for progress to be seen
-UNKNOWN_CODE = -1
-FLOORS = 5  # ways to halve the demonstrations of a style
+HALVINGS = 5  # of the demonstrations of a style, over which its floor is the mean
 MIN_FLOOR = 1e-4  # of an MMD: below it, it is noise
 VERSIONED = ("torch", "highway-env", "gymnasium", "numpy")
 TRAINING_KEYS = ("env_steps", "train_seconds", "env_steps_to_styles", "seconds_to_styles")
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One episode of T decisions in highway-env; T is smaller than usual if it ended in a crash or road exit."""
-
-    code: int
-    """Fixed over the episode; `UNKNOWN_CODE` for a demonstration."""
-    observations: np.ndarray
-    """(T, F) float32, before each decision"""
-    actions: np.ndarray
-    """(T, 2) float32 in [-1, 1]"""
-    vehicle_states: np.ndarray
-    """(T + 1, V, 4) float64: before each decision, and after the last"""
-    scene: Scene
-    crashed: bool
-    off_road: bool
-    style: int
-    """Read from the trajectory by geometry; `NO_STYLE` if it crashed, left the road or did not do the manoeuvre."""
 
 
 def evaluate(
@@ -78,15 +55,15 @@ def evaluate_many(
 ) -> list[dict[str, Any]]:
     """Judge each of `runs` on the same fresh starts, every code equally often, and write its `metrics.json`.
 
-    A run of the scenario replay is judged on the windows of its recording that were held out; see `evaluation.people`.
+    A run that learned from recorded people is judged on the windows that were held out; see `evaluation.people`.
 
     Args:
         runs: run folders, of any scenarios and learners; they share one pool of processes.
-        episodes: for each run; of a replay, how many windows at most.
+        episodes: for each run; of recorded people, how many windows at most.
         seed: of the starts. Results depend on it and on nothing else, neither on `processes` nor on the other runs.
         processes: how many drive at a time; all cores by default. One drives in this process.
-        progress: told every now and then how many more episodes are done, of `len(runs) * episodes`.
-        peers: what `infogail.evaluation.people.judge_peers` says of the recording of all runs, if that is known.
+        progress: called with how many more episodes are done, of `len(runs) * episodes`.
+        peers: of recorded people, what `infogail.evaluation.people.judge_peers` gives, if it is known already.
 
     Returns:
         what the files hold: plain numbers, None where a metric is not defined.
@@ -99,20 +76,18 @@ def evaluate_many(
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, not {episodes}")
     runs = [Path(run) for run in runs]
-    drivers = [load(run) for run in runs]  # all that may be wrong with a folder shows before the first mile
+    drivers = [load(run) for run in runs]  # so that a bad folder is refused before anything is driven
     recordings = [
         Recording.load(run / "demonstrations.safetensors", driver.scenario)
         for run, driver in zip(runs, drivers, strict=True)
     ]
     costs = [_training_cost(run) for run in runs]
-    replays = [get_scenario(driver.scenario).recorded for driver in drivers]
-    others = [run for run, replay in zip(runs, replays, strict=True) if not replay]
-    driven = iter(drive(load, others, episodes, seed, processes, progress) if others else ())
+    people = [get_scenario(driver.scenario).recorded for driver in drivers]
+    simulated = [run for run, recorded in zip(runs, people, strict=True) if not recorded]
+    driven = iter(drive(load, simulated, episodes, seed, processes, progress))
     results = []
-    for run, driver, recording, replay, cost in zip(runs, drivers, recordings, replays, costs, strict=True):
-        if replay:
-            from infogail.evaluation.people import judge_replay
-
+    for run, driver, recording, recorded, cost in zip(runs, drivers, recordings, people, costs, strict=True):
+        if recorded:
             judgement = judge_replay(driver, run, recording, episodes, seed, processes, progress, peers)
         else:
             judgement = judge(driver, next(driven), demonstrated_episodes(recording))
@@ -137,42 +112,6 @@ def _training_cost(run: Path) -> dict[str, Any]:
         raise InvalidRun(f"{path}: not what training leaves there ({error!r}); train it anew") from error
 
 
-def drive_episode(
-    driver: Driver, env: DrivingEnv, code: int, seed: int | None = None, scene: Scene | None = None
-) -> Episode:
-    """Let `driver` drive one episode with code number `code`, from the start that `seed` draws, or from `scene`.
-
-    Args:
-        env: highway-env's form of the scenario, `gymnasium.make(environment_id(driver.scenario)).unwrapped`.
-    """
-    obs, info = env.reset(seed=seed, options=None if scene is None else {"scene": scene})
-    observations, actions, states = [], [], [env.vehicle_state]
-    terminated = truncated = False
-    while not (terminated or truncated):
-        action = driver.act(obs, driver.codes[code])
-        observations.append(obs)
-        actions.append(action)
-        obs, _, terminated, truncated, info = env.step(action)
-        states.append(env.vehicle_state)
-    vehicle_states, start = np.stack(states), env.scene
-    style = NO_STYLE if terminated else style_of(env.scenario, driver, vehicle_states, start)
-    return Episode(
-        code,
-        np.stack(observations),
-        np.stack(actions),
-        vehicle_states,
-        start,
-        info["crashed"],
-        info["off_road"],
-        style,
-    )
-
-
-def style_of(scenario: Scenario, driver: Driver, states: np.ndarray, scene: Scene) -> int:
-    """The style of a trajectory (T, V, 4) that did not end in a failure."""
-    return int(scenario.style(states, scene, driver.characters) if scenario.measures else scenario.style(states, scene))
-
-
 def drive(
     load_driver: Callable[[Path], Driver],
     runs: Sequence[Path],
@@ -189,38 +128,15 @@ def drive(
     numbered = list(enumerate(seeds))
     parts = [numbered[first : first + EPISODES_PER_TASK] for first in range(0, episodes, EPISODES_PER_TASK)]
     tasks = [(run, part) for run in runs for part in parts]
-    task = partial(_drive_some, load_driver)
-    driven: list[Episode] = []
-    processes = min(processes or os.cpu_count() or 1, len(tasks))
-    with workers(processes) if processes > 1 else nullcontext(map) as mapped:
-        for some in mapped(task, *zip(*tasks, strict=True)):
-            driven += some
-            progress(len(some))
+    driven = side_by_side(partial(_drive_numbered, load_driver), tasks, processes, progress)
     return [driven[k * episodes : (k + 1) * episodes] for k in range(len(runs))]
 
 
-def _drive_some(load_driver: Callable[[Path], Driver], run: Path, numbered: list[tuple[int, int]]) -> list[Episode]:
-    """Episodes with these numbers and seeds. One torch thread: more would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        driver = load_driver(run)
-        env: Any = gymnasium.make(environment_id(driver.scenario)).unwrapped
-        return [drive_episode(driver, env, number % driver.num_codes, seed) for number, seed in numbered]
-    finally:
-        torch.set_num_threads(threads)
-
-
-def demonstrated_episodes(recording: Recording) -> list[Episode]:
-    """The demonstrations as episodes like the driven ones, with the style that each demonstrator was told to drive."""
-    demonstrations = recording.demonstrations
-    episodes = []
-    for e, style in enumerate(recording.styles):
-        rows = slice(*demonstrations.episode_bounds[e : e + 2])
-        observations, actions = demonstrations.observations[rows], demonstrations.actions[rows]
-        states, scene = recording.trajectory(e), recording.scene(e)
-        episodes.append(Episode(UNKNOWN_CODE, observations, actions, states, scene, False, False, int(style)))
-    return episodes
+def _drive_numbered(load_driver: Callable[[Path], Driver], run: Path, numbered: list[tuple[int, int]]) -> list[Episode]:
+    """Episodes with these numbers and seeds."""
+    driver = load_driver(run)
+    env: Any = gymnasium.make(environment_id(driver.scenario)).unwrapped
+    return [drive_episode(driver, env, number % driver.num_codes, seed) for number, seed in numbered]
 
 
 def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Episode]) -> dict[str, float | None]:
@@ -231,11 +147,11 @@ def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Epis
     """
     scenario = get_scenario(driver.scenario)
     codes = np.array([episode.code for episode in driven])
-    styles, demonstrated_styles = (np.array([e.style for e in some]) for some in (driven, demonstrated))
+    styles, demonstrated_styles = (np.array([e.style for e in episodes]) for episodes in (driven, demonstrated))
     held_out = demonstrated[num_training_episodes(len(demonstrated)) :]
-    ours, theirs = ([_quantities(scenario, e) for e in some] for some in (driven, demonstrated))
+    policy, expert = ([quantities(scenario, e) for e in episodes] for episodes in (driven, demonstrated))
     mixed = metrics.as_common_as(driver.prior, codes)
-    distance, demonstrated_distance = (np.array([q.pop("distance") for q in some]) for some in (ours, theirs))
+    distance, demonstrated_distance = (np.array([q.pop("distance") for q in each]) for each in (policy, expert))
     result = {
         "style_nmi": metrics.style_nmi(codes, styles),
         "style_ami": metrics.style_ami(codes, styles),
@@ -250,12 +166,12 @@ def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Epis
         "success_rate": metrics.success_rate(styles),
         "collision_rate": float(np.mean([episode.crashed for episode in driven])),
         "off_road_rate": float(np.mean([episode.off_road for episode in driven])),
-        "hard_brake_rate": metrics.hard_brake_rate([q["acceleration"] for q in ours]),
+        "hard_brake_rate": metrics.hard_brake_rate([q["acceleration"] for q in policy]),
         "distance_ratio": metrics.distance_ratio(distance, demonstrated_distance),
     }
-    for name in theirs[0]:
-        sample = np.concatenate([q[name] for q, counts in zip(ours, mixed, strict=True) if counts])
-        result[f"wasserstein_{name}"] = metrics.wasserstein(sample, np.concatenate([q[name] for q in theirs]))
+    for name in expert[0]:
+        sample = np.concatenate([q[name] for q, counts in zip(policy, mixed, strict=True) if counts])
+        result[f"wasserstein_{name}"] = metrics.wasserstein(sample, np.concatenate([q[name] for q in expert]))
     chosen = [episode for episode, counts in zip(driven, mixed, strict=True) if counts]
     result["occupancy_mmd"] = metrics.occupancy_mmd(_pairs(chosen), _pairs(demonstrated))
     if len(demonstrated) > 1:
@@ -276,8 +192,8 @@ def _worst_code(driver: Driver, driven: Sequence[Episode], demonstrated: Sequenc
 
     Codes that share a style are taken together, each as common as its prior: where there are more codes than styles,
     each drives a part of its style.
-    A code that only fails has no style, and is compared with all demonstrations. The floor is the mean over some ways
-    to halve the demonstrations of the style. None if a style has too few demonstrations to be halved.
+    A code that only fails has no style, and is compared with all demonstrations. The floor is the mean over a
+    few ways to halve the demonstrations of the style. None if a style has too few demonstrations to be halved.
     """
     by_style: dict[int, list[Episode]] = {}
     for code in sorted({episode.code for episode in driven}):
@@ -290,7 +206,7 @@ def _worst_code(driver: Driver, driven: Sequence[Episode], demonstrated: Sequenc
         if len(like) < 4:
             return None
         floors = []
-        for _ in range(FLOORS):
+        for _ in range(HALVINGS):
             order = rng.permutation(len(like))
             one, other = ([like[k] for k in half] for half in (order[::2], order[1::2]))
             floors.append(metrics.occupancy_mmd(_pairs(one), _pairs(other)) or 0.0)
@@ -303,32 +219,29 @@ def _worst_code(driver: Driver, driven: Sequence[Episode], demonstrated: Sequenc
 
 
 def _posterior_accuracies(driver: Driver, held_out: Sequence[Episode]) -> dict[str, float | None]:
-    """A learner without a posterior draws a dummy code for each step: what it scores is chance."""
-    if not held_out:
+    """None for a learner without a posterior."""
+    codes = [read_code(driver, episode.observations, episode.actions) for episode in held_out]
+    if not codes or None in codes:
         return dict.fromkeys(("posterior_accuracy", "posterior_ami", "posterior_accuracy_step"))
     observations, actions = (np.concatenate([getattr(e, n) for e in held_out]) for n in ("observations", "actions"))
-    log_posterior = driver.log_posterior(observations, actions)
-    if log_posterior is None:
-        log_posterior = np.log(np.random.default_rng(0).dirichlet(np.ones(driver.num_codes), len(observations)))
-    bounds = np.cumsum([0] + [len(episode.actions) for episode in held_out])
-    styles = np.array([episode.style for episode in held_out])
+    step_codes = read_step_codes(driver, observations, actions)
+    assert step_codes is not None
+    read, styles = np.array(codes), np.array([episode.style for episode in held_out])
+    lengths = np.array([len(episode.actions) for episode in held_out])
     return {
-        "posterior_accuracy": metrics.posterior_accuracy(log_posterior, bounds, styles),
-        "posterior_ami": metrics.posterior_ami(log_posterior, bounds, styles),
-        "posterior_accuracy_step": metrics.posterior_accuracy_step(log_posterior, bounds, styles),
+        "posterior_accuracy": metrics.posterior_accuracy(read, styles),
+        "posterior_ami": metrics.style_ami(read, styles),
+        "posterior_accuracy_step": metrics.posterior_accuracy_step(step_codes, lengths, styles),
     }
 
 
-def _quantities(scenario: Scenario, episode: Episode) -> dict[str, Any]:
+def quantities(scenario: Scenario, episode: Episode) -> dict[str, Any]:
     """What is measured of an episode: `distance` driven along the road [m], and at each decision (T,) the others.
 
     Acceleration and steering are those asked for, which highway-env carries out unless the car has crashed.
     """
     states, scene = episode.vehicle_states, episode.scene
-    # Seen from vehicle k on, vehicle k is the ego of which a scenario gives distance and lane offset.
-    each = [states[:, k:] for k in range(scenario.num_vehicles)]
-    distances = np.stack([scenario.distance(some, scene) for some in each], axis=1)
-    offsets = np.stack([scenario.lane_offset(some, scene) for some in each], axis=1)
+    distances, offsets = scenario.placement(VehicleState(*np.moveaxis(states, -1, 0)), scene)  # (T + 1, V) each
     return {
         "distance": distances[-1, 0] - distances[0, 0],
         "speed": states[:-1, 0, 3],

@@ -1,8 +1,8 @@
-"""`infogail recognise`: who finds the styles in demonstrations? The analogue of InfoGAIL's table 1.
+"""`infogail recognise`: which methods find the styles in demonstrations? The analogue of InfoGAIL's table 1.
 
-All are fitted on the demonstrations that training saw, and asked about those that were held out; per (s, a) pair, and
-per trajectory. Unsupervised ones are told neither styles nor codes: which of their clusters is which style is matched
-on the training part. The supervised ones are the ceiling.
+All are fitted on the demonstrations that training saw and scored on those that were held out, per (s, a) pair and per
+trajectory. Unsupervised methods see neither styles nor codes: their clusters are matched to styles on the training
+part. The supervised ones are the ceiling.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.nn.functional import mse_loss
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.demonstrations import Recording, num_training_episodes
 from infogail.envs.errors import BadInput
+from infogail.evaluation.codes import read_codes, read_step_codes
 from infogail.evaluation.metrics import matched_accuracy
 from infogail.evaluation.statistics import interquartile_mean, interval
 from infogail.learning.networks import adam, mlp
@@ -66,26 +67,22 @@ def recognise(
     fitted = {"pair": int(lengths[:trained].sum()), "trajectory": trained}
     num_styles = len(get_scenario(driver.scenario).styles)
     results: dict[str, dict[str, float | None]] = {
-        "chance": {kind: _chance(styles[kind], fitted[kind], num_styles) for kind in rows}
+        "chance": {kind: commonest_style(styles[kind], fitted[kind], num_styles) for kind in rows}
     }
 
     def matched(labels: np.ndarray, kind: str) -> float | None:
         return matched_accuracy(labels, styles[kind], scored=np.arange(len(labels)) >= fitted[kind])
 
-    for name, clusters in _unsupervised(num_styles).items():
+    for name, clusters in unsupervised(num_styles).items():
         results[name] = {
-            kind: matched(clusters(_standardised(x, fitted[kind]), fitted[kind], seed), kind)
-            for kind, x in rows.items()
+            kind: matched(clusters(standardised(x, fitted[kind]), fitted[kind], seed), kind) for kind, x in rows.items()
         }
-    log_q = driver.log_posterior(demonstrations.observations, demonstrations.actions)
-    if log_q is not None:
-        by_trajectory = np.add.reduceat(log_q, demonstrations.episode_bounds[:-1])
-        results["posterior"] = {
-            "pair": matched(log_q.argmax(1), "pair"),
-            "trajectory": matched(by_trajectory.argmax(1), "trajectory"),
-        }
+    by_pair = read_step_codes(driver, demonstrations.observations, demonstrations.actions)
+    by_trajectory = read_codes(driver, demonstrations)
+    if by_pair is not None and by_trajectory is not None:
+        results["posterior"] = {"pair": matched(by_pair, "pair"), "trajectory": matched(by_trajectory, "trajectory")}
     results |= {
-        name: {kind: fit(_standardised(x, fitted[kind]), styles[kind], fitted[kind], seed) for kind, x in rows.items()}
+        name: {kind: fit(standardised(x, fitted[kind]), styles[kind], fitted[kind], seed) for kind, x in rows.items()}
         for name, fit in (("SVM (supervised)", _svm), ("MLP (supervised)", _mlp))
     }
     return results
@@ -108,16 +105,18 @@ def _over_runs(accuracies: Sequence[float | None]) -> str:
     return f"{interquartile_mean(known):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _chance(styles: np.ndarray, fitted: int, num_styles: int) -> float:
-    """Always the commonest style of the training part."""
+def commonest_style(styles: np.ndarray, fitted: int, num_styles: int) -> float:
+    """Accuracy of always naming the commonest style of the training part."""
     return float((styles[fitted:] == np.bincount(styles[:fitted], minlength=num_styles).argmax()).mean())
 
 
-def _standardised(x: np.ndarray, fitted: int) -> np.ndarray:
+def standardised(x: np.ndarray, fitted: int) -> np.ndarray:
+    """x (N, D) by mean and standard deviation of its first `fitted` rows."""
     return (x - x[:fitted].mean(0)) / np.maximum(x[:fitted].std(0), 1e-3)
 
 
-def _unsupervised(clusters: int) -> dict[str, Clusters]:
+def unsupervised(clusters: int) -> dict[str, Clusters]:
+    """Methods that find so many clusters, by name."""
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
 
@@ -140,13 +139,13 @@ def vae_means(x: np.ndarray, fitted: int, seed: int) -> np.ndarray:
     encoder, decoder = mlp(x.shape[1], 64, 2 * COMPONENTS), mlp(COMPONENTS, 64, x.shape[1])
     optimiser = adam([encoder, decoder], 1e-3)
     for _ in range(VAE_STEPS):
-        some = rows[torch.randint(fitted, (VAE_BATCH,))]
-        mean, log_variance = encoder(some).chunk(2, -1)
+        batch = rows[torch.randint(fitted, (VAE_BATCH,))]
+        mean, log_variance = encoder(batch).chunk(2, -1)
         latent = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
-        loss = mse_loss(decoder(latent), some) + VAE_BETA * kl_to_normal(mean, log_variance) / x.shape[1]
+        loss = mse_loss(decoder(latent), batch) + VAE_BETA * kl_to_normal(mean, log_variance) / x.shape[1]
         optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(encoder.parameters(), 10.0)  # log-variances may be far out at the beginning
+        nn.utils.clip_grad_norm_(encoder.parameters(), 10.0)  # log-variances may be extreme at first
         optimiser.step()
     with torch.no_grad():
         return encoder(rows).chunk(2, -1)[0].numpy()

@@ -22,24 +22,24 @@ def interval(strata: Sequence[np.ndarray], seed: int = 0) -> tuple[float, float]
 
     Resampled within each stratum (scenario), so that each keeps its weight; percentiles.
     """
-    return _bootstrap(strata, lambda *some, axis: interquartile_mean(np.concatenate(some, axis), axis), seed)
+    return _bootstrap(strata, lambda *samples, axis: interquartile_mean(np.concatenate(samples, axis), axis), seed)
 
 
-def probability_of_improvement(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
-    """P(a seed of ours is better than one of theirs), ties by half, mean over the strata; higher values are better."""
-    return float(np.mean([_wins(a, b, axis=-1) for a, b in zip(ours, theirs, strict=True)]))
+def probability_of_improvement(ours: Sequence[np.ndarray], baseline: Sequence[np.ndarray]) -> float:
+    """P(a seed of ours is better than one of the baseline), ties by half, mean over the strata; higher is better."""
+    return float(np.mean([_wins(a, b, axis=-1) for a, b in zip(ours, baseline, strict=True)]))
 
 
 def improvement_interval(
-    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], seed: int = 0
+    ours: Sequence[np.ndarray], baseline: Sequence[np.ndarray], seed: int = 0
 ) -> tuple[float, float]:
     """95 % bootstrap interval of `probability_of_improvement`."""
     strata = len(ours)
 
-    def statistic(*some: np.ndarray, axis: int) -> np.ndarray:
-        return np.mean([_wins(a, b, axis) for a, b in zip(some[:strata], some[strata:], strict=True)], 0)
+    def statistic(*samples: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean([_wins(a, b, axis) for a, b in zip(samples[:strata], samples[strata:], strict=True)], 0)
 
-    return _bootstrap([*ours, *theirs], statistic, seed)
+    return _bootstrap([*ours, *baseline], statistic, seed)
 
 
 def _wins(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:

@@ -16,20 +16,10 @@ from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.errors import BadInput
 from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY
-from infogail.rendering.film import (
-    BACKGROUND,
-    DIMMED,
-    FPS,
-    MARGIN,
-    ROW,
-    TRACK,
-    WHITE,
-    Camera,
-    colour,
-    draw_offscreen,
-    write_film,
-    write_text,
-)
+from infogail.rendering.camera import Camera, draw_offscreen
+from infogail.rendering.captions import MARGIN, ROW, write_text
+from infogail.rendering.palette import BACKGROUND, DIMMED, TRACK, WHITE, colour
+from infogail.rendering.video import FPS, write_film
 from infogail.traffic.population import StyledVehicle, make_populated, population
 
 SIZE, SCALING = (1280, 560), 6.4  # [px], at most, and [px/m]
@@ -49,8 +39,8 @@ def film_traffic(
 ) -> list[Path]:
     """Film `environment` with the population of `run`, each vehicle in the colour of its code, the ego white.
 
-    The ego, in whose place a planner would be, drives by IDM and MOBIL: highway-env's own would keep its speed, and
-    soon run into somebody.
+    The ego, whose place a planner would take, drives by IDM and MOBIL; without an action it would keep its speed and
+    soon hit another vehicle.
 
     Returns:
         the files written into `out`, those of `film_files`.

@@ -69,6 +69,18 @@ class Driver:
         pairs = torch.cat([torch.as_tensor(x, dtype=torch.float32) for x in (observations, actions)], -1)
         return self.evidence(pairs).log_softmax(-1).numpy()
 
+    def belief(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
+        """P(c | the trajectory so far), float64 (T + 1, K): the prior at first, then after each decision.
+
+        Of one trajectory, observations (T, F) and actions (T, 2); None without a posterior.
+        """
+        evidence = self.log_posterior(observations, actions)
+        if evidence is None:
+            return None
+        logits = np.cumsum(np.vstack((np.log(np.maximum(self.prior, 1e-12)), evidence)), axis=0, dtype=np.float64)
+        odds = np.exp(logits - logits.max(-1, keepdims=True))
+        return odds / odds.sum(-1, keepdims=True)
+
     def encode(self) -> bytes:
         """The driver as a safetensors file, for `load`."""
         modules = {"policy": self.policy} | ({"evidence": self.evidence} if self.evidence is not None else {})

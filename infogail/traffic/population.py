@@ -56,7 +56,7 @@ SLOTS = [
 def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bool = True) -> str:
     """The class path, for `other_vehicles_type`, of vehicles that drive as `run` was trained to.
 
-    It says all there is to know, so that it means the same in every process that can read the run.
+    It holds all the arguments, so that every process that can read the run can make the class.
 
     Args:
         run: trained on `highway`; `highway-manners` knows one lane alone.
@@ -223,8 +223,8 @@ class StyledVehicle(ControlledVehicle):
         """As any vehicle."""
         super().step(dt)
         self.wait -= dt
-        # What others believe that it wants. An `IDMVehicle` that thinks of cutting in reckons that whoever has no
-        # `target_speed` wishes to stop; merge-v0 divides by it.
+        # For the others: an `IDMVehicle` that considers a lane change takes a vehicle without a `target_speed` for one
+        # that wants to stop, and merge-v0 divides by it.
         self.target_lane_index, self.target_speed = self.lane_index, max(self.speed, 1.0)
 
     def _is_due(self) -> bool:
@@ -273,10 +273,13 @@ def along(road: Road, index: LaneIndex, world: np.ndarray) -> tuple[np.ndarray, 
 
 
 def too_close(observations: np.ndarray) -> np.ndarray:
-    """Whether drivers who observe (N, F) have to brake and to hold their lane, (2, N) bool: the distance to whom is
-    ahead is too short, or to whom is ahead or behind in the lane that they are about to enter, or there is no lane."""
-    told = dict(zip(Highway.features, observations.T, strict=True))  # scaled by `Highway.observe`
-    offset, heading, speed = 2.0 * told["lane_offset"], 0.1 * told["heading"], 20.0 + 10.0 * told["speed"]
+    """(2, N) bool: whether drivers who observe (N, F) have to brake, and whether they have to hold their lane.
+
+    They brake where the distance to their leader is too short, and hold where it would be to the leader or follower in
+    the lane that they are about to enter, or where there is no such lane.
+    """
+    features = dict(zip(Highway.features, observations.T, strict=True))  # scaled by `Highway.observe`
+    offset, heading, speed = 2.0 * features["lane_offset"], 0.1 * features["heading"], 20.0 + 10.0 * features["speed"]
     ahead, nearing, behind, pressing = (observations[:, columns].T for columns in SLOTS)
     leader, follower = speed - 10.0 * nearing, speed + 10.0 * pressing
     near = 50.0 * ahead - Vehicle.LENGTH < safe_distance(speed, leader)
@@ -284,7 +287,7 @@ def too_close(observations: np.ndarray) -> np.ndarray:
     _, left, right = near | pressed
     goal = offset + OUTLOOK * speed * np.sin(heading)
     left_room, right_room = np.where(left, ALERT, np.inf), np.where(right, ALERT, np.inf)
-    left_room[told["left_lane"] == 0] = right_room[told["right_lane"] == 0] = EDGE
+    left_room[features["left_lane"] == 0] = right_room[features["right_lane"] == 0] = EDGE
     return np.stack((near[0], (goal < -left_room) | (goal > right_room)))
 
 

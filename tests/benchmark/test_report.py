@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 
 from infogail.baselines.bc import BC
-from infogail.benchmark.cells import Cell, Results, benchmark
-from infogail.benchmark.report import _occupancy, write_report
+from infogail.benchmark.cells import benchmark
+from infogail.benchmark.report import occupancy_map, write_report
+from infogail.benchmark.results import Cell, Results
 from infogail.config.config import Config
 from infogail.envs.catalogue import get_scenario
-from infogail.evaluation.protocol import demonstrated_episodes
+from infogail.evaluation.episodes import demonstrated_episodes
 from infogail.learning.learner import InfoGAIL
 
 SECTIONS = ("table", "seeds", "curves", "codes", "occupancy", "trajectories", "video", "run")
@@ -27,8 +28,8 @@ def page_file(tmp_path_factory):
         patch.setattr("os.cpu_count", lambda: 1)
         results = benchmark({"bc": BC, "infogail": InfoGAIL}, ["pass"], range(2), out, 20, TINY)
         failed, *_ = results.metrics
-        some = Results({cell: m for cell, m in results.metrics.items() if cell != failed}, {failed: "<out of luck>"})
-        return write_report(out, some, "infogail benchmark --out here")
+        others = {cell: metrics for cell, metrics in results.metrics.items() if cell != failed}
+        return write_report(out, Results(others, {failed: "<out of luck>"}), "infogail benchmark --out here")
 
 
 def test_the_report_is_one_file_that_asks_for_nothing(page_file):
@@ -48,7 +49,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(page_file):
 def test_occupancy_of_a_highway_is_speed_over_time(highway_recording):
     cell = Cell("highway", "infogail", Config(num_codes=4))
     driven = [replace(e, code=k % 4) for k, e in enumerate(demonstrated_episodes(highway_recording))]
-    medium = _occupancy(cell, get_scenario("highway"), highway_recording, driven)
+    medium = occupancy_map(cell, get_scenario("highway"), highway_recording, driven)
     assert medium.source.startswith("data:image/svg") and len(medium.source) > 10_000
 
 

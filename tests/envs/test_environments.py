@@ -17,6 +17,7 @@ from moviepy import VideoFileClip
 
 from infogail.envs.catalogue import SCENARIO_NAMES, environment_id, get_scenario
 from infogail.envs.physics.dynamics import drive, undamaged, vehicle_states
+from infogail.envs.scenarios.scenario import VehicleState
 
 SCENARIOS = ("pass", "turn", "highway")
 CALM = {"pass": [-0.4, 0.0], "turn": [-1.0, 0.0], "highway": [-0.4, 0.0]}
@@ -351,3 +352,15 @@ def test_bicycle_step_by_hand():
     after = drive(traffic, torch.full((1,), 3.0, dtype=torch.float64), steering, 0.1, 1)
     root = 5**0.5
     np.testing.assert_allclose(vehicle_states(after)[0, 0], [2 / root, 1 / root, 0.4 / root, 10.3], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["pass", "turn", "highway"])
+def test_placement_has_every_vehicle_as_distance_and_lane_offset_have_the_ego(name):
+    env = gymnasium.make(environment_id(name)).unwrapped
+    env.reset(seed=0)
+    states, scene, scenario = env.vehicle_state, env.scene, env.scenario
+    along, across = scenario.placement(VehicleState(*states.T), scene)
+    assert along.shape == across.shape == (scenario.num_vehicles,)
+    assert (along[0], across[0]) == (scenario.distance(states, scene), scenario.lane_offset(states, scene))
+    for k in range(scenario.num_vehicles):
+        assert along[k] == scenario.distance(states[k:], scene)

@@ -17,6 +17,7 @@ from infogail.envs.data.demonstrations import InvalidDemonstrations, Recording, 
 from infogail.envs.data.world import problem
 from infogail.envs.errors import BadInput
 from infogail.envs.recordings.importing import import_files
+from infogail.envs.scenarios.scenario import VehicleState
 from infogail.learning.learner import InfoGAIL
 from infogail.learning.posterior import Posterior
 
@@ -243,3 +244,11 @@ def test_drives_in_a_persons_place_with_the_code_read_from_that_person(bend):
         evidence = learner.posterior.evidence(pairs).sum(1) + learner.posterior.evidence.prior.log()
     scene = {"demonstration": np.array([0.4, 1.0, 2.9, 1.5])}
     assert torch.equal(learner.posterior.codes(scene), evidence.argmax(-1)[[0, 1, 2, 1]])
+
+
+def test_placement_is_along_the_reference_line_and_across_it(bend):
+    env = gymnasium.make("infogail/Replay-v0", recording=bend).unwrapped
+    env.reset(seed=0)
+    states = env.vehicle_state[env.vehicle_state[:, 0] < 1e5]  # of those who are in the scene
+    along, across = env.scenario.placement(VehicleState(*states.T[:4]), env.scene)
+    np.testing.assert_allclose([along, across], states.T[4:6], atol=0.05)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from replay_world import STEPS, Car, Scripted, record_world, steady_cars
+from replay_world import Reader, Scripted, record_manners
 from sklearn.metrics import mutual_info_score
 
 from infogail.envs.catalogue import get_scenario
@@ -12,7 +12,6 @@ from infogail.evaluation.meaning import (
     mutual_information,
     one_of_each,
     permutation_test,
-    plot_codes,
     terciles,
 )
 
@@ -44,7 +43,7 @@ def test_random_codes_mean_nothing():
     assert 0.04 < (p <= 0.2).mean() < 0.36 and 0.35 < p.mean() < 0.65
 
 
-def test_codes_that_tell_everything():
+def test_codes_that_say_everything():
     labels = np.arange(60) % 3
     assert permutation_test(labels, labels, mutual_information)[1] == pytest.approx(1 / 1001)
     chance, p = permutation_test(labels, labels, agreement)
@@ -61,13 +60,7 @@ def test_one_window_for_each_car():
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
-    """In the left lane one drives 15 m behind another, 1 m/s faster; in the middle one alone; on the right one brakes
-    at 1 m/s² every other decision."""
-    cars = steady_cars(20.0, (11.0, 10.0, 10.0, 10.0))
-    braking = np.zeros((STEPS - 1, 2), np.float32)
-    braking[::2, 0] = -0.2
-    cars[3] = Car(100.0, 4.0, 10.0, braking)
-    return record_world(tmp_path_factory.mktemp("world") / "world.safetensors", cars)
+    return record_manners(tmp_path_factory.mktemp("world") / "world.safetensors")
 
 
 def test_manner(recording):
@@ -78,14 +71,6 @@ def test_manner(recording):
     assert alone.headway == 4.0 and np.isnan(alone.relative_speed) and alone.jerk == 0.0
     assert braking.jerk == pytest.approx(10.0, abs=1e-4)  # 1 m/s² within 0.1 s
     assert follower.left == follower.right == 0 and follower.minutes == pytest.approx(0.1)
-
-
-class Reader(Scripted):
-    """Reads code 1 where there is a leader."""
-
-    def log_posterior(self, observations, actions):
-        leader = observations[:, 6] > 0.5
-        return np.log(np.where(leader[:, None] == np.array([False, True]), 0.9, 0.1))
 
 
 def test_meaning(recording):
@@ -102,7 +87,7 @@ def test_meaning(recording):
     assert result["ami_lane_change"] == 0.0 and result["ami_lane_change_p"] == 1.0
 
 
-def test_without_a_posterior_there_is_nothing_to_tell(recording):
+def test_without_a_posterior_codes_mean_nothing(recording):
     assert meaning(Scripted((0.0,), read=None), recording) == {}
 
 
@@ -113,12 +98,6 @@ def test_a_code_may_change_within_a_window(recording):
 
     result = meaning(Fickle((0.0, 0.0)), recording)
     assert result["consistency"] == 1.0 and result["consistency_p"] == 1.0  # always one code: no more than chance
-
-
-def test_plot_codes(recording):
-    figure = plot_codes(Reader((0.0, 0.0)), recording)
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["code 0: 12 windows", "code 1: 4 windows"] and len(figure.axes) == 3
 
 
 def test_relative_speed_is_to_the_cars_of_the_lane_within_100_m(recording):

@@ -125,23 +125,11 @@ def test_style_kl():
     assert metrics.style_kl(np.array([1, 0, 1, 0]), demonstrated, 2) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_posterior_accuracy_sums_over_the_trajectory_and_the_step_accuracy_does_not():
-    # One step is sure, the other two lean a little to the wrong code: their sum is right, two votes of three are not.
-    log_odds = np.concatenate([sign * np.array([2.0, -0.5, -0.5]) for sign in (1, -1, 1, -1)])
-    log_posterior = -np.log1p(np.exp(np.stack([-log_odds, log_odds], axis=1)))
-    bounds, styles = np.array([0, 3, 6, 9, 12]), np.array([0, 1, 0, 1])
-    assert metrics.posterior_accuracy(log_posterior, bounds, styles) == 1.0
-    assert metrics.posterior_ami(log_posterior, bounds, styles) == 1.0
-    assert metrics.posterior_accuracy_step(log_posterior, bounds, styles) == pytest.approx(2 / 3)
-
-
 def test_posterior_accuracy_scores_other_episodes_than_it_matches():
-    log_posterior = np.log(np.array([[0.9, 0.1], [0.1, 0.9], [0.1, 0.9], [0.1, 0.9], [0.1, 0.9]]))
-    bounds, styles = np.array([0, 1, 2, 3, 5]), np.array([0, 1, 0, 1])  # matched on the first two, scored on the others
-    assert metrics.posterior_accuracy(log_posterior, bounds, styles) == 0.5
-    assert metrics.posterior_accuracy_step(log_posterior, bounds, styles) == pytest.approx(
-        2 / 3
-    )  # the last has 2 steps
+    codes, styles = np.array([0, 1, 1, 1]), np.array([0, 1, 0, 1])  # matched on the first two, scored on the others
+    assert metrics.posterior_accuracy(codes, styles) == 0.5
+    steps = np.array([0, 1, 1, 1, 1])  # the last has 2
+    assert metrics.posterior_accuracy_step(steps, np.array([1, 1, 1, 2]), styles) == pytest.approx(2 / 3)
 
 
 def test_rates():

@@ -9,24 +9,14 @@ from infogail.evaluation.peers import (
     IntelligentDriver,
     Neighbour,
     Parameters,
-    behind_by,
     fit,
     idm_acceleration,
+    simulated_lag,
 )
 from infogail.evaluation.people import drive_window
 
 PARAMETERS = Parameters(20.0, 1.5, 2.0, 1.0, 2.25)
 NOBODY = Neighbour(np.array(False), np.array(100.0), np.array(0.0))
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    return tmp_path_factory.mktemp("world") / "world.safetensors"
-
-
-@pytest.fixture(scope="module")
-def recording(file):
-    return record_world(file)
 
 
 def env_of(file):
@@ -49,11 +39,11 @@ def test_idm():
     assert idm_acceleration(PARAMETERS, np.array(10.0), touching) == -5.0
 
 
-def test_behind_by():
+def test_simulated_lag():
     """An IDM that wants just 10 m/s stays with who drives it; at 1 m/s² it gains 0.1² n (n - 1) / 2."""
     speed, nobody = np.full((1, 50), 10.0), Neighbour(*(np.zeros((1, 50)) + x for x in (0.0, 100.0, 0.0)))
-    assert behind_by(PARAMETERS._replace(desired_speed=10.0), speed, nobody) == pytest.approx(np.zeros((1, 50)))
-    gained = behind_by(PARAMETERS._replace(desired_speed=1e6), speed, nobody)
+    assert simulated_lag(PARAMETERS._replace(desired_speed=10.0), speed, nobody) == pytest.approx(np.zeros((1, 50)))
+    gained = simulated_lag(PARAMETERS._replace(desired_speed=1e6), speed, nobody)
     assert gained[0, [9, 49]] == pytest.approx([-0.45, -12.25])
 
 
@@ -84,8 +74,8 @@ def test_fit_finds_who_drove(monkeypatch):
     assert asked == list(range(10))  # held-out windows are not looked at
 
 
-def test_followed_is_behind_whom_people_were(recording):
-    speed, leader = peers.followed(recording, [0, 2])
+def test_followed_is_behind_whom_people_were(people):
+    speed, leader = peers.followed(people, [0, 2])
     assert speed.shape == leader.gap.shape == (2, 51) and np.all(speed == 10.0)
     assert leader.present.tolist() == [[1.0] * 51, [0.0] * 51]
     assert leader.gap[0] == pytest.approx(np.full(51, 55.0)) and np.all(leader.closing[0] == 0.0)
@@ -116,7 +106,7 @@ def test_idm_keeps_behind_and_passes(tmp_path):
     assert follows.vehicle_states[-1, 0, 3] < 8.0
 
 
-def test_it_does_not_cut_in(recording):
+def test_it_does_not_cut_in(people):
     driver = IntelligentDriver(PARAMETERS)
     slow = Neighbour(np.array(True), np.array(10.0), np.array(2.0))
     close = Neighbour(np.array(True), np.array(3.0), np.array(4.0))

@@ -9,15 +9,15 @@ import torch
 from infogail.cli import main
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import record
-from infogail.evaluation.recognise import _chance, _standardised, _unsupervised, kl_to_normal, vae_means
+from infogail.evaluation.recognise import commonest_style, kl_to_normal, standardised, unsupervised, vae_means
 from infogail.learning.learner import InfoGAIL
 from infogail.runs.runner import train
 
 
 def test_chance_is_the_commonest_style_of_the_training_part():
     styles = np.array([1, 1, 0, 0, 1, 0, 0, 0])
-    assert _chance(styles, fitted=4, num_styles=2) == 0.75  # a tie: style 0
-    assert _chance(styles, fitted=3, num_styles=2) == 0.2
+    assert commonest_style(styles, fitted=4, num_styles=2) == 0.75  # a tie: style 0
+    assert commonest_style(styles, fitted=3, num_styles=2) == 0.2
 
 
 def test_kl_to_normal():
@@ -29,16 +29,16 @@ def test_kl_to_normal():
 def test_only_the_training_part_is_looked_at():
     x = np.random.default_rng(0).normal(5.0, 3.0, (100, 4))
     other = np.concatenate((x[:80], 100 + x[80:]))
-    np.testing.assert_array_equal(_standardised(x, 80)[:80], _standardised(other, 80)[:80])
-    assert abs(_standardised(x, 80)[:80].mean()) < 1e-12
+    np.testing.assert_array_equal(standardised(x, 80)[:80], standardised(other, 80)[:80])
+    assert abs(standardised(x, 80)[:80].mean()) < 1e-12
     np.testing.assert_array_equal(vae_means(x, 80, seed=1)[:80], vae_means(other, 80, seed=1)[:80])
 
 
 @pytest.mark.parametrize("name", ["k-means", "PCA + k-means", "VAE + k-means"])
 def test_peers_part_what_lies_apart(name):
     rng, labels = np.random.default_rng(0), np.arange(200) % 2
-    x = _standardised(rng.normal(size=(200, 6)) + 8.0 * labels[:, None], 160)
-    found = _unsupervised(2)[name](x, 160, 0)
+    x = standardised(rng.normal(size=(200, 6)) + 8.0 * labels[:, None], 160)
+    found = unsupervised(2)[name](x, 160, 0)
     assert max((found == labels).mean(), (found != labels).mean()) > 0.97
 
 

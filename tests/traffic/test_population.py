@@ -12,7 +12,7 @@ from highway_env.utils import class_from_path
 from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
-from infogail.benchmark.speed import _traffic_costs
+from infogail.benchmark.speed import traffic_costs
 from infogail.config.config import Config
 from infogail.envs.catalogue import environment_id
 from infogail.envs.data.demonstrations import record
@@ -356,7 +356,7 @@ def test_film(run, tmp_path):
 
 def test_costs_less_than_idm(run):
     ours, theirs = (
-        min(_traffic_costs(path, 0) for _ in range(2))[0]
+        min(traffic_costs(path, 0) for _ in range(2))[0]
         for path in (population(run), "highway_env.vehicle.behavior.IDMVehicle")
     )
     assert ours < theirs

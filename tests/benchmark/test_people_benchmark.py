@@ -5,8 +5,10 @@ from replay_world import record_world
 
 from infogail.baselines.bc import BC
 from infogail.benchmark import report
-from infogail.benchmark.cells import benchmark, improvements, print_table, summarise
+from infogail.benchmark.cells import benchmark
 from infogail.benchmark.report import write_report
+from infogail.benchmark.results import improvements
+from infogail.benchmark.tables import print_table, summarise
 from infogail.config.config import Config
 from infogail.envs.errors import BadInput
 from infogail.evaluation.recognise import recognise

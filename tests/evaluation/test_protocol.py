@@ -6,22 +6,16 @@ from types import SimpleNamespace
 import gymnasium
 import numpy as np
 import pytest
+from passer import Passer
 
 from infogail.envs.catalogue import environment_id, get_scenario
 from infogail.envs.data.demonstrations import InvalidDemonstrations, record
 from infogail.envs.scenarios.scenario import NO_STYLE
 from infogail.evaluation import protocol as evaluation
-from infogail.evaluation.protocol import (
-    Episode,
-    demonstrated_episodes,
-    drive,
-    drive_episode,
-    evaluate,
-    evaluate_many,
-    judge,
-    style_of,
-)
-from infogail.runs.driver import InvalidRun, load
+from infogail.evaluation.episodes import Episode, demonstrated_episodes
+from infogail.evaluation.protocol import drive, evaluate, evaluate_many, judge, quantities
+from infogail.evaluation.styles import style_of
+from infogail.runs.driver import Driver, InvalidRun, load
 
 METRICS = [
     *("style_nmi", "style_ami", "style_ari", "style_accuracy", "style_accuracy_merged"),
@@ -34,41 +28,14 @@ METRICS = [
 UNASKED = {"style_accuracy_named", "style_rank_correlation"}  # of unlabelled styles that are no matter of degree
 
 
-class Passer:
-    """Keeps to a line by feedback; code 0 passes on the left, 1 on the right, and its posterior knows which is which.
-
-    A `reckless` one keeps to the middle and the throttle down, into the lead; a `swerving` one leaves the road.
-    """
-
-    scenario, algorithm, num_codes, seed = "pass", "infogail", 2, 7
-    codes, prior, graded, named = (0, 1), np.array([0.5, 0.5]), False, False
-
-    def __init__(self, manner: str = "careful") -> None:
-        self.manner = manner
-
-    def act(self, obs: np.ndarray, code: int) -> np.ndarray:
-        offset, heading, speed, gap = obs[0] * 4, obs[1] * 0.1, obs[2] * 5 + 22, obs[3] * 30
-        if self.manner == "reckless":
-            return np.array([1.0, 0.0], np.float32)
-        if self.manner == "swerving":
-            return np.array([0.0, 1.0], np.float32)
-        line = (-4.0, 4.0)[code] if -10 < gap < 28 else 0.0
-        steering = np.clip(line - offset, -2, 2) * 0.02 - 0.5 * heading
-        return np.clip([(27 - speed) / 5, steering / 0.1], -1, 1).astype(np.float32)
-
-    def log_posterior(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        left = observations[:, 4] * observations[:, 5]  # `lead_beside` · `lead_offset`
-        return np.stack([left, -left], axis=1) - np.log(np.exp(left) + np.exp(-left))[:, None]
-
-
 class Coder(SimpleNamespace):
-    """A driver that is only looked at: `judge` is given the episodes."""
+    """A driver that is only looked at: `judge` is given the episodes. Its posterior is a function of observations."""
 
     prior, graded, named = np.array([0.5, 0.5]), False, False
+    belief = Driver.belief
 
     def log_posterior(self, observations, actions):
-        self.seen = observations
-        return self.answer
+        return self.answer(observations)
 
 
 def passer(run: Path) -> Passer:
@@ -105,60 +72,15 @@ def same(a: Episode, b: Episode) -> bool:
     return flags and a.scene == b.scene and all(np.array_equal(x, y) for x, y in arrays)
 
 
-def test_an_episode_holds_what_was_seen_done_and_become(env):
-    episode = drive_episode(Passer(), env, code=1, seed=5)
-    assert (episode.observations.shape, episode.actions.shape) == ((60, 7), (60, 2))
-    assert episode.vehicle_states.shape == (61, 2, 4)
-    assert (episode.crashed, episode.off_road, env.scenario.styles[episode.style]) == (False, False, "right")
-    obs, _ = env.reset(options={"scene": episode.scene})
-    for t, action in enumerate(episode.actions):
-        assert np.array_equal(obs, episode.observations[t])
-        assert np.array_equal(env.vehicle_state, episode.vehicle_states[t])
-        obs = env.step(action)[0]
-    assert np.array_equal(env.vehicle_state, episode.vehicle_states[60])
-
-
-def test_codes_part_from_the_same_start(env):
-    left, right = (drive_episode(Passer(), env, code, scene=env.scene) for code in (0, 1))
-    assert left.scene == right.scene
-    assert (left.style, right.style) == (0, 1)
-
-
-def test_a_crash_ends_the_episode_without_style(env):
-    episode = drive_episode(Passer("reckless"), env, code=0, seed=5)
-    assert (episode.crashed, episode.off_road, episode.style) == (True, False, NO_STYLE)
-    assert len(episode.vehicle_states) == len(episode.actions) + 1 < 60
-
-
-def test_leaving_the_road_ends_the_episode_without_style(env):
-    episode = drive_episode(Passer("swerving"), env, code=0, seed=5)
-    assert (episode.crashed, episode.off_road, episode.style) == (False, True, NO_STYLE)
-    assert len(episode.actions) < 60
-
-
-def test_leaving_the_road_after_the_manoeuvre_is_a_failure_all_the_same():
-    env = gymnasium.make(environment_id("turn")).unwrapped
-    recorded = record("turn", 1, seed=0)[0]
-    scene, states = recorded.scene(0), recorded.trajectory(0)
-    beyond = env.scenario.distance(states[:-1], scene) > scene["radius"] * np.pi / 2 + 2.0
-    actions = np.where(beyond[:, None], np.float32([0.0, 1.0]), recorded.demonstrations.actions)
-    replay = iter(actions)
-    episode = drive_episode(SimpleNamespace(act=lambda obs, code: next(replay), codes=[0]), env, code=0, scene=scene)
-    assert env.scenario.style(episode.vehicle_states, scene) == recorded.styles[0]
-    assert (episode.off_road, episode.style) == (True, NO_STYLE)
-
-
 def test_driving_does_not_depend_on_processes_nor_on_the_other_runs():
-    runs, told = [Path("careful"), Path("reckless")], []
+    runs, done = [Path("careful"), Path("reckless")], []
     alone = drive(passer, runs, episodes=13, seed=4, processes=1)
-    together = drive(passer, runs, episodes=13, seed=4, processes=2, progress=told.append)
-    assert [len(some) for some in together] == [13, 13]
-    assert all(
-        same(a, b) for some, others in zip(alone, together, strict=True) for a, b in zip(some, others, strict=True)
-    )
+    together = drive(passer, runs, episodes=13, seed=4, processes=2, progress=done.append)
+    assert [len(episodes) for episodes in together] == [13, 13]
+    assert all(same(a, b) for one, other in zip(alone, together, strict=True) for a, b in zip(one, other, strict=True))
     (second,) = drive(passer, runs[1:], episodes=13, seed=4, processes=1)
     assert all(same(a, b) for a, b in zip(second, together[1], strict=True))
-    assert sum(told) == 26 and len(told) > 2
+    assert sum(done) == 26 and len(done) > 2
 
 
 def test_codes_are_balanced_and_starts_are_fresh(recording):
@@ -170,8 +92,8 @@ def test_codes_are_balanced_and_starts_are_fresh(recording):
 
 
 def test_metrics_json_holds_every_metric_of_a_good_driver(make_run):
-    run, told = make_run("careful"), []
-    result = evaluate(run, episodes=20, seed=0, processes=1, progress=told.append)
+    run, done = make_run("careful"), []
+    result = evaluate(run, episodes=20, seed=0, processes=1, progress=done.append)
     text = (run / "metrics.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail) == result
     assert list(result) == [
@@ -189,7 +111,7 @@ def test_metrics_json_holds_every_metric_of_a_good_driver(make_run):
     assert result["collision_rate"] == result["off_road_rate"] == 0.0
     assert 0.9 < result["distance_ratio"] < 1.1
     assert all((result[key] is None) if key in UNASKED else math.isfinite(result[key]) for key in METRICS)
-    assert sum(told) == 20
+    assert sum(done) == 20
 
 
 def test_a_failing_driver_scores_nothing_and_stays_finite(make_run):
@@ -241,10 +163,10 @@ def test_time_to_collision_is_from_bumper_to_bumper(env):
     states[:, 0, 0], states[:, 1, 0] = np.arange(61) * 0.2 * 19, 25.0 + np.arange(61) * 0.2 * 15
     actions = np.zeros((60, 2), np.float32)
     episode = Episode(0, np.zeros((60, 7), np.float32), actions, states, {}, False, False, NO_STYLE)
-    times = evaluation._quantities(env.scenario, episode)["time_to_collision"]
+    times = quantities(env.scenario, episode)["time_to_collision"]
     assert times.tolist() == pytest.approx([5.0 - 0.2 * t for t in range(25)])
     states[:, 0, 1] = 2.1  # wider apart than a car: the ego would pass by
-    assert len(evaluation._quantities(env.scenario, episode)["time_to_collision"]) == 0
+    assert len(quantities(env.scenario, episode)["time_to_collision"]) == 0
 
 
 def test_on_a_highway_nobody_runs_into_those_on_other_lanes():
@@ -254,9 +176,9 @@ def test_on_a_highway_nobody_runs_into_those_on_other_lanes():
     states[:, 0, 0], states[:, 1, 0] = np.arange(61) * 0.2 * 19, 25.0 + np.arange(61) * 0.2 * 15
     actions = np.zeros((60, 2), np.float32)
     episode = Episode(0, np.zeros((60, 24), np.float32), actions, states, {}, False, False, NO_STYLE)
-    assert evaluation._quantities(scenario, episode)["time_to_collision"][0] == pytest.approx(5.0)
+    assert quantities(scenario, episode)["time_to_collision"][0] == pytest.approx(5.0)
     states[:, 1:, 1] = 4.0  # the next lane
-    assert not (evaluation._quantities(scenario, episode)["time_to_collision"] < 100).any()
+    assert not (quantities(scenario, episode)["time_to_collision"] < 100).any()
 
 
 def test_a_highway_run_is_judged_by_its_demonstrations_characters(highway_run, highway_recording):
@@ -267,29 +189,35 @@ def test_a_highway_run_is_judged_by_its_demonstrations_characters(highway_run, h
     assert result["wasserstein_speed"] is not None and result["style_coverage"] > 0
     driver = load(highway_run)
     np.testing.assert_array_equal(driver.characters.means, highway_recording.demonstrations.characters.means)
-    told = [style_of(get_scenario("highway"), driver, highway_recording.trajectory(k), {}) for k in range(24)]
-    assert (told == highway_recording.styles).mean() > 0.9
+    highway = get_scenario("highway")
+    styles = [style_of(highway, driver.characters, highway_recording.trajectory(k), {}) for k in range(24)]
+    assert (styles == highway_recording.styles).mean() > 0.9
 
 
 def test_the_posterior_is_judged_on_held_out_demonstrations_alone(recording):
     demonstrated = demonstrated_episodes(recording)
     driven = [Episode(**{**vars(episode), "code": 0}) for episode in demonstrated]
     first = recording.demonstrations.episode_bounds[16]  # four fifths of 20 episodes are for training
-    held_out = recording.demonstrations.observations[first:]
-    swapped = -Passer().log_posterior(held_out, held_out)
+    held_out, seen = recording.demonstrations.observations[first:], []
+
+    def swapped(observations):
+        seen.append(observations)
+        return -Passer().log_posterior(observations, None)
+
     driver = Coder(scenario="pass", num_codes=2, answer=swapped)
     assert judge(driver, driven, demonstrated)["posterior_accuracy"] == 1.0  # whichever code is called 0
-    assert np.array_equal(driver.seen, held_out)
-    driver.answer = np.log(np.tile([0.6, 0.4], (len(held_out), 1)))
+    assert np.array_equal(np.concatenate(seen[:4]), held_out)  # episode by episode, and all its steps alone
+    assert np.array_equal(seen[4], held_out) and len(seen) == 5
+    driver.answer = lambda observations: np.log(np.broadcast_to([0.6, 0.4], (len(observations), 2)))
     assert judge(driver, driven, demonstrated)["posterior_accuracy"] == 0.5
 
 
-def test_a_learner_without_posterior_scores_chance():
-    (demonstrated,) = [demonstrated_episodes(record("turn", 10, seed=0)[0])]
+def test_of_a_learner_without_posterior_no_posterior_is_judged():
+    demonstrated = demonstrated_episodes(record("turn", 10, seed=0)[0])
     driven = [Episode(**{**vars(episode), "code": k % 2}) for k, episode in enumerate(demonstrated)]
-    result = judge(Coder(scenario="turn", num_codes=2, answer=None), driven, demonstrated)
+    result = judge(Coder(scenario="turn", num_codes=2, answer=lambda observations: None), driven, demonstrated)
     assert set(result) == set(METRICS)
-    assert 0.35 < result["posterior_accuracy_step"] < 0.65
+    assert [result[key] for key in METRICS if key.startswith("posterior")] == [None, None, None]
     assert result["wasserstein_time_to_collision"] is None  # nobody else is on that road
     assert result["wasserstein_speed"] == 0.0
 

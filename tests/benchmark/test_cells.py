@@ -9,7 +9,9 @@ import pytest
 
 from infogail.baselines.bc import BC
 from infogail.baselines.gail import GAIL
-from infogail.benchmark.cells import MEASURES, Cell, Results, benchmark, plan, print_table, summarise
+from infogail.benchmark.cells import benchmark, plan
+from infogail.benchmark.results import Cell
+from infogail.benchmark.tables import print_table
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import record
 from infogail.envs.errors import BadInput
@@ -73,18 +75,6 @@ def test_a_preset_is_a_variant_of_the_learner_that_it_is_for():
     assert all(cell.config.num_envs == TINY.num_envs for cell in cells)  # what no preset changes stays as given
 
 
-def test_many_variants_become_rows():
-    names = ("default", "no-rim", "trpo", "replay", "wgan-gp", "absorbing", "no-decay")
-    blank = dict.fromkeys(MEASURES, 1.0) | {"style_rank_correlation": None}
-    results = Results(dict.fromkeys(plan(["infogail"], ["pass"], (0, 1), TINY, names), blank), {})
-    headings, rows = summarise(results)
-    assert [row[0] for row in rows][:2] == ["pass infogail", "pass infogail-no-rim"] and len(rows) == 7
-    assert MEASURES["style_rank_correlation"] not in headings  # is not defined for any
-    assert len(summarise(results, short=True)[0]) < len(headings) == len(rows[0]) - 1
-    headings, rows = summarise(Results(dict.fromkeys(plan(["infogail"], ["pass"], (0,), TINY, names[:6]), blank), {}))
-    assert len(headings) == 6 and rows[0] == ["seeds", *["1"] * 6]
-
-
 def test_results_of_other_demonstrations_are_not_mixed_in(tmp_path, one_process):
     benchmark({"bc": BC}, ["pass"], [0], tmp_path, 20, TINY)
     record("pass", 20, seed=9)[0].save(tmp_path / "pass.safetensors")
@@ -126,23 +116,3 @@ def test_a_failure_is_told_and_does_not_stop_the_others(tmp_path, one_process, c
     assert "failed: pass-bc-1: RuntimeError: out of luck" in capsys.readouterr().out
     mended = benchmark({"bc": BC}, ["pass"], range(3), tmp_path, 20, TINY)
     assert len(mended.metrics) == 3 and not mended.failures
-
-
-def test_the_table_has_intervals_over_seeds(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    blank = dict.fromkeys(MEASURES, 1.0)
-    nmi = {"infogail": (0.25, 0.5, 0.96, 1.0), "gail": (0.0, 0.0, 0.3, 0.0)}
-    metrics = {
-        Cell("pass", name, Config(seed=k)): blank | {"style_nmi": value, "seconds_to_styles": None if k else 8.5}
-        for name, values in nmi.items()
-        for k, value in enumerate(values)
-    }
-    print_table(Results(metrics, {}))
-    out = capsys.readouterr().out
-    row = {
-        heading: line for heading in MEASURES.values() for line in out.splitlines() if line.strip().startswith(heading)
-    }
-    # The middle half of each four values: (0.5 + 0.96) / 2, and 0.
-    assert "0.73 [" in row["style NMI"] and " 0 [0, " in row["style NMI"]
-    assert "8.5 [8.5, 8.5] (3 never)" in row["s to styles"]
-    assert "with NMI ≥ 0.95" in out and "P(style NMI of infogail > gail) = 0.938" in out  # 15 of 16 pairs

@@ -6,7 +6,9 @@ from replay_world import Scripted, record_world
 
 from infogail.envs.catalogue import get_scenario
 from infogail.rendering import film as rendering
-from infogail.rendering.film import Stage, colour, render
+from infogail.rendering.camera import Stage, draw_offscreen
+from infogail.rendering.film import render
+from infogail.rendering.palette import colour
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def test_the_road_runs_from_left_to_right_past_the_ego(run):
     """Scale 8 px/m: the ego is 20 m behind the middle of 1120 px, its lanes are level."""
     road = {"recording": run / "demonstrations.safetensors"}
     scenario = get_scenario("replay", **road)
-    rendering.draw_offscreen()
+    draw_offscreen()
     stage = Stage(scenario, {"demonstration": np.float64(12)}, colour(0), road)
     picture = stage.picture()
     assert picture.shape == (240, 1120, 3)

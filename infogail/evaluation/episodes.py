@@ -1,0 +1,132 @@
+"""Episodes in highway-env: driven by anybody, one by one or by many processes side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from infogail.envs.data.demonstrations import Recording
+from infogail.envs.reference import DrivingEnv
+from infogail.envs.scenarios.scenario import NO_STYLE, Scene
+from infogail.evaluation.styles import style_of
+from infogail.parallel.workers import workers
+from infogail.runs.driver import Driver
+
+UNKNOWN_CODE = -1
+
+Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""The action (2,) in [-1, 1] for an observation (F,) and states (V, 4)."""
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of T decisions in highway-env; T is smaller than usual if it ended in a crash or road exit."""
+
+    code: int
+    """Fixed over the episode; `UNKNOWN_CODE` for a demonstration."""
+    observations: np.ndarray
+    """(T, F) float32, before each decision"""
+    actions: np.ndarray
+    """(T, 2) float32 in [-1, 1]"""
+    vehicle_states: np.ndarray
+    """(T + 1, V, 4) float64: before each decision, and after the last"""
+    scene: Scene
+    crashed: bool
+    off_road: bool
+    style: int
+    """`NO_STYLE` if it crashed, left the road or did not do the manoeuvre."""
+
+    @property
+    def failed(self) -> bool:
+        """It ended in a crash or road exit."""
+        return self.crashed or self.off_road
+
+
+def drive_episode(
+    driver: Driver, env: DrivingEnv, code: int, seed: int | None = None, scene: Scene | None = None
+) -> Episode:
+    """Let `driver` drive one episode with code number `code`, from the start that `seed` draws, or from `scene`.
+
+    Args:
+        env: highway-env's form of the scenario, `gymnasium.make(environment_id(driver.scenario)).unwrapped`.
+    """
+    episode = run_episode(env, lambda obs, states: driver.act(obs, driver.codes[code]), seed, scene)
+    if episode.failed:
+        return replace(episode, code=code)
+    style = style_of(env.scenario, driver.characters, episode.vehicle_states, episode.scene)
+    return replace(episode, code=code, style=style)
+
+
+def run_episode(env: DrivingEnv, act: Act, seed: int | None = None, scene: Scene | None = None) -> Episode:
+    """One episode that `act` drives, from the start that `seed` draws, or from `scene`; of no code and no style."""
+    obs, info = env.reset(seed=seed, options=None if scene is None else {"scene": scene})
+    observations, actions, states = [], [], [env.vehicle_state]
+    terminated = truncated = False
+    while not (terminated or truncated):
+        action = act(obs, states[-1])
+        observations.append(obs)
+        actions.append(np.asarray(action, np.float32))
+        obs, _, terminated, truncated, info = env.step(action)
+        states.append(env.vehicle_state)
+    return Episode(
+        UNKNOWN_CODE,
+        np.stack(observations),
+        np.stack(actions),
+        np.stack(states),
+        env.scene,
+        info["crashed"],
+        info["off_road"],
+        NO_STYLE,
+    )
+
+
+def demonstrated_episodes(recording: Recording) -> list[Episode]:
+    """The demonstrations as episodes like the driven ones, with the style that each demonstrator was told to drive."""
+    demonstrations = recording.demonstrations
+    episodes = []
+    for e, style in enumerate(recording.styles):
+        rows = slice(*demonstrations.episode_bounds[e : e + 2])
+        observations, actions = demonstrations.observations[rows], demonstrations.actions[rows]
+        states, scene = recording.trajectory(e), recording.scene(e)
+        episodes.append(Episode(UNKNOWN_CODE, observations, actions, states, scene, False, False, int(style)))
+    return episodes
+
+
+def side_by_side(
+    function: Callable[..., Sequence[Result]],
+    tasks: Iterable[tuple[Any, ...]],
+    processes: int | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Result]:
+    """What `function` returns for the arguments in each of `tasks`, one list after the other.
+
+    Args:
+        function: found by its name in other processes; has one torch thread, for more would only wait for each other.
+        processes: how many work at a time; all cores by default. One works in this process.
+        progress: called with the number of results each time a task is done.
+    """
+    tasks = list(tasks)
+    processes = min(processes or os.cpu_count() or 1, len(tasks))
+    results: list[Result] = []
+    with workers(processes) if processes > 1 else nullcontext(map) as mapped:
+        for part in mapped(partial(_on_one_thread, function), *zip(*tasks, strict=True)) if tasks else ():
+            results += part
+            progress(len(part))
+    return results
+
+
+def _on_one_thread(function: Callable[..., Sequence[Result]], *arguments: Any) -> Sequence[Result]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return function(*arguments)
+    finally:
+        torch.set_num_threads(threads)

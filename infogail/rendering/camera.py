@@ -1,0 +1,134 @@
+"""Pictures of highway-env by its own renderer, for films: a camera, and a scene that is driven before it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import cv2
+import gymnasium
+import numpy as np
+import pygame
+from highway_env.envs.common.abstract import AbstractEnv
+from highway_env.envs.common.graphics import EnvViewer
+from highway_env.road.graphics import WorldSurface
+from highway_env.road.lane import AbstractLane
+
+from infogail.envs.catalogue import environment_id
+from infogail.envs.reference import DrivingEnv
+from infogail.envs.scenarios.scenario import Scenario, Scene
+from infogail.rendering.palette import OFF_ROAD, OTHER_VEHICLE, Colour
+
+SUPERSAMPLING = 2  # the scene is drawn so much larger and scaled down: highway-env's renderer does not smooth edges
+SHIFT = 4  # OpenCV draws at 1/16 px
+
+
+def draw_offscreen() -> None:
+    """Without a screen, let SDL draw into memory; to be called before anything is drawn."""
+    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")  # SDL comes to this by itself, but complains first
+
+
+class Camera:
+    """Takes pictures of one environment of highway-env, drawn by its own renderer."""
+
+    def __init__(self, env: AbstractEnv, size: tuple[int, int], scaling: float) -> None:
+        """Pictures of `size`, width and height [px], so large [px/m]."""
+        self.env, self._size, self._scaling = env, size, scaling
+        env.config |= {
+            "screen_width": SUPERSAMPLING * size[0],
+            "screen_height": SUPERSAMPLING * size[1],
+            "scaling": SUPERSAMPLING * scaling,
+            "centering_position": [0.5, 0.5],
+        }
+        env.viewer = EnvViewer(env)
+        env.viewer.enabled = True  # highway-env draws nothing under SDL's dummy driver, though it could
+        # Never closed: highway-env's close() ends pygame for every other camera, too.
+        self._lanes = [_outline(lane) for lane in env.road.network.lanes_list()]
+        self._ground_at: tuple[np.ndarray, np.ndarray] | None = None
+
+    def picture(self, centre: np.ndarray) -> np.ndarray:
+        """The scene (H, W, 3) around `centre` (2,) [m], as it is now."""
+        self.env.viewer.observer_vehicle = SimpleNamespace(position=centre)
+        # Not env.render(): it copies the picture column by column, which takes longer than drawing it.
+        self.env.viewer.display()
+        surface = self.env.viewer.sim_surface
+        pixels = np.frombuffer(pygame.image.tobytes(surface, "RGB"), np.uint8)
+        picture = cv2.resize(
+            pixels.reshape(surface.get_height(), surface.get_width(), 3), self._size, interpolation=cv2.INTER_AREA
+        )
+        cv2.copyTo(self._ground(centre), cv2.inRange(picture, WorldSurface.GREY, WorldSurface.GREY), picture)
+        return picture
+
+    def _ground(self, centre: np.ndarray) -> np.ndarray:
+        """Road and roadside (H, W, 3): highway-env has one grey for all ground."""
+        if self._ground_at is None or (self._ground_at[0] != centre).any():
+            width, height = self._size
+            ground = np.full((height, width, 3), OFF_ROAD, np.uint8)
+            for lane in self._lanes:
+                cv2.fillPoly(ground, [self.subpixels(lane, centre)], WorldSurface.GREY, shift=SHIFT)
+            self._ground_at = centre, ground
+        return self._ground_at[1]
+
+    def subpixels(self, positions: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        """Where `positions` (n, 2) [m] are in the picture, int32 in units of 2^-SHIFT px, as OpenCV takes them."""
+        pixels = (positions - centre) * self._scaling + np.array(self._size) / 2
+        return (pixels * 2**SHIFT).round().astype(np.int32)
+
+
+class Stage:
+    """highway-env with a camera: one scene, driven one physics step at a time."""
+
+    def __init__(self, scenario: Scenario, scene: Scene, paint: Colour, road: Mapping[str, Any] | None = None) -> None:
+        self._paint, self._view = paint, scenario.view
+        config = {"policy_frequency": scenario.simulation_frequency}  # a decision for each physics step: same motion
+        made = gymnasium.make(environment_id(scenario.name), render_mode="rgb_array", config=config, **(road or {}))
+        self.env = cast(DrivingEnv, made.unwrapped)
+        self.env.reset(options={"scene": scene})
+        for vehicle in self.env.road.vehicles:
+            vehicle.color = paint if vehicle is self.env.vehicle else OTHER_VEHICLE
+        self.states: list[np.ndarray] = [self.env.vehicle_state]
+        _, self._scaling = self._view.camera(self.states[0], scene)
+        diagonal = int(np.hypot(*self._view.size)) + 1
+        size = (diagonal, diagonal) if self._view.heading else self._view.size
+        self._camera = Camera(self.env, size, self._scaling)
+
+    def step(self, action: np.ndarray) -> None:
+        """Drive one physics step with `action` (2,)."""
+        self.env.step(action)
+        self.states.append(self.env.vehicle_state)
+
+    def picture(self) -> np.ndarray:
+        """The scene (H, W, 3) as it is now, with the ego's trail."""
+        states, scene = self.states[-1], self.env.scene
+        centre, _ = self._view.camera(states, scene)
+        picture = self._with_trail(self._camera.picture(centre), centre)
+        return picture if self._view.heading is None else self._turned(picture, self._view.heading(states, scene))
+
+    def _turned(self, picture: np.ndarray, heading: float) -> np.ndarray:
+        """The middle of `picture`, turned so that what has this `heading` [rad] runs from left to right."""
+        middle, size = np.array(picture.shape[1::-1]) / 2, self._view.size
+        turn = cv2.getRotationMatrix2D(middle.tolist(), np.degrees(heading), 1.0)
+        turn[:, 2] = turn[:, 2] + np.array(size) / 2 - middle
+        return cv2.warpAffine(picture, turn, size, flags=cv2.INTER_AREA)
+
+    def _with_trail(self, picture: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        """`picture` with the line along which the ego came, under the vehicles."""
+        vehicles = np.zeros(picture.shape[:2], np.uint8)
+        for vehicle in self.env.road.vehicles:
+            outline = [self._camera.subpixels(vehicle.polygon(), centre)]
+            cv2.fillPoly(vehicles, outline, 255, shift=SHIFT)
+            cv2.polylines(vehicles, outline, True, 255, round(0.6 * self._scaling), shift=SHIFT)  # the tyres stick out
+        trail = [self._camera.subpixels(np.stack(self.states)[:, 0, :2], centre)]
+        trailed = cv2.polylines(picture.copy(), trail, False, self._paint, 4, cv2.LINE_AA, SHIFT)
+        return cv2.copyTo(picture, vehicles, trailed)
+
+
+def _outline(lane: AbstractLane) -> np.ndarray:
+    """Corners (n, 2) [m] of a polygon that covers `lane`."""
+    along = np.linspace(0.0, lane.length, 65)
+    left, right = ([lane.position(s, side * lane.width_at(s) / 2) for s in along] for side in (-1, 1))
+    return np.array(left + right[::-1])

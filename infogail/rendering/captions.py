@@ -1,0 +1,62 @@
+"""What films say: text, the caption above each panel, the frame around one that failed."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from infogail.envs.scenarios.scenario import NO_STYLE, Scenario
+from infogail.rendering.palette import ALARM, BACKGROUND, DIMMED, TRACK, WHITE, Colour, colour
+
+TOP, ROW, MARGIN = 28, 28, 16  # [px]
+FONT = cv2.FONT_HERSHEY_DUPLEX
+
+
+def style_phrase(scenario: Scenario, style: int) -> str:
+    """What `style` is in words, such as 'passed left'; nothing for `NO_STYLE`."""
+    return "" if style == NO_STYLE else scenario.view.phrase.format(scenario.styles[style])
+
+
+def caption(
+    width: int,
+    code: int,
+    remark: str,
+    speed: float,
+    chances: np.ndarray | None,
+    detail: str = "",
+    paint: Colour = WHITE,
+) -> np.ndarray:
+    """A strip (h, width, 3): the code, a remark in the colour `paint`, the `speed` [m/s], some detail, and a bar for
+    each of the `chances` (K,) that the posterior gives the codes."""
+    rows = 2 if chances is None else max(2, len(chances))
+    strip = np.full((TOP + rows * ROW, width, 3), BACKGROUND, np.uint8)
+    write_text(strip, f"code {code}", (MARGIN, 36), 1.05, colour(code))
+    write_text(strip, remark, (MARGIN, 70), 0.85, paint)
+    write_text(strip, f"{3.6 * speed:.0f} km/h", (int(0.55 * width), 36), 0.85, WHITE, right=True)
+    write_text(strip, detail, (int(0.55 * width), 70), 0.7, DIMMED, right=True)
+    if chances is None:
+        return strip
+    left, right = int(0.66 * width), width - MARGIN - 62
+    write_text(strip, "posterior's belief", (left - 28, 20), 0.58, DIMMED)
+    for k, chance in enumerate(chances):
+        top, bottom = TOP + k * ROW, TOP + (k + 1) * ROW - 6
+        write_text(strip, str(k), (left - 12, bottom - 4), 0.6, colour(k), right=True)
+        cv2.rectangle(strip, (left, top), (right, bottom), TRACK, cv2.FILLED)
+        if (end := left + round(chance * (right - left))) > left:
+            cv2.rectangle(strip, (left, top), (end, bottom), colour(k), cv2.FILLED)
+        write_text(strip, f"{100 * chance:.0f} %", (width - MARGIN, bottom - 4), 0.6, WHITE, right=True)
+    return strip
+
+
+def alarmed(picture: np.ndarray) -> np.ndarray:
+    """`picture` (H, W, 3), darkened, in a frame of the colour of alarm."""
+    dark = (picture * 0.6).astype(np.uint8)
+    return cv2.rectangle(dark, (4, 4), (dark.shape[1] - 5, dark.shape[0] - 5), ALARM, 8)
+
+
+def write_text(
+    image: np.ndarray, text: str, at: tuple[int, int], size: float, paint: Colour, right: bool = False
+) -> None:
+    """Write `text` on the baseline from `at` [px] on, or, with `right`, up to there."""
+    (width, _), _ = cv2.getTextSize(text, FONT, size, 1)
+    cv2.putText(image, text, (at[0] - width * right, at[1]), FONT, size, paint, 1, cv2.LINE_AA)

@@ -1,0 +1,60 @@
+from types import SimpleNamespace
+
+import gymnasium
+import numpy as np
+import pytest
+from passer import Passer
+
+from infogail.envs.catalogue import environment_id
+from infogail.envs.data.demonstrations import record
+from infogail.envs.scenarios.scenario import NO_STYLE
+from infogail.evaluation.episodes import drive_episode
+
+
+@pytest.fixture(scope="module")
+def env():
+    return gymnasium.make(environment_id("pass")).unwrapped
+
+
+def test_an_episode_holds_what_was_seen_done_and_become(env):
+    episode = drive_episode(Passer(), env, code=1, seed=5)
+    assert (episode.observations.shape, episode.actions.shape) == ((60, 7), (60, 2))
+    assert episode.vehicle_states.shape == (61, 2, 4)
+    assert (episode.crashed, episode.off_road, env.scenario.styles[episode.style]) == (False, False, "right")
+    obs, _ = env.reset(options={"scene": episode.scene})
+    for t, action in enumerate(episode.actions):
+        assert np.array_equal(obs, episode.observations[t])
+        assert np.array_equal(env.vehicle_state, episode.vehicle_states[t])
+        obs = env.step(action)[0]
+    assert np.array_equal(env.vehicle_state, episode.vehicle_states[60])
+
+
+def test_codes_part_from_the_same_start(env):
+    left, right = (drive_episode(Passer(), env, code, scene=env.scene) for code in (0, 1))
+    assert left.scene == right.scene
+    assert (left.style, right.style) == (0, 1)
+
+
+def test_a_crash_ends_the_episode_without_style(env):
+    episode = drive_episode(Passer("reckless"), env, code=0, seed=5)
+    assert (episode.crashed, episode.off_road, episode.style) == (True, False, NO_STYLE)
+    assert len(episode.vehicle_states) == len(episode.actions) + 1 < 60
+
+
+def test_leaving_the_road_ends_the_episode_without_style(env):
+    episode = drive_episode(Passer("swerving"), env, code=0, seed=5)
+    assert (episode.crashed, episode.off_road, episode.style) == (False, True, NO_STYLE)
+    assert len(episode.actions) < 60
+
+
+def test_leaving_the_road_after_the_manoeuvre_is_a_failure_all_the_same():
+    env = gymnasium.make(environment_id("turn")).unwrapped
+    recorded = record("turn", 1, seed=0)[0]
+    scene, states = recorded.scene(0), recorded.trajectory(0)
+    beyond = env.scenario.distance(states[:-1], scene) > scene["radius"] * np.pi / 2 + 2.0
+    actions = np.where(beyond[:, None], np.float32([0.0, 1.0]), recorded.demonstrations.actions)
+    replay = iter(actions)
+    driver = SimpleNamespace(act=lambda obs, code: next(replay), codes=[0], characters=None)
+    episode = drive_episode(driver, env, code=0, scene=scene)
+    assert env.scenario.style(episode.vehicle_states, scene) == recorded.styles[0]
+    assert (episode.off_road, episode.style) == (True, NO_STYLE)
