@@ -446,9 +446,9 @@ def option(name: str) -> str:
 def fail(problem: str, status: int) -> NoReturn:
     """Leave with one line on standard error."""
     if launched():
-        from infogail.parallel.distributed import tell
+        from infogail.parallel.distributed import print_once
 
-        tell(f"infogail: {problem}")
+        print_once(f"infogail: {problem}")
     else:
         print(f"infogail: {problem}", file=sys.stderr)
     sys.exit(status)
