@@ -48,13 +48,14 @@ def imitation_reward(logits: Tensor, early_end: EarlyEnd) -> Tensor:
     """The reward of each step, from its logit l; D = sigmoid(l) is the probability of being a demonstration.
 
     A reward of one sign is biased: it also pays, or charges, for each step that the episode lasts, whatever is done in
-    it (Kostrikov et al. 2019, arXiv 1809.02925, section 4.1). So its form is chosen by what an early end means:
+    it (Kostrikov et al. 2019, arXiv 1809.02925). So its form is chosen by what an early end means:
 
     - failure: -log(1 - D) = softplus(l) ≥ 0. Ending early forgoes reward: log 2 a step where D = 1/2. As in GAIL (Ho &
       Ermon 2016, arXiv 1606.03476), whose cost log D has demonstration and policy exchanged.
     - success: log D = -softplus(-l) ≤ 0. Ending early saves cost: log 2 a step where D = 1/2.
-    - neither: log D - log(1 - D) = l, either sign, and 0 where D = 1/2. As in AIRL (Fu et al. 2018, arXiv 1710.11248,
-      section 6 and appendix A). Unbiased only there: a discriminator that is sure of itself is biased in its direction.
+    - neither: log D - log(1 - D) = l, of either sign. Where D = 1/2 it is 0, and an early end neither forgoes nor saves
+      anything; where the logits are mostly positive or mostly negative the bias is back. As in AIRL (Fu et al. 2018,
+      arXiv 1710.11248, algorithm 1).
     """
     if early_end == "failure":
         return softplus(logits)

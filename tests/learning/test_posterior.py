@@ -302,7 +302,7 @@ def test_it_may_read_all_of_the_state_or_the_action_too(recorded, posterior_inpu
     assert read == [True] * 7 + [posterior_input == "pair"] * 2
 
 
-def told_apart_by(feature):
+def distinguished_by(feature):
     """A rollout of two codes in `pass` where observation `feature` is 1 under code 0 and -1 under code 1, + noise."""
     codes = torch.arange(64) % 2
     obs = 0.5 * torch.randn(20, 64, 7)
@@ -319,7 +319,7 @@ def test_it_learns_to_read_the_policys_code():
         "pass", rng.normal(size=(40, 7)).astype(np.float32), np.zeros((40, 2), np.float32), np.array([0, 20, 40])
     )
     posterior = Posterior(demonstrations, Config(rim_coef=0.0), torch.Generator().manual_seed(0))
-    rollout = told_apart_by(feature=2)
+    rollout = distinguished_by(feature=2)
     assert posterior.reward(rollout).sum(0).mean() < 0.3
     for _ in range(15):
         posterior.update(rollout)
@@ -334,7 +334,7 @@ def test_as_published_it_learns_each_steps_code():
     demonstrations = Demonstrations("pass", observations, np.zeros((40, 2), np.float32), np.array([0, 20, 40]))
     config = Config(rim_coef=0.0, info_reward="step", max_evidence=0.0, posterior_input="pair")
     posterior = Posterior(demonstrations, config, torch.Generator().manual_seed(0))
-    rollout = told_apart_by(feature=2)
+    rollout = distinguished_by(feature=2)
     rollout = replace(rollout, observations=rollout.next_observations)  # pairs begin with what was seen before
     for _ in range(15):
         log = posterior.update(rollout)
@@ -351,7 +351,7 @@ def test_the_reward_is_the_targets_which_follows_slowly():
     rng = np.random.default_rng(0)
     observations = rng.normal(size=(40, 7)).astype(np.float32)
     demonstrations = Demonstrations("pass", observations, np.zeros((40, 2), np.float32), np.array([0, 20, 40]))
-    rollout, earned = told_apart_by(feature=2), {}
+    rollout, earned = distinguished_by(feature=2), {}
     for share in (0.0, 0.01, 1.0):
         torch.manual_seed(1)
         config = Config(rim_coef=0.0, posterior_target=share)

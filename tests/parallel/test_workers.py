@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from infogail.envs.errors import BadInput
 from infogail.parallel.workers import WorkerLost, report, workers
 
 
@@ -57,8 +58,9 @@ def test_a_failure_ends_the_others_at_once():
 
 def test_a_killed_worker_is_one_clear_error():
     problem = "a worker process was killed from outside; is there enough memory"
-    with pytest.raises(WorkerLost, match=problem), workers(1) as mapped:
+    with pytest.raises(WorkerLost, match=problem) as raised, workers(1) as mapped:
         list(mapped(killed, (0,)))
+    assert isinstance(raised.value, BadInput)  # which the command line prints alone
 
 
 @pytest.mark.parametrize("end", ["ctrl-c", "interrupt", "kill"])
