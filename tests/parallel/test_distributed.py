@@ -36,7 +36,7 @@ from tests.runs.test_checkpoint import outcome
 LEARNERS = {"infogail": InfoGAIL, "bc": BC}
 SMALL = Config(num_envs=16, iterations=4, checkpoint_interval=1, rim_steps=3, bc_steps=400, hidden=8)
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.test_distributed"])
+PROCESSES.set_forkserver_preload(["tests.parallel.test_distributed"])
 
 
 def in_two(work, *arguments):
