@@ -26,8 +26,9 @@ class BC:
         config = config.for_scenario(demonstrations.scenario)
         self.config, self.generator = config, torch.Generator().manual_seed(config.seed)
         self.observations = torch.from_numpy(demonstrations.observations)
-        self.policy = Policy(self.observations, 1, config)
         self.actions = torch.from_numpy(demonstrations.actions)
+        self.policy = Policy(self.observations.shape[-1], self.actions.shape[-1], 1, config)
+        self.policy.standardise.fit(self.observations)
         self.optimiser = adam([self.policy], config.learning_rate)
         self.iteration, self.iterations = 0, max(1, config.bc_steps // self.STEPS_PER_ITERATION)
 

@@ -9,12 +9,12 @@ import torch
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.twin import DrivingVectorEnv
+from infogail.learning.actor_critic import actor_critic
 from infogail.learning.cloning import warm_start
 from infogail.learning.discriminator import Discriminator
-from infogail.learning.memory import Replay
+from infogail.learning.memory import RolloutMemory
 from infogail.learning.networks import Policy
 from infogail.learning.rollout import collect
-from infogail.learning.trpo import policy_updater
 
 
 class GAIL:
@@ -29,10 +29,15 @@ class GAIL:
         self.generator = torch.Generator().manual_seed(config.seed)
         self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs, tensors=True, **demonstrations.road)
         self.env.reset(seed=config.seed)
-        self.replay = Replay(config.replay_iterations)
+        self.replay = RolloutMemory(config.replay_iterations)
         self.codes = torch.arange(config.num_envs) % config.num_codes
-        self.actor_critic = policy_updater(torch.from_numpy(demonstrations.observations), 1, config, self.generator)
-        self.discriminator = Discriminator(demonstrations, config, self.generator)
+        observations = torch.from_numpy(demonstrations.observations)
+        self.pairs = torch.from_numpy(demonstrations.pairs())
+        sizes = observations.shape[-1], demonstrations.actions.shape[-1]
+        self.actor_critic = actor_critic(*sizes, 1, config, self.generator)
+        self.policy.standardise.fit(observations)
+        self.discriminator = Discriminator(*sizes, config, self.generator)
+        self.discriminator.standardise.fit(self.pairs)
         self.iteration, self.iterations = 0, config.iterations
 
     @property
@@ -45,7 +50,7 @@ class GAIL:
         if self.iteration == 0:
             warm_start(self.policy, self.demonstrations, self.config, self.generator)
         rollout = collect(self.env, self.policy, lambda _: self.codes, self.generator, self.demonstrations.characters)
-        log = self.discriminator.update(self.replay.add(rollout))
+        log = self.discriminator.update(self.replay.add(rollout), self.pairs)
         imitation = self.discriminator.reward(rollout)
         reward = imitation - self.config.failure_penalty * rollout.terminated
         log |= self.actor_critic.update(rollout, reward, min(self.iteration / self.config.iterations, 1.0))

@@ -16,6 +16,7 @@ from typing import Any
 
 from infogail.envs.errors import BadInput
 from infogail.parallel.signals import Stopped
+from infogail.parallel.workers import WorkerLost
 from infogail.runs.folder import put_run
 
 ANSWER = 5.0  # [s] for the cluster to answer
@@ -60,7 +61,7 @@ def cluster(address: str, on_report: Callable[[float], None] = lambda amount: No
 
     Raises:
         BadInput: see `check_address`; or it is no Ray cluster, or one of other versions, or a node lacks a module.
-        OSError: the same task was killed time and again.
+        WorkerLost: the same task was killed time and again.
     """
     check_address(address)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -99,7 +100,7 @@ def cluster(address: str, on_report: Callable[[float], None] = lambda amount: No
                 raise
             except RayError as error:
                 problem = type(error).__name__
-                raise OSError(f"the cluster lost a cell for good ({problem}); is there enough memory?") from error
+                raise WorkerLost(f"the cluster lost a cell for good ({problem}); is there enough memory?") from error
             number = numbers.pop(done)  # the last of its references: Ray may forget what it returned
             for path, content in folders.items():
                 put_run(path, content)

@@ -143,7 +143,7 @@ class Train:
             raise BadInput("train: give SCENARIO, or --resume RUN; see 'infogail train --help'")
         scenario = check_scenario(self.scenario)
         from infogail.benchmark.cells import Cell
-        from infogail.parallel.distributed import from_leader, join
+        from infogail.parallel.distributed import join, run_on_leader
         from infogail.parallel.progress import progress_bar
         from infogail.runs.runner import train
 
@@ -152,7 +152,7 @@ class Train:
         out = self.out or Path("runs") / cell.name
         learner = learner_classes()[self.algorithm]
         join()
-        from_leader(lambda: self.provide(file, scenario, out))
+        run_on_leader(lambda: self.provide(file, scenario, out))
         with progress_bar(f"training {self.algorithm} on {scenario}", 1.0) as advance:
             train(
                 learner,
@@ -498,9 +498,9 @@ def fail(problem: str, status: int) -> NoReturn:
     """Leave with one line on standard error."""
     problem = " ".join(problem.splitlines())
     if launched():
-        from infogail.parallel.distributed import tell
+        from infogail.parallel.distributed import print_once
 
-        tell(f"infogail: {problem}")
+        print_once(f"infogail: {problem}")
     else:
         print(f"infogail: {problem}", file=sys.stderr)
     sys.exit(status)

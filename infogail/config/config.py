@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args, get_type_hints
 
 from infogail.envs.catalogue import get_scenario
@@ -18,6 +18,9 @@ DISCOUNT, USUAL_RATE = 0.95, 5  # per decision, at so many a second
 INFO_COEF, INFO_COEF_OF_PEOPLE = 3.0, 1.0  # styles of people show little in 6 s; told to show them, drivers crash more
 MOST_THREADS = 1024  # OpenMP ends the process where it cannot start as many as it is to
 ITERATIONS, ITERATIONS_FOR_MEANS = 30, 45  # the latter where a style shows in means alone, as in dense traffic
+
+SHARDED = {"sharded": True}
+"""Metadata of totals that several processes divide among them (`infogail.parallel.distributed.shard_config`)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Config:
     """Seed of the networks, the environments and the batches."""
     threads: int = 1
     """Torch threads; results depend on it in the last bits. A second run gains more from a second core."""
-    num_envs: int = 1024
+    num_envs: int = field(default=1024, metadata=SHARDED)
     """Environments B of the batched twin."""
     iterations: int = 0
     """Iterations: rollout, discriminator, posterior, PPO; 0: 30, or 45 in dense traffic."""
@@ -75,7 +78,7 @@ class Config:
     """Earlier iterations whose rollouts discriminator and posterior go on to learn from; 0: only from the newest."""
     discriminator_steps: int = 30
     """Discriminator updates per iteration."""
-    discriminator_batch: int = 1024
+    discriminator_batch: int = field(default=1024, metadata=SHARDED)
     """Pairs of each kind per discriminator update."""
     gradient_penalty: float = 0.3
     """Weight of the gradient penalty, zero-centred for gan and one-centred for wasserstein."""
@@ -110,7 +113,7 @@ class Config:
     """Share by which each update moves a copy of the posterior towards it, which then gives the reward; 0: no copy."""
     posterior_steps: int = 4
     """Posterior updates per iteration."""
-    posterior_batch: int = 64
+    posterior_batch: int = field(default=64, metadata=SHARDED)
     """Trajectories of each kind per posterior update."""
     rim_coef: float = 10.0
     """Weight of regularised information maximisation on the unlabelled demonstrations."""
@@ -123,7 +126,7 @@ class Config:
     """Standard deviation by which it moves trajectories, in units of what the scenario's styles tolerate."""
     bc_steps: int = 4000
     """Gradient steps of behavioural cloning."""
-    bc_batch: int = 512
+    bc_batch: int = field(default=512, metadata=SHARDED)
     """Pairs per step of behavioural cloning."""
 
     checkpoint_interval: int = 5

@@ -7,13 +7,12 @@ from torch import Tensor
 
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import Demonstrations
-from infogail.learning.networks import Policy, adam, descend, log_prob
+from infogail.learning.networks import Policy, adam, descend
 
 
 def cloning_loss(policy: Policy, observations: Tensor, actions: Tensor, codes: Tensor) -> Tensor:
-    """-mean log π(a|s,c) [nats] of observations (n, F), actions (n, 2) and codes (n,)."""
-    mean, std = policy(policy.inputs(observations, codes))
-    return -log_prob(actions, mean, std).mean()
+    """-mean log π(a|s,c) [nats] of observations (n, F), actions (n, A) and codes (n,)."""
+    return -policy(policy.inputs(observations, codes)).log_prob(actions).mean()
 
 
 def clone_step(
@@ -24,9 +23,9 @@ def clone_step(
     batch: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """One step of `optimiser` on random pairs of demonstrations, (N, F) and (N, 2); returns the loss.
+    """One step of `optimiser` on random pairs of demonstrations, (N, F) and (N, A); returns the loss.
 
-    Nobody knows a demonstration's code: each pair gets a random one, so that all codes start as the same driver.
+    The demonstrations' codes are unknown: each pair gets a random one, so that all codes start as the same driver.
     """
     rows = torch.randint(len(actions), (batch,), generator=generator)
     codes = torch.zeros_like(rows)
@@ -38,7 +37,7 @@ def clone_step(
 
 
 def warm_start(policy: Policy, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
-    """Clone the demonstrations for `config.warm_start_steps`, with an optimiser that is then forgotten."""
+    """Clone the demonstrations for `config.warm_start_steps` steps, with an optimiser of its own."""
     observations, actions = (torch.from_numpy(x) for x in (demonstrations.observations, demonstrations.actions))
     optimiser = adam([policy], config.learning_rate)
     for _ in range(config.warm_start_steps):

@@ -1,17 +1,19 @@
-"""The discriminator D(s,a): which pairs are from demonstrations, which from the policy; and the reward it gives."""
+"""The discriminator D(s,a), which tells demonstrations' pairs from the policy's, and the reward it gives."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
 
 from infogail.config.config import Config
-from infogail.envs.data.demonstrations import Demonstrations
 from infogail.learning.networks import Standardise, adam, descend, mlp, rmsprop, step_by_step
 from infogail.learning.rollout import Rollout
+
+EarlyEnd = Literal["failure", "success", "neither"]
+"""What it means that an episode ends before its time limit."""
 
 
 def discriminator_loss(demonstration_logits: Tensor, policy_logits: Tensor) -> Tensor:
@@ -24,8 +26,7 @@ def discriminator_loss(demonstration_logits: Tensor, policy_logits: Tensor) -> T
 
 def wasserstein_loss(demonstration_values: Tensor, policy_values: Tensor) -> Tensor:
     """mean f(policy) - mean f(demonstrations) of a critic f: WGAN's objective (Arjovsky et al. 2017, arXiv 1701.07875,
-    eq. 2) with the sign turned, since it is minimised here; for a 1-Lipschitz f at its best, minus the earth mover's
-    distance."""
+    eq. 2), negated, since it is minimised here; its minimum over 1-Lipschitz f is minus the earth mover's distance."""
     return policy_values.mean() - demonstration_values.mean()
 
 
@@ -43,33 +44,53 @@ def gradient_penalty(net: nn.Module, a: Tensor, b: Tensor, mix: Tensor, centre: 
     return ((squares + 1e-12).sqrt() - centre).square().mean()  # a root has no derivative at 0
 
 
-def imitation_reward(logits_demonstration_is_high: Tensor) -> Tensor:
-    """r = -log(1 - D) = softplus(l) ≥ 0, with D = sigmoid(l) the probability of being a demonstration.
+def imitation_reward(logits: Tensor, early_end: EarlyEnd) -> Tensor:
+    """The reward of each step, from its logit l; D = sigmoid(l) is the probability of being a demonstration.
 
-    Positive everywhere, so it also pays for staying alive. That bias is chosen: here an episode only ends early by a
-    crash or a road exit, which no demonstration has.
+    A reward of one sign is biased: it also pays, or charges, for each step that the episode lasts, whatever is done in
+    it (Kostrikov et al. 2019, arXiv 1809.02925). So its form is chosen by what an early end means:
+
+    - failure: -log(1 - D) = softplus(l) ≥ 0. Ending early forgoes reward: log 2 a step where D = 1/2. As in GAIL (Ho &
+      Ermon 2016, arXiv 1606.03476), whose cost log D has demonstration and policy exchanged.
+    - success: log D = -softplus(-l) ≤ 0. Ending early saves cost: log 2 a step where D = 1/2.
+    - neither: log D - log(1 - D) = l, of either sign. Where D = 1/2 it is 0, and an early end neither forgoes nor saves
+      anything; where the logits are mostly positive or mostly negative the bias is back. As in AIRL (Fu et al. 2018,
+      arXiv 1710.11248, algorithm 1).
     """
-    return softplus(logits_demonstration_is_high)
+    if early_end == "failure":
+        return softplus(logits)
+    return logsigmoid(logits) if early_end == "success" else logits
 
 
 @torch.no_grad()
 def clip_weights(net: nn.Module, size: float) -> None:
-    """Bring every parameter into [-size, size], which bounds a critic's slope (WGAN, algorithm 1)."""
+    """Clip every parameter to [-size, size], which bounds a critic's slope (WGAN, algorithm 1)."""
     for parameter in net.parameters():
         parameter.clamp_(-size, size)
 
 
 class Discriminator(nn.Module):
-    """Logits of (observation, action) pairs, high for demonstrations, and their training."""
+    """Logits of (observation, action) pairs, high for demonstrations, and their training.
 
-    def __init__(self, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
+    Args:
+        early_end: chooses the reward, see `imitation_reward`; a Wasserstein critic's is its output.
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        config: Config,
+        generator: torch.Generator,
+        early_end: EarlyEnd = "failure",
+    ) -> None:
         super().__init__()
-        self.config, self.generator = config, generator
-        self.demonstrations = torch.from_numpy(demonstrations.pairs())
-        self.standardise = Standardise(self.demonstrations)
+        self.config, self.generator, self.early_end = config, generator, early_end
+        self.pair_size = observation_size + action_size
+        self.standardise = Standardise(self.pair_size)
         self.wasserstein = config.discriminator_loss == "wasserstein"
         self.net = mlp(
-            self.demonstrations.shape[-1] + config.absorbing,
+            self.pair_size + config.absorbing,
             config.discriminator_hidden,
             1,
             layers=config.discriminator_layers,
@@ -79,11 +100,11 @@ class Discriminator(nn.Module):
         self.optimiser = optimiser([self.net], config.discriminator_learning_rate or config.learning_rate)
 
     def forward(self, pairs: Tensor) -> Tensor:
-        """Logits (…) of pairs (…, F + 2): observation, then action."""
+        """Logits (…) of pairs (…, F + A): observation, then action."""
         return self.net(self.inputs(pairs)).squeeze(-1)
 
     def inputs(self, pairs: Tensor, absorbed: Tensor | None = None) -> Tensor:
-        """What the network reads: pairs (…, F + 2), standardised.
+        """What the network reads: pairs (…, F + A), standardised.
 
         With `Config.absorbing` also an indicator; where `absorbed` (…) is true it is 1 and all else 0, as
         discriminator-actor-critic has it (Kostrikov et al. 2019, arXiv 1809.02925).
@@ -97,12 +118,12 @@ class Discriminator(nn.Module):
     def reward(self, rollout: Rollout) -> Tensor:
         """The imitation reward, (T, B); a critic's is its output.
 
-        With `Config.absorbing`, a crash or road exit is followed by the absorbing state for ever, and earns what that
-        will, discounted: then it is the discriminator that says whether to end early is worse than to go on.
+        With `Config.absorbing`, the absorbing state follows a termination for ever, so the terminating step also earns
+        its discounted reward: then it is learned whether ending early is worse than going on.
         """
         reward = self._reward(step_by_step(self, rollout.pairs()))
         if self.config.absorbing:
-            nothing = torch.zeros_like(self.demonstrations[:1])
+            nothing = torch.zeros(1, self.pair_size)
             logit = step_by_step(self.net, self.inputs(nothing, torch.ones(1)))
             reward += rollout.terminated * self._reward(logit) * self.config.gamma / (1.0 - self.config.gamma)
         return reward
@@ -111,10 +132,10 @@ class Discriminator(nn.Module):
         """All that an update changes, for a checkpoint."""
         return {"discriminator": self, "discriminator_optimiser": self.optimiser}
 
-    def update(self, rollout: Rollout) -> dict[str, float]:
-        """A few steps on random pairs of both kinds; returns what to log."""
-        size, demonstrations = self.config.discriminator_batch, self.inputs(self.demonstrations)
-        # After an episode that ended early its environment begins another; for the absorbing state, that is its time.
+    def update(self, rollout: Rollout, demonstrations: Tensor) -> dict[str, float]:
+        """A few steps on random pairs of both kinds, `demonstrations` (N, F + A) the real ones; returns what to log."""
+        size, demonstrations = self.config.discriminator_batch, self.inputs(demonstrations)
+        # Steps after the first episode's early end count as spent in the absorbing state, if there is one.
         policy = self.inputs(rollout.pairs(), ~rollout.first_episode()).flatten(0, 1)
         for _ in range(self.config.discriminator_steps):
             real, fake = self._sample(demonstrations, size), self._sample(policy, size)
@@ -133,7 +154,7 @@ class Discriminator(nn.Module):
         }
 
     def _reward(self, logits: Tensor) -> Tensor:
-        return logits if self.wasserstein else imitation_reward(logits)
+        return logits if self.wasserstein else imitation_reward(logits, self.early_end)
 
     def _sample(self, pairs: Tensor, size: int) -> Tensor:
         return pairs[torch.randint(len(pairs), (size,), generator=self.generator)]

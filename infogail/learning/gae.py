@@ -26,3 +26,12 @@ def gae(
         running = torch.addcmul(delta[t], decay[t], running)
         advantages[t] = running
     return advantages
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> float:
+    """1 - Var(returns - values) / Var(returns): 1 for perfect values, 0 for a constant, negative for worse than that.
+
+    0 where the returns do not vary.
+    """
+    variance = returns.var()
+    return 1.0 - ((returns - values).var() / variance).item() if variance > 0.0 else 0.0

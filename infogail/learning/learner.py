@@ -9,13 +9,13 @@ import torch
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.twin import DrivingVectorEnv
+from infogail.learning.actor_critic import actor_critic
 from infogail.learning.cloning import warm_start
 from infogail.learning.discriminator import Discriminator
-from infogail.learning.memory import Replay
+from infogail.learning.memory import RolloutMemory
 from infogail.learning.networks import Policy
 from infogail.learning.posterior import Posterior
 from infogail.learning.rollout import collect
-from infogail.learning.trpo import policy_updater
 
 
 class InfoGAIL:
@@ -24,13 +24,17 @@ class InfoGAIL:
     def __init__(self, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.seed)
         self.config = config = config.for_scenario(demonstrations.scenario)
-        self.demonstrations, self.replay = demonstrations, Replay(config.replay_iterations)
+        self.demonstrations, self.replay = demonstrations, RolloutMemory(config.replay_iterations)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.env = DrivingVectorEnv(demonstrations.scenario, config.num_envs, tensors=True, **demonstrations.road)
         self.env.reset(seed=config.seed)
         observations = torch.from_numpy(demonstrations.observations)
-        self.actor_critic = policy_updater(observations, config.num_codes, config, self.generator)
-        self.discriminator = Discriminator(demonstrations, config, self.generator)
+        self.pairs = torch.from_numpy(demonstrations.pairs())
+        sizes = observations.shape[-1], demonstrations.actions.shape[-1]
+        self.actor_critic = actor_critic(*sizes, config.num_codes, config, self.generator)
+        self.policy.standardise.fit(observations)
+        self.discriminator = Discriminator(*sizes, config, self.generator)
+        self.discriminator.standardise.fit(self.pairs)
         self.posterior = Posterior(demonstrations, config, torch.Generator().manual_seed(config.seed))
         self.iteration, self.iterations = 0, config.iterations
 
@@ -46,7 +50,7 @@ class InfoGAIL:
             warm_start(self.policy, self.demonstrations, self.config, self.generator)
         rollout = collect(self.env, self.policy, self.posterior.codes, self.generator, self.demonstrations.characters)
         seen = self.replay.add(rollout)
-        log = self.discriminator.update(seen) | self.posterior.update(seen)
+        log = self.discriminator.update(seen, self.pairs) | self.posterior.update(seen)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
         reward = imitation + self.config.info_coef * information - self.config.failure_penalty * rollout.terminated
         log |= self.actor_critic.update(rollout, reward, min(self.iteration / self.config.iterations, 1.0))

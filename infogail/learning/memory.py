@@ -1,4 +1,4 @@
-"""Replay: what is told from demonstrations, and read, is also what earlier policies did."""
+"""A memory of rollouts, so that discriminator and posterior also learn from what earlier policies did."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 from infogail.learning.rollout import Rollout, join
 
 
-class Replay:
+class RolloutMemory:
     """The rollouts of the last iterations, for discriminator and posterior; the policy learns from the newest alone.
 
-    A discriminator that sees only the newest forgets what it knew of earlier policies, and these come back.
+    A discriminator that sees only the newest rollout forgets earlier policies, and the policy returns to them.
     """
 
     def __init__(self, iterations: int) -> None:
@@ -28,7 +28,7 @@ class Replay:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Every field of every rollout, for a checkpoint."""
-        return {f"{k}.{name}": x for k, some in enumerate(self.past) for name, x in some.tensors().items()}
+        return {f"{k}.{name}": x for k, rollout in enumerate(self.past) for name, x in rollout.tensors().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `state_dict` took."""

@@ -10,19 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from infogail.config.config import Config
-from infogail.parallel.distributed import average_gradients, begin_alike
+from infogail.learning.heads import Gaussian
+from infogail.parallel.distributed import Group, average_gradients, broadcast_parameters
 
 
 class Standardise(nn.Module):
-    """(…, F) → (…, F): subtract the demonstrations' mean, divide by their standard deviation."""
+    """(…, F) → (…, F): subtract a sample's mean, divide by its standard deviation; before `fit` the identity."""
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, sample: Tensor) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self.register_buffer("mean", sample.mean(0))
-        self.register_buffer("scale", sample.std(0).clamp(min=1e-3))
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+
+    def fit(self, sample: Tensor) -> None:
+        """Take mean and standard deviation (at least 1e-3) of each column of `sample` (N, F)."""
+        self.mean.copy_(sample.mean(0))
+        self.scale.copy_(sample.std(0).clamp(min=1e-3))
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.scale
@@ -49,15 +55,15 @@ def mlp(
 
 
 def step_by_step(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`net(x)` for x (T, B, …), without gradients; what passes between its layers stays in the processor's cache."""
+    """`net(x)` for x (T, B, …), without gradients, a step at a time: then the activations fit the processor's cache."""
     with torch.no_grad():
         return torch.stack([net(step) for step in x])
 
 
-def adam(modules: list[nn.Module], learning_rate: float) -> torch.optim.Adam:
-    """Adam (Kingma & Ba 2014) on all parameters of `modules`, which begin alike in all processes."""
+def adam(modules: list[nn.Module], learning_rate: float, group: Group = Group.WORLD) -> torch.optim.Adam:
+    """Adam (Kingma & Ba 2014) on all parameters of `modules`, which are first made the same in all processes."""
     parameters = list(nn.ModuleList(modules).parameters())
-    begin_alike(parameters)
+    broadcast_parameters(parameters, group)
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
@@ -66,11 +72,11 @@ def rmsprop(modules: list[nn.Module], learning_rate: float) -> torch.optim.RMSpr
     return torch.optim.RMSprop(nn.ModuleList(modules).parameters(), lr=learning_rate, alpha=0.9)
 
 
-def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor, group: Group = Group.WORLD) -> None:
     """One step of `optimiser` down the gradient of `loss`, or of its mean over the processes if there are several."""
     optimiser.zero_grad()
     loss.backward()
-    average_gradients(optimiser)
+    average_gradients(optimiser, group)
     optimiser.step()
 
 
@@ -82,18 +88,19 @@ def levels(count: int) -> Tensor:
 class Policy(nn.Module):
     """π(a|s,c): a Gaussian whose mean is a network's, with one standard deviation per action.
 
-    With `num_codes=1` it is code-blind: it takes codes and does not look at them. A graded code is a level from 0 to
+    With `num_codes=1` it is code-blind: it takes codes and ignores them. A graded code is a level from 0 to
     num_codes - 1, read as one number from -1 to 1; levels between the whole ones may be driven too.
     """
 
-    def __init__(self, observations: Tensor, num_codes: int, config: Config) -> None:
+    def __init__(self, observation_size: int, action_size: int, num_codes: int, config: Config) -> None:
         super().__init__()
         self.num_codes, self.graded = num_codes, config.graded_code
-        self.standardise = Standardise(observations)
+        self.standardise = Standardise(observation_size)
         code_inputs = 0 if num_codes == 1 else 1 if self.graded else num_codes
-        self.num_inputs = observations.shape[-1] + code_inputs
-        self.net = mlp(self.num_inputs, config.hidden, 2, last_gain=0.01)
-        self.log_std = nn.Parameter(torch.full((2,), config.initial_log_std), requires_grad=config.learn_std)
+        self.num_inputs = observation_size + code_inputs
+        self.net = mlp(self.num_inputs, config.hidden, action_size, last_gain=0.01)
+        initial = torch.full((action_size,), config.initial_log_std)
+        self.log_std = nn.Parameter(initial, requires_grad=config.learn_std)
 
     def inputs(self, obs: Tensor, codes: Tensor) -> Tensor:
         """What the network reads, (…, num_inputs): obs (…, F) standardised, and codes (…) one-hot, or as a number."""
@@ -104,11 +111,6 @@ class Policy(nn.Module):
             return torch.cat((x, (2.0 * codes / (self.num_codes - 1) - 1.0).to(x.dtype)[..., None]), -1)
         return torch.cat((x, nn.functional.one_hot(codes, self.num_codes).to(x.dtype)), -1)
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (…, 2) and standard deviation (2,) of the action."""
-        return self.net(inputs), self.log_std.exp()
-
-
-def log_prob(actions: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Log-density (…) of actions (…, 2) under a diagonal Gaussian."""
-    return (-0.5 * ((actions - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+    def forward(self, inputs: Tensor) -> Gaussian:
+        """The distribution of the action for `inputs` (…, num_inputs)."""
+        return Gaussian(self.net(inputs), self.log_std.exp())

@@ -1,20 +1,29 @@
-"""The encoder posterior Q(c|τ): reads the code back from where a car drives, and learns on two kinds of trajectories.
+"""The encoder posterior Q(c|τ), which infers an episode's code from its states. It is trained on two kinds of episodes:
 
-On the policy's, whose code is known, by cross-entropy: this tightens the lower bound on the mutual information of codes
-and trajectories (InfoGAN, Chen et al. 2016, arXiv 1606.03657; InfoGAIL, Li et al. 2017, arXiv 1703.08840). On the
-demonstrations, whose code nobody knows, by regularised information maximisation (Krause, Perona & Gomes 2010): sure of
-each trajectory, balanced over all, and unmoved by small shifts (Hu et al. 2017, arXiv 1702.08720), so that it parts
-them where there are few. So the codes settle on what divides the demonstrations, and not on some trivial bias of the
-policy; for the same reason the posterior reads states, not actions, unless it is told to.
+- The policy's, whose code is known, by cross-entropy: this tightens the lower bound on the mutual information of codes
+  and trajectories (InfoGAN, Chen et al. 2016, arXiv 1606.03657; InfoGAIL, Li et al. 2017, arXiv 1703.08840).
+- The demonstrations, whose code is unknown, by regularised information maximisation (RIM; Krause, Perona & Gomes 2010):
+  Q should be confident on each demonstration, balanced over all of them, and invariant to small shifts (Hu et al. 2017,
+  arXiv 1702.08720), which puts the boundaries between codes where demonstrations are sparse.
 
-A graded code is a number in [-1, 1], of which K equally spaced levels are driven. Its posterior is a Gaussian between
-the ends: each state adds to a slope and to a precision. All else is the same.
+The second keeps codes from settling on an arbitrary bias of the policy: they settle on what divides the demonstrations.
+For the same reason the posterior reads states and not actions, unless `Config.posterior_input` says otherwise.
+
+A graded code is a number in [-1, 1], of which K equally spaced levels are driven. Its posterior is a Gaussian,
+truncated to [-1, 1]; each state adds to its slope and to its precision. All else is the same.
+
+Which states: the reward of action a_t is the evidence in the state it led to, so of a rollout Q reads s_1 … s_T
+(`Rollout.next_observations`). Demonstrations hold the states before each action, s_0 … s_{T-1}, and so does what
+`Driver.log_posterior` is given. Both are T consecutive states of an episode, and Q does not read the time, so the two
+differ only in which end of the episode is left out. Pairs (s_t, a_t) are the same steps everywhere.
 """
 
 from __future__ import annotations
 
 import math
 from copy import deepcopy
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -27,20 +36,21 @@ from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.scenarios.scenario import Scene
 from infogail.learning.networks import Standardise, adam, descend, levels, mlp, step_by_step
 from infogail.learning.rollout import Rollout
-from infogail.parallel.distributed import apart, everyones, mean, num_processes
+from infogail.parallel.distributed import Group, all_gather_objects, mean, shard_range, world_size
 
 MAX_PRECISION = 0.5
-"""Of a graded code: what one step may add to the precision, and to the slope at 0. Bounded as other evidence is."""
+"""The most that one step may add to a graded code's precision, and to its slope; see `Evidence.evidence_of_inputs`."""
 THINNING = 3
 DIVIDING_THINNING, EXEMPLAR_STEPS, EXEMPLAR_COPIES = 6, 20, 8
-MIN_SHARE = 0.1  # of what a code would have if all were equally common: a rarer one could not be learned
+MIN_SHARE = 0.1
+"""Least prior of a code, in multiples of 1 / K: a rarer code would hardly be driven, and so not be learned."""
 
 
 def belief(evidence: Tensor, alive: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
-    """log Q(c|s_1…s_t) (T, n, K) after each step: the steps' evidence (T, n, K) adds up from the `prior` (K,).
+    """log Q(c|s_1…s_t) (T, n, K) after each step: log `prior` (K,) plus the sum of the steps' evidence (T, n, K).
 
-    Without a prior, from a uniform one. Steps that are not `alive` (T, n) say nothing: an episode that ended early is
-    followed by another, of which the code was told already.
+    Without a prior, as from a uniform one. Steps that are not `alive` (T, n) are left out: after an early end the
+    environment starts another episode with the same code, which must not count twice.
     """
     if alive is not None:
         evidence = evidence * alive[..., None]
@@ -51,22 +61,25 @@ def belief(evidence: Tensor, alive: Tensor | None = None, prior: Tensor | None =
 def info_reward(beliefs: Tensor, codes: Tensor, prior: Tensor) -> Tensor:
     """(T, n): how much each step adds to log Q(c|τ), for `beliefs` (T, n, K), the true codes (n,) and P(c) (K,).
 
-    Summed over an episode it is log Q(c|τ) - log P(c), the trajectory's part of the bound on the mutual information. A
-    reward of log Q(c|s) at every step, as published, would pay for showing the code again and again, and so keep a car
-    in the left lane that should return to the middle; here a style that was recognised once need not be shown again.
+    Summed over an episode it is log Q(c|τ) - log P(c), the trajectory's part of the bound on the mutual information.
+    The published reward, log Q(c|s) at every step, pays again and again for showing the code, and so keeps a car in the
+    left lane that should return to the middle; here a style that is once recognised need not be shown again.
     """
     chosen = beliefs.gather(-1, codes.expand(beliefs.shape[:-1])[..., None]).squeeze(-1)
     return chosen.diff(dim=0, prepend=prior.log()[codes][None])
 
 
 def share_out(prior: Tensor, size: int) -> Tensor:
-    """Codes (size,) int64, each as often as its share in `prior` (K,) says, in order."""
+    """Codes (size,) int64 in ascending order, each in proportion to its `prior` (K,)."""
     middles = (torch.arange(size) + 0.5) / size
     return torch.searchsorted(prior.cumsum(0), middles).clamp(max=len(prior) - 1)
 
 
 def spread_out(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Indices (count,) of some `points` (n, D) that are likely far apart (k-means++, Arthur & Vassilvitskii 2007)."""
+    """Indices (count,) of `points` (n, D), drawn so that they are likely far apart, as k-means++ draws its centres.
+
+    Arthur & Vassilvitskii 2007.
+    """
     chosen = [int(torch.randint(len(points), (1,), generator=generator))]
     while len(chosen) < count:
         squared_distance = torch.cdist(points, points[chosen]).amin(1).square()
@@ -75,11 +88,11 @@ def spread_out(points: Tensor, count: int, generator: torch.Generator) -> Tensor
 
 
 def step_info_reward(evidence: Tensor, codes: Tensor, max_evidence: float) -> Tensor:
-    """(T, n): log Q(c|s) + log K of each step, for `evidence` (T, n, K) and the true codes (n,); as published.
+    """(T, n): log Q(c|s) + log K of each step, as published, for `evidence` (T, n, K) and the true codes (n,).
 
-    So scaled that an episode earns log K at most, as with `info_reward`: divided by T, and by what one step can tell
-    at most, as a share of log K. That is all where evidence is unbounded (`max_evidence` 0), and log K less
-    log(1 + (K - 1) exp(-2 `max_evidence`)) where it is not.
+    Scaled so that an episode earns at most log K, as with `info_reward`: times log K / (T · most), where `most` is the
+    largest value of log Q(c|s) + log K: log K where evidence is unbounded (`max_evidence` 0), and
+    log K - log(1 + (K - 1) exp(-2 `max_evidence`)) where it is bounded.
     """
     steps, num_codes = len(evidence), evidence.shape[-1]
     log_k = math.log(num_codes)
@@ -95,13 +108,17 @@ def entropy(log_probabilities: Tensor) -> Tensor:
     return -(log_probabilities.exp() * log_probabilities).sum(-1)
 
 
-def rim_loss(log_q: Tensor, log_q_moved: Tensor) -> Tensor:
-    """Mean cross-entropy of q and q of the same trajectories slightly moved, less the entropy of the mean; (n, K) each.
+def rim_loss(log_q: Tensor, log_q_shifted: Tensor, group: Group = Group.WORLD) -> Tensor:
+    """Mean cross-entropy between q and the q of the same trajectories slightly shifted, minus the mean q's entropy.
 
-    The first term asks for confidence and for a boundary where there are few trajectories, the second for balance.
+    The first term asks for confidence and for boundaries where there are few trajectories, the second for balance.
+
+    Args:
+        log_q, log_q_shifted: (n, K).
+        group: the processes over whose batches the mean q is taken.
     """
-    cross_entropy = -(log_q.exp() * log_q_moved).sum(-1).mean()
-    return cross_entropy - entropy(mean(log_q.exp().mean(0)).clamp(min=1e-12).log())
+    cross_entropy = -(log_q.exp() * log_q_shifted).sum(-1).mean()
+    return cross_entropy - entropy(mean(log_q.exp().mean(0), group).clamp(min=1e-12).log())
 
 
 def style_features(scenario: str) -> list[int]:
@@ -119,39 +136,46 @@ def posterior_features(scenario: str, posterior_input: str) -> list[int]:
 
 
 class Evidence(nn.Module):
-    """What one state, or pair, says about the code, from its entries `features` alone.
+    """The evidence for each code in one state, or pair: an unnormalised log-probability.
 
-    Evidence is an unnormalised log-probability: its log_softmax is log Q(c|s), that of its sum over time log Q(c|τ).
-    The nearer to each other styles lie (`Scenario.style_tolerance`), the sharper it may be.
+    Its log_softmax is log Q(c|s), that of its sum over time log Q(c|τ).
+
+    Args:
+        features: the entries of a state or pair that the network reads.
+        num_codes: K.
+        tolerance: `Scenario.style_tolerance`; the smaller, the sharper evidence may be.
     """
 
     features: Tensor
     prior: Tensor
     """(K,): how common each code is."""
 
-    def __init__(self, observations: Tensor, features: list[int], config: Config, tolerance: float = 1.0) -> None:
+    def __init__(self, features: list[int], num_codes: int, config: Config, tolerance: float = 1.0) -> None:
         super().__init__()
-        num_codes = config.num_codes
         self.max_evidence = config.max_evidence / tolerance
         self.levels = levels(num_codes) if config.graded_code else None
         self.register_buffer("features", torch.tensor(features))
         self.register_buffer("prior", torch.full((num_codes,), 1 / num_codes))
-        self.standardise = Standardise(observations[:, features])
+        self.standardise = Standardise(len(features))
         self.net = mlp(len(features), config.hidden, num_codes if self.levels is None else 2, last_gain=0.1)
 
+    def fit_standardisation(self, obs: Tensor) -> None:
+        """Standardise by the mean and standard deviation of obs (N, F), or pairs (N, F + A)."""
+        self.standardise.fit(obs[:, self.features])
+
     def inputs(self, obs: Tensor) -> Tensor:
-        """What the network reads of obs (…, F), or pairs (…, F + 2), standardised."""
+        """What the network reads of obs (…, F), or pairs (…, F + A), standardised."""
         return self.standardise(obs[..., self.features])
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Evidence (…, K) in obs (…, F), or in pairs (…, F + 2)."""
-        return self.weigh(self.inputs(obs))
+        """Evidence (…, K) in obs (…, F), or in pairs (…, F + A)."""
+        return self.evidence_of_inputs(self.inputs(obs))
 
-    def weigh(self, inputs: Tensor) -> Tensor:
+    def evidence_of_inputs(self, inputs: Tensor) -> Tensor:
         """Evidence (…, K) [nats] in what `inputs` gives.
 
-        Bounded, no single state decides, and where no demonstration ever was the information reward stays as small as
-        the imitation reward; unbounded, it made policies crash to escape it.
+        It is bounded so that no single state decides, and so that in states unlike any demonstration the information
+        reward stays as small as the imitation reward: when it was unbounded, policies crashed to escape it.
         """
         if self.levels is not None:
             slope, precision = self.net(inputs).split(1, -1)
@@ -162,8 +186,8 @@ class Evidence(nn.Module):
 
 
 @torch.no_grad()
-def follow(target: nn.Module, module: nn.Module, share: float) -> None:
-    """θ' ← share · θ + (1 - share) · θ' for the parameters θ' of `target` and θ of `module` (Polyak averaging)."""
+def polyak_update(target: nn.Module, module: nn.Module, share: float) -> None:
+    """θ' ← share · θ + (1 - share) · θ' for the parameters θ' of `target` and θ of `module`."""
     for slow, fast in zip(target.parameters(), module.parameters(), strict=True):
         slow.lerp_(fast, share)
 
@@ -175,9 +199,10 @@ class Posterior:
         self.config, self.generator = config.for_scenario(demonstrations.scenario), generator
         self.reads_pairs = config.posterior_input == "pair"
         padded = demonstrations.padded_pairs() if self.reads_pairs else demonstrations.padded_observations()
-        self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + 2
+        self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + A
         self.scenario = demonstrations.scenario
-        self.poles = 2 if config.graded_code else self.config.num_codes  # of a graded code, the ends
+        self.num_exemplars = 2 if config.graded_code else self.config.num_codes  # of a graded code, for its two ends
+        self.num_tries = math.ceil(self.config.rim_tries * self.num_exemplars / 2)
         self.tolerance = get_scenario(self.scenario).style_tolerance
         self.rows = torch.from_numpy(demonstrations.pairs() if self.reads_pairs else demonstrations.observations)
         self.labels = demonstrations.labels
@@ -193,33 +218,35 @@ class Posterior:
         return info_reward(belief(evidence, rollout.first_episode(), prior), rollout.codes, prior)
 
     def divide_demonstrations(self) -> None:
-        """Before any driving: divide the unlabelled demonstrations among the codes; keep the surest of some tries.
+        """Before any driving, divide the unlabelled demonstrations among the codes.
 
-        A try begins with telling a few demonstrations apart that lie far from each other, one for each code; random
-        networks rarely find a rare style. Some get stuck all the same, but their own loss tells: no label is needed to
-        choose. How common each code is among the demonstrations is its prior from then on.
+        Several networks are trained, and the one with the lowest loss is kept. Each code's share of the demonstrations
+        becomes its prior.
 
-        Several processes share the tries, and not each step, for hundreds of tiny ones would wait for their messages.
+        Each network first learns one demonstration per code, chosen far from each other, since a random network rarely
+        finds a rare style. A network that gets stuck has a high loss, so no labels are needed to choose.
+
+        Several processes share the networks and not the steps, which are so short that messages would dominate.
         """
         if not self.config.rim_steps:
             return
-        tries, batch = [], self.config.posterior_batch * num_processes()
-        with apart(math.ceil(self.config.rim_tries * self.poles / 2)) as own_tries:
-            for _ in own_tries:
-                self.evidence, self.optimiser = self._start()
-                self._tell_apart(*self._exemplars())
-                for _ in range(self.config.rim_steps):
-                    descend(self.optimiser, self.demonstrations_loss(batch, DIVIDING_THINNING))
-                with torch.no_grad():
-                    loss = float(sum(self.demonstrations_loss(batch, DIVIDING_THINNING) for _ in range(10)))
-                tries.append((loss, self.evidence, self.optimiser))
-        all_tries = (some for theirs in everyones(tries) for some in theirs)
-        _, self.evidence, self.optimiser = min(all_tries, key=lambda some: some[0])
-        self._count_codes()
+        tries, batch = [], self.config.posterior_batch * world_size()
+        for _ in shard_range(self.num_tries):
+            self.evidence, self.optimiser = self._start(Group.ALONE)
+            self._fit_exemplars(*self._exemplars())
+            for _ in range(self.config.rim_steps):
+                loss = self.demonstrations_loss(batch, DIVIDING_THINNING, Group.ALONE)
+                descend(self.optimiser, loss, Group.ALONE)
+            with torch.no_grad():
+                losses = (self.demonstrations_loss(batch, DIVIDING_THINNING, Group.ALONE) for _ in range(10))
+                tries.append((float(sum(losses)), self.evidence, self.optimiser))
+        all_tries = chain.from_iterable(all_gather_objects(tries))
+        _, self.evidence, self.optimiser = min(all_tries, key=itemgetter(0))
+        self._set_prior()
         self.target.load_state_dict(self.evidence.state_dict())
 
-    def _count_codes(self) -> None:
-        """Take for the prior how common each code is among the demonstrations; the levels of a graded one stay even."""
+    def _set_prior(self) -> None:
+        """Set the prior to each code's share of the demonstrations; that of a graded code's levels stays uniform."""
         if not self.config.graded_code:
             shares = belief(step_by_step(self.evidence, self.demonstrations))[-1].exp().mean(0)
             shares.clamp_(min=MIN_SHARE / len(shares))
@@ -227,33 +254,33 @@ class Posterior:
 
     @torch.no_grad()
     def codes(self, scene: Scene) -> Tensor:
-        """Codes (B,) to drive in a `scene` of B environments, each (B, …), as common as the prior says.
+        """Codes (B,) to drive in a `scene` of B environments, in proportion to the prior.
 
-        In the place of a person, the code that is read from all that this person did: then codes and situations go
-        together as they do among people, as in Burn-InfoGAIL (arXiv 1710.05090).
+        Where the policy takes a recorded person's place, the code inferred from that person's whole episode: then codes
+        and situations are correlated as they are among people, as in Burn-InfoGAIL (arXiv 1710.05090).
         """
         codes = share_out(self.evidence.prior, len(next(iter(scene.values()))))
         if not get_scenario(self.scenario).recorded:
             return codes
         beliefs = belief(step_by_step(self.evidence, self.demonstrations), prior=self.evidence.prior)[-1]
         person = torch.from_numpy(scene["demonstration"]).long()
-        known = person < len(beliefs)  # others than those to learn from
+        known = person < len(beliefs)  # the others are held out
         return torch.where(known, beliefs.argmax(-1)[person.clamp(max=len(beliefs) - 1)], codes)
 
     def _exemplars(self) -> tuple[Tensor, Tensor]:
-        """Some demonstrations, and the codes that they shall stand for: the labelled ones, or some that differ."""
+        """Demonstrations (n,) and the codes (n,) they are examples of: those labelled, or else some far apart."""
         if self.labels:
             return torch.tensor(list(self.labels)), torch.tensor(list(self.labels.values()))
         rows = self.evidence.inputs(self.demonstrations[::DIVIDING_THINNING]).transpose(0, 1).flatten(1)
-        codes = torch.linspace(0, self.config.num_codes - 1, self.poles).long()
-        return spread_out(rows, self.poles, self.generator), codes
+        codes = torch.linspace(0, self.config.num_codes - 1, self.num_exemplars).long()
+        return spread_out(rows, self.num_exemplars, self.generator), codes
 
-    def _tell_apart(self, episodes: Tensor, codes: Tensor) -> None:
-        """Some steps of supervised learning on exemplars, moved as in `demonstrations_loss`."""
+    def _fit_exemplars(self, episodes: Tensor, codes: Tensor) -> None:
+        """A few steps of supervised learning on exemplars, shifted as in `demonstrations_loss`."""
         x = self.evidence.inputs(self.demonstrations[::DIVIDING_THINNING, episodes.repeat(EXEMPLAR_COPIES)])
         for _ in range(EXEMPLAR_STEPS):
-            beliefs = belief(DIVIDING_THINNING * self.evidence.weigh(self._moved(x)))
-            descend(self.optimiser, nll_loss(beliefs[-1], codes.repeat(EXEMPLAR_COPIES)))
+            beliefs = belief(DIVIDING_THINNING * self.evidence.evidence_of_inputs(self.shifted(x)))
+            descend(self.optimiser, nll_loss(beliefs[-1], codes.repeat(EXEMPLAR_COPIES)), Group.ALONE)
 
     def parts(self) -> dict[str, Any]:
         """All that an update changes, for a checkpoint."""
@@ -265,7 +292,7 @@ class Posterior:
         }
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """A few steps on some trajectories of each kind; returns what to log."""
+        """A few steps on random trajectories of both kinds; returns what to log."""
         inputs, alive = self._read(rollout), rollout.first_episode()
         for _ in range(self.config.posterior_steps):
             chosen = torch.randint(len(rollout.codes), (self.config.posterior_batch,), generator=self.generator)
@@ -277,36 +304,38 @@ class Posterior:
             rim = self.demonstrations_loss(self.config.posterior_batch)
             descend(self.optimiser, cross_entropy + self.config.rim_coef * rim)
             if self.config.posterior_target:
-                follow(self.target, self.evidence, self.config.posterior_target)
+                polyak_update(self.target, self.evidence, self.config.posterior_target)
         return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
 
-    def demonstrations_loss(self, batch: int, thinning: int = THINNING) -> Tensor:
-        """`rim_loss` of `batch` demonstrations, moved by one random offset per trajectory and feature.
+    def demonstrations_loss(self, batch: int, thinning: int = THINNING, group: Group = Group.WORLD) -> Tensor:
+        """`rim_loss` of `batch` random demonstrations against the same ones `shifted`, plus the labelled ones'
+        cross-entropy.
 
-        Those that are labelled add their cross-entropy. Neighbouring states say nearly the same: only every so many
-        speak (`thinning`), and count for as many.
+        Neighbouring states are nearly alike: only every `thinning`-th is read; its evidence counts `thinning` times.
         """
         episodes = self.demonstrations.shape[1]
         rows = torch.randint(episodes, (batch,), generator=self.generator)
         x = self.evidence.inputs(self.demonstrations[::thinning, rows])
-        beliefs = belief(thinning * self.evidence.weigh(torch.cat((x, self._moved(x)), 1)))
-        loss = rim_loss(*beliefs[-1].chunk(2))
+        beliefs = belief(thinning * self.evidence.evidence_of_inputs(torch.cat((x, self.shifted(x)), 1)))
+        log_q, log_q_shifted = beliefs[-1].chunk(2)
+        loss = rim_loss(log_q, log_q_shifted, group)
         if self.labels:
             labelled = self.evidence(self.demonstrations[::thinning, list(self.labels)])
             loss = loss + nll_loss(belief(thinning * labelled)[-1], torch.tensor(list(self.labels.values())))
         return loss
 
-    def _moved(self, x: Tensor) -> Tensor:
+    def shifted(self, x: Tensor) -> Tensor:
         """Inputs (T, n, F), each trajectory shifted by one random offset per feature."""
         shift = self.config.rim_shift * self.tolerance
         return x + shift * torch.randn(x.shape[1:], generator=self.generator)
 
     def _read(self, rollout: Rollout) -> Tensor:
-        """What the evidence network is given of each step: (T, B, F), or pairs (T, B, F + 2)."""
+        """What the evidence network is given of each step: (T, B, F), or pairs (T, B, F + A)."""
         return rollout.pairs() if self.reads_pairs else rollout.next_observations
 
-    def _start(self) -> tuple[Evidence, torch.optim.Optimizer]:
-        """A random network and its optimiser."""
+    def _start(self, group: Group = Group.WORLD) -> tuple[Evidence, torch.optim.Optimizer]:
+        """A random network and its optimiser; in all processes of `group` the same."""
         features = posterior_features(self.scenario, self.config.posterior_input)
-        evidence = Evidence(self.rows, features, self.config, self.tolerance)
-        return evidence, adam([evidence], self.config.learning_rate)
+        evidence = Evidence(features, self.config.num_codes, self.config, self.tolerance)
+        evidence.fit_standardisation(self.rows)
+        return evidence, adam([evidence], self.config.learning_rate, group)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infogail.config.config import Config
-from infogail.learning.gae import gae
-from infogail.learning.networks import Policy, adam, descend, log_prob, mlp, step_by_step
+from infogail.learning.gae import explained_variance, gae
+from infogail.learning.networks import Policy, adam, descend, mlp, step_by_step
 from infogail.learning.rollout import Rollout
-from infogail.parallel.distributed import gather
+from infogail.parallel.distributed import all_gather
 
 
 def clipped_surrogate_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip: float) -> Tensor:
@@ -21,16 +20,23 @@ def clipped_surrogate_loss(log_probs: Tensor, old_log_probs: Tensor, advantages:
     return -torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip, 1.0 + clip) * advantages).mean()
 
 
-def gaussian_entropy(std: Tensor) -> Tensor:
-    """Entropy [nats] of a diagonal Gaussian with standard deviations (n,)."""
-    return (0.5 + 0.5 * math.log(2 * math.pi) + std.log()).sum()
+def approximate_kl(log_probs: Tensor, old_log_probs: Tensor) -> Tensor:
+    """mean (ρ - 1) - log ρ of samples (n,) of the old policy: an estimate, never negative, of its KL divergence [nats]
+    to the new one (Schulman 2020, http://joschu.net/blog/kl-approx.html)."""
+    log_ratio = log_probs - old_log_probs
+    return (log_ratio.exp() - 1.0 - log_ratio).mean()
+
+
+def clip_fraction(log_probs: Tensor, old_log_probs: Tensor, clip: float) -> Tensor:
+    """Share of samples (n,) whose ratio ρ is outside of [1 - ε, 1 + ε]."""
+    return (((log_probs - old_log_probs).exp() - 1.0).abs() > clip).float().mean()
 
 
 @torch.no_grad()
 def standardised_advantages(
     policy: Policy, value: nn.Module, rollout: Rollout, rewards: Tensor, config: Config
-) -> tuple[Tensor, Tensor]:
-    """Advantages, standardised, and returns of a rollout with its rewards, (T, B) each.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Advantages, standardised, returns, and values of a rollout with its rewards, (T, B) each.
 
     Args:
         value: V(s,c) / `value_scale`.
@@ -40,8 +46,8 @@ def standardised_advantages(
         for obs in (rollout.observations, rollout.next_observations)
     )
     advantages = gae(rewards, values, next_values, rollout.terminated, rollout.done, config.gamma, config.gae_lambda)
-    total = gather(advantages)
-    return (advantages - total.mean()) / (total.std() + 1e-8), advantages + values
+    total = all_gather(advantages)
+    return (advantages - total.mean()) / (total.std() + 1e-8), advantages + values, values
 
 
 def value_scale(config: Config) -> float:
@@ -50,9 +56,9 @@ def value_scale(config: Config) -> float:
 
 
 def learning_rate(config: Config, progress: float) -> float:
-    """Of policy and value when a share `progress` of training is done: it falls linearly.
+    """The learning rate of policy and value when a share `progress` of training is done: it falls linearly.
 
-    Large steps find the styles, small ones drive them precisely.
+    Large steps find the styles, small ones make the driving precise.
     """
     return (1.0 - (1.0 - config.final_learning_rate) * progress) * config.learning_rate
 
@@ -60,9 +66,11 @@ def learning_rate(config: Config, progress: float) -> float:
 class PPO:
     """The policy, a value network V(s,c), and the optimiser of both."""
 
-    def __init__(self, observations: Tensor, num_codes: int, config: Config, generator: torch.Generator) -> None:
+    def __init__(
+        self, observation_size: int, action_size: int, num_codes: int, config: Config, generator: torch.Generator
+    ) -> None:
         self.config, self.generator = config, generator
-        self.policy = Policy(observations, num_codes, config)
+        self.policy = Policy(observation_size, action_size, num_codes, config)
         self.value = mlp(self.policy.num_inputs, config.hidden, 1)
         self.optimiser = adam([self.policy, self.value], config.learning_rate)
 
@@ -78,26 +86,29 @@ class PPO:
         """
         self.optimiser.param_groups[0]["lr"] = learning_rate(self.config, progress)
         config, inputs = self.config, self.policy.inputs(rollout.observations, rollout.step_codes())
-        advantages, returns = standardised_advantages(self.policy, self.value, rollout, rewards, config)
+        advantages, returns, values = standardised_advantages(self.policy, self.value, rollout, rewards, config)
         per_step = (rollout.log_probs, advantages, returns)
         columns = (inputs, rollout.actions, *(column.unsqueeze(-1) for column in per_step))
         # Side by side, so that a minibatch is gathered at once.
         samples, widths = torch.cat(columns, -1).flatten(0, 1), [column.shape[-1] for column in columns]
+        clipped = []
         for _ in range(config.ppo_epochs):
             order = torch.randperm(rollout.size, generator=self.generator)
             for rows in order.chunk(config.minibatches):
                 x, actions, *scalars = samples.index_select(0, rows).split(widths, -1)
                 old_log_probs, advantage, target = (scalar.squeeze(-1) for scalar in scalars)
-                mean, std = self.policy(x)
-                log_probs = log_prob(actions, mean, std)
+                distribution = self.policy(x)
+                log_probs = distribution.log_prob(actions)
                 policy_loss = clipped_surrogate_loss(log_probs, old_log_probs, advantage, config.clip)
                 value_loss = (self.value(x).squeeze(-1) - target / value_scale(config)).square().mean()
-                entropy = gaussian_entropy(std)
+                entropy = distribution.entropy().mean()
                 descend(self.optimiser, policy_loss + 0.5 * value_loss - config.entropy_coef * entropy)
+                clipped.append(clip_fraction(log_probs.detach(), old_log_probs, config.clip))
+        # Of the last minibatch, but for the clip fraction, which is of all; as CleanRL logs them.
         return {
             "ppo/policy_loss": policy_loss.item(),
             "ppo/value_loss": value_loss.item(),
-            "ppo/kl": (old_log_probs - log_probs).mean().item(),
-            "ppo/std_acceleration": std[0].item(),
-            "ppo/std_steering": std[1].item(),
-        }
+            "ppo/approx_kl": approximate_kl(log_probs, old_log_probs).item(),
+            "ppo/clip_fraction": torch.stack(clipped).mean().item(),
+            "ppo/explained_variance": explained_variance(values, returns),
+        } | {f"ppo/{name}": value for name, value in distribution.summary().items()}

@@ -12,8 +12,9 @@ from torch import Tensor
 from infogail.envs.scenarios.scenario import EPISODE_STEPS, NO_STYLE, Characters, Scene
 from infogail.envs.twin import DrivingVectorEnv
 from infogail.evaluation.metrics import style_nmi
-from infogail.learning.networks import Policy, log_prob
-from infogail.parallel.distributed import gather
+from infogail.learning.heads import Gaussian
+from infogail.learning.networks import Policy
+from infogail.parallel.distributed import all_gather
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Rollout:
     observations: Tensor
     """(T, B, F)"""
     actions: Tensor
-    """(T, B, 2), as the policy drew them"""
+    """(T, B, A), as the policy drew them"""
     log_probs: Tensor
     """(T, B), of the actions under the policy that drew them"""
     next_observations: Tensor
@@ -43,7 +44,7 @@ class Rollout:
         return self.done.numel()
 
     def pairs(self) -> Tensor:
-        """(T, B, F + 2): observations beside the actions that were carried out, within [-1, 1]."""
+        """(T, B, F + A): observations beside the actions that were carried out, within [-1, 1]."""
         return torch.cat((self.observations, self.actions.clamp(-1.0, 1.0)), -1)
 
     def first_episode(self) -> Tensor:
@@ -66,8 +67,8 @@ class Rollout:
 
     def summary(self) -> dict[str, float]:
         """How the episodes of all processes went, for the log; learners do not look at it."""
-        terminated = gather(self.terminated.any(0).float())
-        codes, styles = gather(self.codes).numpy(), gather(torch.from_numpy(self.styles)).numpy()
+        terminated = all_gather(self.terminated.any(0).float())
+        codes, styles = all_gather(self.codes).numpy(), all_gather(torch.from_numpy(self.styles)).numpy()
         return {
             "rollout/env_steps": len(codes) * len(self.done),
             "rollout/style_nmi": style_nmi(codes, styles),
@@ -81,8 +82,8 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
     if len(rollouts) == 1:
         return rollouts[0]
     each = [rollout.tensors() for rollout in rollouts]
-    batch = {name: min(1, tensor.dim() - 1) for name, tensor in each[0].items()}  # (T, B, …), or (B,)
-    return Rollout.from_tensors({name: torch.cat([some[name] for some in each], axis) for name, axis in batch.items()})
+    axes = {name: min(1, tensor.dim() - 1) for name, tensor in each[0].items()}  # (T, B, …), or (B,)
+    return Rollout.from_tensors({name: torch.cat([one[name] for one in each], axis) for name, axis in axes.items()})
 
 
 @torch.no_grad()
@@ -127,6 +128,5 @@ def collect(
         by_component = {name: value.T for name, value in scene.items()}  # as scenario functions take it
         styles = env.scenario.style(np.stack(states), by_component, characters)
     styles[stacked["terminated"].any(0).numpy()] = NO_STYLE
-    return Rollout(
-        **stacked, log_probs=log_prob(stacked["actions"], torch.stack(means), std), codes=codes, styles=styles
-    )
+    log_probs = Gaussian(torch.stack(means), std).log_prob(stacked["actions"])
+    return Rollout(**stacked, log_probs=log_probs, codes=codes, styles=styles)

@@ -10,19 +10,20 @@ import torch
 from torch import Tensor
 
 from infogail.config.config import Config
-from infogail.learning.networks import Policy, adam, descend, log_prob, mlp
-from infogail.learning.ppo import PPO, gaussian_entropy, learning_rate, standardised_advantages, value_scale
+from infogail.learning.gae import explained_variance
+from infogail.learning.networks import Policy, adam, descend, mlp
+from infogail.learning.ppo import learning_rate, standardised_advantages, value_scale
 from infogail.learning.rollout import Rollout
-from infogail.parallel.distributed import begin_alike, mean
+from infogail.parallel.distributed import broadcast_parameters, mean
 
 CG_ITERATIONS = 10
 DAMPING = 0.1
-"""Added to the Fisher matrix's diagonal: curvature that a batch does not show."""
+"""Added to the Fisher matrix's diagonal, which a batch estimates too small in some directions."""
 FISHER_SHARE = 0.1
-"""Of the batch, on which the Fisher matrix is taken: the paper's appendix C says that a tenth will do."""
+"""The share of the batch from which the Fisher matrix is estimated: a tenth suffices (the paper's appendix C)."""
 KL_WALL = 2.0
-"""Times `max_kl` that a step may reach, as GAIL's authors have it: the quadratic model that chose the step only comes
-near `max_kl`, and a hundredth too much would halve it."""
+"""The divergence at which a step is rejected, in multiples of `max_kl`, as in GAIL's original code. The quadratic model
+that sets the step's length meets `max_kl` only nearly; at a limit of 1, a step 1 % too long would be halved."""
 BACKTRACKS = 10
 ACCEPTED = 0.1
 """Share of the improvement promised by the gradient that a step has to keep."""
@@ -33,16 +34,10 @@ def surrogate_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor)
     return -((log_probs - old_log_probs).exp() * advantages).mean()
 
 
-def gaussian_kl(mean: Tensor, std: Tensor, other_mean: Tensor, other_std: Tensor) -> Tensor:
-    """KL(p‖q) (n,) [nats] of diagonal Gaussians p with mean (n, D) and std (D,), and q with the other's."""
-    variance = std.square() + (mean - other_mean).square()
-    return ((other_std / std).log() + 0.5 * variance / other_std.square() - 0.5).sum(-1)
-
-
 def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
     """x (D,) with Ax ≈ b (D,) for a positive definite A, of which only `product`, x ↦ Ax, is known.
 
-    Hestenes & Stiefel 1952; exact after D iterations, but for rounding.
+    Hestenes & Stiefel 1952; exact after D iterations, up to rounding.
     """
     x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
     square = residual.dot(residual)
@@ -65,14 +60,16 @@ def line_search(
     evaluate: Callable[[], tuple[float, float]],
     max_kl: float,
 ) -> float:
-    """Move `parameters` along `step`, halving it until that pays; where it never does, they stay as they were.
+    """Move `parameters` along `step`, halved until it is accepted; where it never is, they stay as they were.
+
+    A step is accepted if the loss falls by more than `ACCEPTED` of what is promised, and the divergence is at most
+    `max_kl`; a loss or divergence of NaN is not accepted.
 
     Args:
         parameters: changed in place.
         step: (D,), of all of them together.
-        promised: improvement of the loss by the whole step, were it linear.
-        evaluate: loss, and mean KL [nats] from the old policy, at the parameters as they are.
-        max_kl: more than this is not accepted, nor less than `ACCEPTED` of the improvement promised, nor NaN.
+        promised: by how much the whole step would lower the loss if the loss were linear.
+        evaluate: gives the loss, and the mean KL [nats] from the old policy, at the current parameters.
 
     Returns:
         the share of the step that was taken, 0 for none.
@@ -96,10 +93,12 @@ def line_search(
 class TRPO:
     """The policy, a value network V(s,c), and the optimiser of the latter; to be used like `PPO`."""
 
-    def __init__(self, observations: Tensor, num_codes: int, config: Config, generator: torch.Generator) -> None:
+    def __init__(
+        self, observation_size: int, action_size: int, num_codes: int, config: Config, generator: torch.Generator
+    ) -> None:
         self.config, self.generator = config, generator
-        self.policy = Policy(observations, num_codes, config)
-        begin_alike(self.policy.parameters())
+        self.policy = Policy(observation_size, action_size, num_codes, config)
+        broadcast_parameters(self.policy.parameters())
         self.value = mlp(self.policy.num_inputs, config.hidden, 1)
         self.optimiser = adam([self.value], config.learning_rate)
 
@@ -108,29 +107,40 @@ class TRPO:
         return {"policy": self.policy, "value": self.value, "value_optimiser": self.optimiser}
 
     def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0) -> dict[str, float]:
-        """One step of the policy on a rollout with its rewards (T, B), some of the value; returns what to log.
+        """One step of the policy on a rollout with its rewards (T, B), several of the value; returns what to log.
 
         Args:
             progress: the share of training that is done, in [0, 1].
         """
         self.optimiser.param_groups[0]["lr"] = learning_rate(self.config, progress)
-        advantages, returns = standardised_advantages(self.policy, self.value, rollout, rewards, self.config)
+        advantages, returns, values = standardised_advantages(self.policy, self.value, rollout, rewards, self.config)
         inputs = self.policy.inputs(rollout.observations, rollout.step_codes()).flatten(0, 1)
-        log = self._improve(inputs, rollout.actions.flatten(0, 1), advantages.flatten())
-        return log | {"trpo/value_loss": self._fit_value(inputs, returns.flatten())}
+        log = self.improve_policy(inputs, rollout.actions.flatten(0, 1), advantages.flatten())
+        return log | {
+            "trpo/value_loss": self._fit_value(inputs, returns.flatten()),
+            "trpo/explained_variance": explained_variance(values, returns),
+        }
 
-    def _improve(self, inputs: Tensor, actions: Tensor, advantages: Tensor) -> dict[str, float]:
-        """The policy's step: along F⁻¹∇, as far as the trust region reaches in the quadratic model, then backtrack."""
+    def improve_policy(self, inputs: Tensor, actions: Tensor, advantages: Tensor) -> dict[str, float]:
+        """One step along F⁻¹∇, as long as the trust region allows in the quadratic model, then backtracked.
+
+        Args:
+            inputs: (n, num_inputs), see `Policy.inputs`.
+            actions: (n, A), drawn from the policy as it is.
+            advantages: (n,)
+
+        Returns:
+            what to log.
+        """
         parameters = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
         with torch.no_grad():
-            old_mean, old_std = self.policy(inputs)
-            old_log_probs = log_prob(actions, old_mean, old_std)
+            old = self.policy(inputs)
+            old_log_probs = old.log_prob(actions)
 
         def objective() -> tuple[Tensor, Tensor]:
-            means, std = self.policy(inputs)
-            surrogate = surrogate_loss(log_prob(actions, means, std), old_log_probs, advantages)
-            kl = gaussian_kl(old_mean, old_std, means, std).mean()
-            return surrogate - self.config.entropy_coef * gaussian_entropy(std), kl
+            new = self.policy(inputs)
+            surrogate = surrogate_loss(new.log_prob(actions), old_log_probs, advantages)
+            return surrogate - self.config.entropy_coef * new.entropy().mean(), old.kl(new).mean()
 
         @torch.no_grad()
         def evaluate() -> tuple[float, float]:
@@ -139,20 +149,16 @@ class TRPO:
 
         gradient = mean(flat_gradient(objective()[0], parameters))
         # At random, since a fixed stride through (T, B) might meet environments of one code only.
-        some = torch.randint(len(inputs), (max(1, int(FISHER_SHARE * len(inputs))),), generator=self.generator)
-        product = fisher_vector_product(self.policy, inputs[some], parameters)
+        rows = torch.randint(len(inputs), (max(1, int(FISHER_SHARE * len(inputs))),), generator=self.generator)
+        product = fisher_vector_product(self.policy, inputs[rows], parameters)
         direction = conjugate_gradient(product, -gradient, CG_ITERATIONS)
         curvature = direction.dot(product(direction)).clamp(min=1e-12)
         step = (2.0 * self.config.max_kl / curvature).sqrt() * direction
         taken = line_search(parameters, step, -gradient.dot(step).item(), evaluate, KL_WALL * self.config.max_kl)
         loss, kl = evaluate()
-        std = self.policy.log_std.detach().exp()
-        return {
-            "trpo/policy_loss": loss,
-            "trpo/kl": kl,
-            "trpo/step": taken,
-            "trpo/std_acceleration": std[0].item(),
-            "trpo/std_steering": std[1].item(),
+        spread = self.policy(inputs[:1]).summary()
+        return {"trpo/policy_loss": loss, "trpo/kl": kl, "trpo/step": taken} | {
+            f"trpo/{name}": value for name, value in spread.items()
         }
 
     def _fit_value(self, inputs: Tensor, returns: Tensor) -> float:
@@ -176,8 +182,8 @@ def fisher_vector_product(policy: Policy, inputs: Tensor, parameters: Sequence[T
 
     F is the Hessian of the mean KL divergence from the policy as it is, where both are the same (appendix C).
     """
-    means, std = policy(inputs)
-    kl = gaussian_kl(means.detach(), std.detach(), means, std).mean()
+    distribution = policy(inputs)
+    kl = distribution.detach().kl(distribution).mean()
     gradient = flat_gradient(kl, parameters, create_graph=True)
 
     def product(vector: Tensor) -> Tensor:
@@ -185,8 +191,3 @@ def fisher_vector_product(policy: Policy, inputs: Tensor, parameters: Sequence[T
         return mean(torch.cat([part.flatten() for part in twice])) + DAMPING * vector
 
     return product
-
-
-def policy_updater(observations: Tensor, num_codes: int, config: Config, generator: torch.Generator) -> PPO | TRPO:
-    """The policy with the update that `config.policy_update` names."""
-    return (TRPO if config.policy_update == "trpo" else PPO)(observations, num_codes, config, generator)

@@ -11,5 +11,5 @@ def launched() -> bool:
 
 
 def leads() -> bool:
-    """Whether this is the process that writes and tells."""
+    """Whether this is the process that writes files and messages."""
     return not launched() or os.environ["RANK"] == "0"

@@ -18,7 +18,7 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], int]]:
-    """Note SIGINT and SIGTERM instead of obeying; gives a function that tells the signal that came, or 0.
+    """Note SIGINT and SIGTERM instead of obeying; gives a function that returns the first that came, or 0.
 
     A second SIGINT raises KeyboardInterrupt at once. Elsewhere than in the main thread signals stay as they are.
     """

@@ -16,10 +16,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
+from infogail.envs.errors import BadInput
+
 POLL = 0.2  # [s] between looks at what was reported
-GRACE = 5.0  # [s] to clean up, for a worker that is told to stop
+GRACE = 5.0  # [s] to clean up, for a worker that is asked to stop
 
 _reports: SimpleQueue[float] | None = None  # in a worker: where to report
+
+
+class WorkerLost(BadInput):
+    """A worker was killed from outside, most likely for lack of memory: one line that says so."""
 
 
 @contextmanager
@@ -27,7 +33,10 @@ def workers(processes: int, on_report: Callable[[float], None] = lambda amount: 
     """A `map` that works in `processes` processes, one torch thread each; on an error or Ctrl-C the rest is dropped.
 
     Args:
-        on_report: told, in this process, whatever the others `report`.
+        on_report: called in this process with whatever the workers `report`.
+
+    Raises:
+        WorkerLost: a worker was killed from outside.
     """
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in the middle of their work
     reports = context.SimpleQueue()
@@ -59,7 +68,7 @@ def workers(processes: int, on_report: Callable[[float], None] = lambda amount: 
     except BaseException as error:
         stop.close()
         if isinstance(error, BrokenProcessPool):
-            raise OSError("a worker process was killed from outside; is there enough memory?") from error
+            raise WorkerLost("a worker process was killed from outside; is there enough memory?") from error
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -67,7 +76,7 @@ def workers(processes: int, on_report: Callable[[float], None] = lambda amount: 
 
 
 def report(amount: float) -> None:
-    """Of work in a worker: tell the `on_report` of the process that waits for it."""
+    """In a worker: call the `on_report` of the process that waits for its work, with `amount`."""
     if _reports is not None:
         _reports.put(amount)
 

@@ -108,15 +108,15 @@ def load(run: str | Path) -> Driver:
         for key, tensor in tensors.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"'{key}' holds NaN or Inf")
-        blank = torch.zeros(2, len(get_scenario(manifest.scenario).features) + 2)  # of pairs
         evidence_tensors = _part(tensors, "evidence.")
         # Only a learner with a posterior has a policy that listens to codes.
-        policy = Policy(blank[:, :-2], config.num_codes if evidence_tensors else 1, config)
+        features = len(get_scenario(manifest.scenario).features)
+        policy = Policy(features, 2, config.num_codes if evidence_tensors else 1, config)
         _fill(policy, _part(tensors, "policy."))
         evidence = None
         if evidence_tensors:
-            features = posterior_features(manifest.scenario, config.posterior_input)
-            evidence = Evidence(blank, features, config, get_scenario(manifest.scenario).style_tolerance)
+            read = posterior_features(manifest.scenario, config.posterior_input)
+            evidence = Evidence(read, config.num_codes, config, get_scenario(manifest.scenario).style_tolerance)
             _fill(evidence, evidence_tensors)
     except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

@@ -19,7 +19,16 @@ from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, write_atomically
 from infogail.learning.networks import Policy
 from infogail.learning.posterior import Posterior
-from infogail.parallel.distributed import anyone, from_leader, join, mean_log, num_processes, number, share, to_leader
+from infogail.parallel.distributed import (
+    first_truthy,
+    gather_to_leader,
+    join,
+    mean_log,
+    rank,
+    run_on_leader,
+    shard_config,
+    world_size,
+)
 from infogail.parallel.launch import leads
 from infogail.parallel.signals import Stopped, stop_requests
 from infogail.runs import checkpoint
@@ -87,16 +96,16 @@ def train(
     """
     join()
     config = config.for_scenario(scenario)
-    share(config)  # if that is possible
+    shard_config(config)  # if that is possible
 
     def begin() -> RunFolder:
         check_run(run, force)
         Demonstrations.load(demonstrations_file, scenario)
-        manifest = Manifest(scenario, algorithm, config, processes=num_processes())
+        manifest = Manifest(scenario, algorithm, config, processes=world_size())
         return stack.enter_context(RunFolder.create(run, manifest, demonstrations_file.read_bytes(), force))
 
     with ExitStack() as stack:
-        return _train(from_leader(begin), make_learner, on_iteration)
+        return _train(run_on_leader(begin), make_learner, on_iteration)
 
 
 def resume(
@@ -132,8 +141,8 @@ def resume(
     def begin() -> RunFolder:
         folder = stack.enter_context(RunFolder.open(run))
         manifest = folder.manifest
-        if manifest.processes != num_processes():
-            ours, its = num_processes(), manifest.processes
+        if manifest.processes != world_size():
+            ours, its = world_size(), manifest.processes
             raise InvalidRun(f"{run}: its number of processes is {its}, not {ours}; {_go_on(folder)}")
         now = Manifest(manifest.scenario, manifest.algorithm, manifest.config)
         if manifest.algorithm not in learners:
@@ -147,7 +156,7 @@ def resume(
         return folder
 
     with ExitStack() as stack:
-        folder = from_leader(begin)
+        folder = run_on_leader(begin)
         return _train(folder, learners[folder.manifest.algorithm], on_iteration, threads, warn)
 
 
@@ -161,15 +170,15 @@ def _train(
     """From the newest checkpoint, or else from the beginning, to the end."""
     manifest, config = folder.manifest, folder.manifest.config
     torch.set_num_threads(threads or config.threads)
-    training, saved = from_leader(lambda: (_demonstrations(folder), checkpoint.load_newest(folder, warn)))
+    training, saved = run_on_leader(lambda: (_demonstrations(folder), checkpoint.load_newest(folder, warn)))
     planned = replace(config, iterations=manifest.scheduled_iterations or config.iterations)
-    learner, log = make_learner(training, share(planned)), b""
+    learner, log = make_learner(training, shard_config(planned)), b""
     if manifest.scheduled_iterations is not None:
         learner.iterations = config.iterations
     if saved is not None:
         learner.iteration, state, log = saved
         try:
-            checkpoint.restore(learner.parts(), checkpoint.part_of(state, number()))
+            checkpoint.restore(learner.parts(), checkpoint.part_of(state, rank()))
         except (KeyError, RuntimeError, ValueError) as error:
             raise InvalidRun(f"{folder.path}: its checkpoint is of another learner ({error}); train it anew") from error
     if learner.iteration > learner.iterations:
@@ -230,9 +239,9 @@ def _iterate(folder: RunFolder, learner: Learner, rows: list[dict[str, Any]], on
             seconds = time.perf_counter() - start
             rows.append({"iteration": learner.iteration - 1, "env_steps": env_steps, "seconds": seconds} | log)
             write(rows[-1])
-            stop = anyone(requested())
+            stop = first_truthy(requested())
             due = learner.iteration % interval == 0 or learner.iteration == learner.iterations
-            if (stop or due) and (states := to_leader(state)):
+            if (stop or due) and (states := gather_to_leader(state)):
                 checkpoint.save(folder, learner.iteration, checkpoint.merge(states), _lines(rows))
             on_iteration(learner.iteration, learner.iterations, rows[-1])
             if stop:
@@ -266,7 +275,7 @@ def _logs(folder: RunFolder, rows: list[dict[str, Any]]) -> Iterator[Callable[[d
 
 def _check_finite(folder: RunFolder, iteration: int, values: Mapping[str, Any]) -> None:
     """Stop where a loss, a reward, a parameter or a gradient (it spoils what the optimiser keeps) is NaN or Inf."""
-    broken = anyone(checkpoint.first_not_finite(values))
+    broken = first_truthy(checkpoint.first_not_finite(values))
     if broken is not None:
         saved = checkpoint.checkpoints(folder)
         good = f"its last good checkpoint is {folder.path / saved[-1]}" if saved else "it has no checkpoint yet"

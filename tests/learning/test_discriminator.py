@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from infogail.config.config import Config
-from infogail.envs.data.demonstrations import Demonstrations
 from infogail.learning.discriminator import (
     Discriminator,
     clip_weights,
@@ -83,18 +82,38 @@ def test_clip_weights():
     torch.testing.assert_close(net.bias.data, torch.tensor([-0.01, 0.0]))
 
 
-def test_imitation_reward():
-    # -log(1 - D): D = 1/2 at 0; at log 3, D = 3/4; at -log 3, D = 1/4. Far out softplus(l) is l, and 0.
+# l, and by hand softplus(l) = -log(1 - D), -softplus(-l) = log D, and l. D = 1/2 at 0; 3/4 at log 3; 1/4 at -log 3.
+# Far out softplus(l) is l, and 0.
+REWARDS = {
+    "failure": [math.log(2), math.log(4), math.log(4 / 3), 200.0, 0.0],
+    "success": [-math.log(2), -math.log(4 / 3), -math.log(4), 0.0, -200.0],
+    "neither": [0.0, math.log(3), -math.log(3), 200.0, -200.0],
+}
+
+
+@pytest.mark.parametrize("early_end", REWARDS)
+def test_imitation_reward(early_end):
     logits = torch.tensor([0.0, math.log(3), -math.log(3), 200.0, -200.0])
-    expected = [math.log(2), math.log(4), math.log(4 / 3), 200.0, 0.0]
-    assert imitation_reward(logits).tolist() == pytest.approx(expected, rel=1e-6)
+    assert imitation_reward(logits, early_end).tolist() == pytest.approx(REWARDS[early_end], rel=1e-6)
 
 
-def demonstrations(actions):
-    """Standard normal observations (N, 3) of `pass`-like shape with `actions` (N, 2)."""
-    rng = np.random.default_rng(0)
-    observations = rng.normal(size=(len(actions), 3)).astype(np.float32)
-    return Demonstrations("pass", observations, actions.astype(np.float32), np.array([0, len(actions)]))
+def test_the_unbiased_reward_is_the_sum_of_the_biased_ones():
+    logits = torch.linspace(-20.0, 20.0, 101)
+    total = imitation_reward(logits, "failure") + imitation_reward(logits, "success")
+    torch.testing.assert_close(total, imitation_reward(logits, "neither"))
+
+
+def pairs_with(actions):
+    """Pairs (N, 5) of standard normal observations (N, 3) and `actions` (N, 2)."""
+    observations = np.random.default_rng(0).normal(size=(len(actions), 3))
+    return torch.from_numpy(np.concatenate((observations, actions), 1).astype(np.float32))
+
+
+def discriminator_of(pairs, config, **options):
+    """One for observations of 3 and actions of 2 entries, standardised by `pairs` (N, 5)."""
+    discriminator = Discriminator(3, 2, config, torch.Generator().manual_seed(0), **options)
+    discriminator.standardise.fit(pairs)
+    return discriminator
 
 
 def rollout_of(actions, ends=None):
@@ -107,15 +126,16 @@ def rollout_of(actions, ends=None):
     return Rollout(obs, actions, torch.zeros(steps, width), obs, terminated, terminated, codes, styles)
 
 
-def test_a_discriminator_that_cannot_tell_pays_for_surviving():
-    # The bias is chosen (see `imitation_reward`): with D = 1/2 everywhere an episode of t steps earns t · log 2,
-    # so a crash costs log 2 for each step that it cuts off, whatever the driving was like.
-    discriminator = Discriminator(demonstrations(np.zeros((8, 2))), Config(), torch.Generator())
+@pytest.mark.parametrize(("early_end", "step"), [("failure", math.log(2)), ("success", -math.log(2)), ("neither", 0.0)])
+def test_what_a_discriminator_that_cannot_tell_pays_for_surviving(early_end, step):
+    # The bias is chosen (see `imitation_reward`): with D = 1/2 everywhere an episode of t steps earns t · `step`,
+    # whatever the driving was like: a crash costs log 2 for each step that it cuts off, or saves it, or neither.
+    discriminator = Discriminator(3, 2, Config(), torch.Generator(), early_end)
     for parameter in discriminator.net.parameters():
         nn.init.zeros_(parameter)
     rollout = rollout_of(torch.zeros(6, 3, 2), ends=[0, 3, 5])
     earned = (discriminator.reward(rollout) * rollout.first_episode()).sum(0)
-    torch.testing.assert_close(earned, math.log(2) * torch.tensor([1.0, 4.0, 6.0]))
+    torch.testing.assert_close(earned, step * torch.tensor([1.0, 4.0, 6.0]))
 
 
 CRITICS = {
@@ -128,15 +148,15 @@ CRITICS = {
 def test_a_critic_learns_to_tell_and_its_output_is_the_reward(name):
     torch.manual_seed(0)
     actions = torch.tensor([0.5, 0.0]) + 0.1 * torch.randn(20, 50, 2)
-    shown = demonstrations((actions * torch.tensor([-1.0, 1.0])).flatten(0, 1).numpy())
+    shown = pairs_with((actions * torch.tensor([-1.0, 1.0])).flatten(0, 1).numpy())
     config = Config(discriminator_batch=256, discriminator_loss="wasserstein", **CRITICS[name])
-    discriminator = Discriminator(shown, config, torch.Generator().manual_seed(0))
+    discriminator = discriminator_of(shown, config)
     rollout = rollout_of(actions)
     for _ in range(8):
-        log = discriminator.update(rollout)
+        log = discriminator.update(rollout, shown)
     reward = discriminator.reward(rollout)
     torch.testing.assert_close(reward, discriminator(rollout.pairs()).detach())
-    assert discriminator(discriminator.demonstrations).min() > reward.max()
+    assert discriminator(shown).min() > reward.max()
     largest = max(parameter.abs().max().item() for parameter in discriminator.net.parameters())
     assert (largest < 0.1 + 1e-6) == (name == "clipped")
     if name == "penalised":
@@ -145,7 +165,7 @@ def test_a_critic_learns_to_tell_and_its_output_is_the_reward(name):
 
 def test_its_shape_can_be_chosen():
     config = Config(discriminator_layers=3, discriminator_hidden=20, discriminator_activation="tanh")
-    net = Discriminator(demonstrations(np.zeros((8, 2))), config, torch.Generator()).net
+    net = Discriminator(3, 2, config, torch.Generator()).net
     assert [layer.out_features for layer in net if isinstance(layer, nn.Linear)] == [20, 20, 20, 1]
     assert [type(layer) for layer in net[1::2]] == [nn.Tanh] * 3
 
@@ -153,39 +173,39 @@ def test_its_shape_can_be_chosen():
 def test_it_learns_to_tell_and_pays_for_being_like_the_demonstrations():
     torch.manual_seed(0)
     actions = torch.cat((torch.full((20, 50, 1), 0.3), 0.2 * torch.randn(20, 50, 1)), -1)
-    shown = demonstrations((actions * torch.tensor([-1.0, 1.0])).flatten(0, 1).numpy())  # the other pedal
-    discriminator = Discriminator(shown, Config(discriminator_batch=256), torch.Generator().manual_seed(0))
+    shown = pairs_with((actions * torch.tensor([-1.0, 1.0])).flatten(0, 1).numpy())  # the other pedal
+    discriminator = discriminator_of(shown, Config(discriminator_batch=256))
     rollout = rollout_of(actions)
     for _ in range(8):
-        log = discriminator.update(rollout)
-    told = discriminator(discriminator.demonstrations)
-    assert told.min() > 1.0 and discriminator(rollout.pairs()).max() < -1.0
+        log = discriminator.update(rollout, shown)
+    logits = discriminator(shown)
+    assert logits.min() > 1.0 and discriminator(rollout.pairs()).max() < -1.0
     assert log["discriminator/demonstration_logit"] > 1.0 and log["discriminator/policy_logit"] < -1.0
-    assert discriminator.reward(rollout).mean() < 0.3 * imitation_reward(told).mean()
+    assert discriminator.reward(rollout).mean() < 0.3 * imitation_reward(logits, "failure").mean()
 
 
 def test_a_gradient_penalty_keeps_it_flat():
     actions = torch.randn(20, 50, 2).clamp(-1, 1)
-    shown = demonstrations(np.sign(actions.flatten(0, 1).numpy()))
+    shown = pairs_with(np.sign(actions.flatten(0, 1).numpy()))
     steepness = []
     for weight in (0.0, 10.0):
         torch.manual_seed(0)
         config = Config(discriminator_batch=256, gradient_penalty=weight)
-        discriminator = Discriminator(shown, config, torch.Generator().manual_seed(0))
-        log = [discriminator.update(rollout_of(actions)) for _ in range(5)][-1]
+        discriminator = discriminator_of(shown, config)
+        log = [discriminator.update(rollout_of(actions), shown) for _ in range(5)][-1]
         steepness.append(log["discriminator/gradient_penalty"])
     assert steepness[1] < 0.1 * steepness[0]
 
 
 def with_absorbing(**settings):
     config = Config(absorbing=True, discriminator_batch=256, **settings)
-    shown = demonstrations(np.random.default_rng(0).normal(size=(400, 2)))
-    return Discriminator(shown, config, torch.Generator().manual_seed(0))
+    shown = pairs_with(np.random.default_rng(0).normal(size=(400, 2)))
+    return discriminator_of(shown, config), shown
 
 
 def test_an_absorbing_state_follows_a_crash_and_no_demonstration():
     torch.manual_seed(0)
-    discriminator = with_absorbing()
+    discriminator, shown = with_absorbing()
     rollout = rollout_of(torch.randn(6, 3, 2), ends=[0, 3, 5])
     inputs = discriminator.inputs(rollout.pairs(), ~rollout.first_episode())
     assert inputs.shape == (6, 3, 6)
@@ -193,12 +213,12 @@ def test_an_absorbing_state_follows_a_crash_and_no_demonstration():
     assert (inputs[inputs[..., -1] == 1][:, :-1] == 0).all()
     driven = inputs[inputs[..., -1] == 0][:, :-1]
     torch.testing.assert_close(driven, discriminator.standardise(rollout.pairs())[inputs[..., -1] == 0])
-    assert (discriminator.inputs(discriminator.demonstrations)[:, -1] == 0).all()
+    assert (discriminator.inputs(shown)[:, -1] == 0).all()
 
 
 def test_a_crash_earns_what_the_absorbing_state_will():
     # Logit 0 of every pair: log 2. Logit log 3 of the absorbing state: log 4, and γ / (1 - γ) = 4 times for γ = 0.8.
-    discriminator = with_absorbing(gamma=0.8)
+    discriminator, _ = with_absorbing(gamma=0.8)
     discriminator.net = nn.Linear(6, 1)
     discriminator.net.weight.data, discriminator.net.bias.data = math.log(3) * torch.eye(6)[-1:], torch.zeros(1)
     reward = discriminator.reward(rollout_of(torch.randn(2, 3, 2), ends=[0, 1]))
@@ -207,11 +227,11 @@ def test_a_crash_earns_what_the_absorbing_state_will():
 
 
 def test_it_learns_that_demonstrations_never_end_early():
-    discriminator = with_absorbing(gamma=0.95)
+    discriminator, shown = with_absorbing(gamma=0.95)
     torch.manual_seed(0)
     rollout = rollout_of(torch.randn(20, 50, 2), ends=[9] * 50)
     for _ in range(8):
-        discriminator.update(rollout)
+        discriminator.update(rollout, shown)
     rewards = discriminator.reward(rollout)
-    forever = rewards[9] - imitation_reward(discriminator(rollout.pairs()))[9]
+    forever = rewards[9] - imitation_reward(discriminator(rollout.pairs()), "failure")[9]
     assert 0.0 < forever.mean() < 0.5 * rewards[:9].mean() * 0.95 / 0.05  # of what going on for ever would earn

@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 import torch
 
-from infogail.learning.gae import gae
+from infogail.learning.gae import explained_variance, gae
 
 REWARDS = [1.0, 2.0, 4.0, 8.0]
 VALUES = [2.0, 4.0, 6.0, 8.0]
@@ -61,3 +61,13 @@ def test_the_sum_of_the_paper():
     torch.testing.assert_close(
         gae(rewards, values, next_values, terminated, done, gamma, lam), expected, atol=1e-5, rtol=0
     )
+
+
+def test_explained_variance():
+    returns = torch.tensor([1.0, 2.0, 3.0, 6.0])  # variance 14 / 3
+    assert explained_variance(returns + 5.0, returns) == 1.0
+    assert explained_variance(torch.full((4,), 9.0), returns) == 0.0
+    # Residuals 0, 0, 0, 2: variance 1.
+    assert explained_variance(torch.tensor([1.0, 2.0, 3.0, 4.0]), returns) == pytest.approx(1 - 3 / 14)
+    assert explained_variance(-returns, returns) == pytest.approx(-3.0)
+    assert explained_variance(returns, torch.ones(4)) == 0.0

@@ -10,7 +10,6 @@ from infogail.config.config import Config
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.learning.learner import InfoGAIL
-from infogail.learning.networks import log_prob
 
 TINY = Config(
     num_envs=16, threads=1, ppo_epochs=1, discriminator_batch=64, discriminator_steps=2, rim_steps=3, posterior_batch=8
@@ -127,8 +126,9 @@ def test_bc_fits_held_out_demonstrations_and_goes_between_their_ways(recorded):
     @torch.no_grad()
     def judge():
         """Negative log-likelihood, share (2,) of each action's variance that the mean explains, mean (N, 2)."""
-        mean, std = learner.policy(learner.policy.inputs(obs, torch.zeros(len(obs), dtype=torch.int64)))
-        return -log_prob(actions, mean, std).mean(), 1 - (actions - mean).square().mean(0) / actions.var(0), mean
+        driven = learner.policy(learner.policy.inputs(obs, torch.zeros(len(obs), dtype=torch.int64)))
+        explained = 1 - (actions - driven.mean).square().mean(0) / actions.var(0)
+        return -driven.log_prob(actions).mean(), explained, driven.mean
 
     before, unexplained, _ = judge()
     for _ in range(5):

@@ -1,5 +1,4 @@
 import math
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +15,8 @@ from infogail.learning.posterior import (
     Posterior,
     belief,
     entropy,
-    follow,
     info_reward,
+    polyak_update,
     rim_loss,
     share_out,
     spread_out,
@@ -68,7 +67,7 @@ def test_exemplars_are_spread_out():
 
 def test_graded_evidence_adds_up_to_a_gaussian():
     # A slope of 0.5 tanh(1) and a precision of 0.5 / 2, three times: mean 4 tanh(1) / 2, cut off at ±1.
-    evidence = Evidence(torch.randn(9, 1), [0], Config(num_codes=5, hidden=4, graded_code=True))
+    evidence = Evidence([0], 5, Config(hidden=4, graded_code=True))
     for parameter in evidence.net.parameters():
         parameter.data.zero_()
     evidence.net[-1].bias.data[0] = 1.0
@@ -124,10 +123,10 @@ def test_step_info_reward_of_an_episode_is_log_k_at_most():
     assert step_info_reward(torch.randn(4, 2, 1), torch.tensor([0, 0]), 0.1).tolist() == [[0.0, 0.0]] * 4
 
 
-def test_follow():
+def test_polyak_update():
     target, module = nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False)
     target.weight.data, module.weight.data = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -2.0]])
-    follow(target, module, 0.25)
+    polyak_update(target, module, 0.25)
     assert target.weight.tolist() == [[1.5, 1.0]] and module.weight.tolist() == [[3.0, -2.0]]
 
 
@@ -225,7 +224,7 @@ def test_undivided_it_is_unsure(recorded):
 def test_it_reads_style_features_and_nothing_else(recorded, scenario):
     demonstrations = recorded(scenario)[0].demonstrations
     other_actions = replace(demonstrations, actions=-demonstrations.actions)
-    one, other = (divide(some, 0, rim_steps=3).evidence for some in (demonstrations, other_actions))
+    one, other = (divide(shown, 0, rim_steps=3).evidence for shown in (demonstrations, other_actions))
     obs = torch.from_numpy(demonstrations.observations[::50])
     assert torch.equal(one(obs), other(obs))
     definition = get_scenario(scenario)
@@ -242,14 +241,14 @@ def test_style_features_are_found_by_name():
 
 
 def test_each_step_says_little():
-    evidence = Evidence(torch.randn(50, 2), [0, 1], Config(num_codes=3, hidden=8))
+    evidence = Evidence([0, 1], 3, Config(hidden=8))
     obs = 1e3 * torch.randn(200, 2)
     assert (evidence(obs).max(-1).values - evidence(obs).min(-1).values).max() <= 1.0  # a factor of e at most
 
 
 def test_evidence_may_be_sharper_where_styles_lie_near_each_other():
     torch.manual_seed(0)
-    evidence = Evidence(torch.randn(50, 2), [0, 1], Config(num_codes=3, hidden=8), tolerance=0.25)
+    evidence = Evidence([0, 1], 3, Config(hidden=8), tolerance=0.25)
     with torch.no_grad():
         evidence.net[-1].weight.mul_(100.0)
     assert evidence(1e3 * torch.randn(200, 2)).abs().max().item() == pytest.approx(0.4, rel=1e-3)  # 0.1 nats / 0.25
@@ -258,11 +257,17 @@ def test_evidence_may_be_sharper_where_styles_lie_near_each_other():
 @pytest.mark.parametrize(
     ("num_codes", "graded", "tries"), [(2, False, 12), (3, False, 18), (4, False, 24), (7, True, 12)]
 )
-def test_more_codes_take_more_tries(recorded, monkeypatch, num_codes, graded, tries):
-    told = []
-    monkeypatch.setattr("infogail.learning.posterior.apart", lambda count: told.append(count) or nullcontext(range(1)))
-    divide(recorded("pass")[0].demonstrations, 0, rim_steps=1, num_codes=num_codes, graded_code=graded)
-    assert told == [tries]
+def test_more_codes_take_more_tries(recorded, num_codes, graded, tries):
+    config = Config(num_codes=num_codes, graded_code=graded)
+    assert Posterior(recorded("pass")[0].demonstrations, config, torch.Generator()).num_tries == tries
+
+
+def test_a_code_that_no_demonstration_has_keeps_a_prior(recorded):
+    # Every demonstration is labelled with code 0. Code 1 keeps 0.1 of its even share: 0.05 beside 1, in sum 1.
+    demonstrations = recorded("pass")[0].demonstrations
+    demonstrations = replace(demonstrations, labels=dict.fromkeys(range(demonstrations.num_episodes), 0))
+    prior = divide(demonstrations, 0, rim_steps=1).evidence.prior
+    assert prior.tolist() == pytest.approx([1 / 1.05, 0.05 / 1.05], rel=0.01)
 
 
 def test_trajectories_are_moved_by_what_the_scenario_tolerates(highway_recording, recorded):
@@ -272,13 +277,13 @@ def test_trajectories_are_moved_by_what_the_scenario_tolerates(highway_recording
     ):
         posterior = Posterior(demonstrations, Config(), torch.Generator().manual_seed(0))
         still = torch.zeros(5, 4000, len(posterior.evidence.features))
-        moved = posterior._moved(still)
+        moved = posterior.shifted(still)
         assert moved.std().item() == pytest.approx(expected, rel=0.03)
         assert (moved == moved[:1]).all()  # all of a trajectory by the same
 
 
 def test_unbounded_evidence_says_what_the_network_says():
-    evidence = Evidence(torch.randn(50, 2), [0, 1], Config(num_codes=3, hidden=8, max_evidence=0.0))
+    evidence = Evidence([0, 1], 3, Config(hidden=8, max_evidence=0.0))
     obs = torch.randn(200, 2)
     torch.testing.assert_close(evidence(1e3 * obs), evidence.net(evidence.standardise(1e3 * obs)))
     assert evidence(1e3 * obs).abs().max() > 1.0
@@ -297,7 +302,7 @@ def test_it_may_read_all_of_the_state_or_the_action_too(recorded, posterior_inpu
     assert read == [True] * 7 + [posterior_input == "pair"] * 2
 
 
-def told_apart_by(feature):
+def distinguished_by(feature):
     """A rollout of two codes in `pass` where observation `feature` is 1 under code 0 and -1 under code 1, + noise."""
     codes = torch.arange(64) % 2
     obs = 0.5 * torch.randn(20, 64, 7)
@@ -314,7 +319,7 @@ def test_it_learns_to_read_the_policys_code():
         "pass", rng.normal(size=(40, 7)).astype(np.float32), np.zeros((40, 2), np.float32), np.array([0, 20, 40])
     )
     posterior = Posterior(demonstrations, Config(rim_coef=0.0), torch.Generator().manual_seed(0))
-    rollout = told_apart_by(feature=2)
+    rollout = distinguished_by(feature=2)
     assert posterior.reward(rollout).sum(0).mean() < 0.3
     for _ in range(15):
         posterior.update(rollout)
@@ -329,7 +334,7 @@ def test_as_published_it_learns_each_steps_code():
     demonstrations = Demonstrations("pass", observations, np.zeros((40, 2), np.float32), np.array([0, 20, 40]))
     config = Config(rim_coef=0.0, info_reward="step", max_evidence=0.0, posterior_input="pair")
     posterior = Posterior(demonstrations, config, torch.Generator().manual_seed(0))
-    rollout = told_apart_by(feature=2)
+    rollout = distinguished_by(feature=2)
     rollout = replace(rollout, observations=rollout.next_observations)  # pairs begin with what was seen before
     for _ in range(15):
         log = posterior.update(rollout)
@@ -346,7 +351,7 @@ def test_the_reward_is_the_targets_which_follows_slowly():
     rng = np.random.default_rng(0)
     observations = rng.normal(size=(40, 7)).astype(np.float32)
     demonstrations = Demonstrations("pass", observations, np.zeros((40, 2), np.float32), np.array([0, 20, 40]))
-    rollout, earned = told_apart_by(feature=2), {}
+    rollout, earned = distinguished_by(feature=2), {}
     for share in (0.0, 0.01, 1.0):
         torch.manual_seed(1)
         config = Config(rim_coef=0.0, posterior_target=share)

@@ -3,11 +3,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from infogail.config.config import Config
-from infogail.learning.networks import Policy, log_prob
-from infogail.learning.ppo import PPO, clipped_surrogate_loss, gaussian_entropy, learning_rate, value_scale
+from infogail.learning.networks import Policy
+from infogail.learning.ppo import (
+    PPO,
+    approximate_kl,
+    clip_fraction,
+    clipped_surrogate_loss,
+    learning_rate,
+    value_scale,
+)
 from infogail.learning.rollout import Rollout
 from infogail.learning.trpo import TRPO
 
@@ -39,19 +45,23 @@ def test_clipped_surrogate_loss_is_the_mean():
     assert loss.item() == pytest.approx(-expected.mean().item(), rel=1e-6)
 
 
-def test_gaussian_entropy_and_density_are_scipys():
-    rng = np.random.default_rng(0)
-    actions, mean, std = rng.normal(size=(7, 2)), rng.normal(size=(7, 2)), np.array([0.3, 1.7])
-    expected = [stats.multivariate_normal(m, np.diag(std**2)).logpdf(a) for a, m in zip(actions, mean, strict=True)]
-    np.testing.assert_allclose(log_prob(*map(torch.tensor, (actions, mean, std))), expected)
-    assert gaussian_entropy(torch.tensor(std)).item() == pytest.approx(stats.norm.entropy(scale=std).sum())
+def test_approximate_kl():
+    # ρ = 1/2 and 3/2: (1/2 - 1 + log 2 + 3/2 - 1 - log 3/2) / 2
+    old = torch.tensor([-1.0, 0.3])
+    assert approximate_kl(old + torch.tensor([0.5, 1.5]).log(), old).item() == pytest.approx(0.143841, abs=1e-6)
+
+
+def test_clip_fraction():
+    old = torch.tensor([-1.0, 0.3, 2.0, 0.0])
+    assert clip_fraction(old + torch.tensor([0.7, 0.9, 1.1, 1.3]).log(), old, 0.2).item() == 0.5
+    assert clip_fraction(old + torch.tensor([0.7, 0.9, 1.1, 1.3]).log(), old, 0.05).item() == 1.0
 
 
 def test_a_code_blind_policy_does_not_look_at_codes_and_another_does():
     obs, codes = torch.randn(50, 3), torch.arange(50) % 2
     for num_codes, moved in ((1, False), (2, True)):
-        policy = Policy(obs, num_codes, Config(hidden=8, initial_log_std=-1.0))
-        means = [policy(policy.inputs(obs, some))[0] for some in (codes, 1 - codes)]
+        policy = Policy(3, 2, num_codes, Config(hidden=8, initial_log_std=-1.0))
+        means = [policy(policy.inputs(obs, given)).mean for given in (codes, 1 - codes)]
         assert policy.inputs(obs, codes).shape[-1] == 3 + 2 * moved
         assert (means[0] != means[1]).any() == moved
 
@@ -59,10 +69,11 @@ def test_a_code_blind_policy_does_not_look_at_codes_and_another_does():
 def rollout_of(ppo, obs, next_obs, codes, terminated):
     """Actions drawn by the policy in observations obs (T, B, F), each an episode of one step, (T, B) terminated."""
     with torch.no_grad():
-        mean, std = ppo.policy(ppo.policy.inputs(obs, codes.expand(obs.shape[:2])))
-        actions = torch.normal(mean, std.expand_as(mean))
+        driven = ppo.policy(ppo.policy.inputs(obs, codes.expand(obs.shape[:2])))
+        actions = torch.normal(driven.mean, driven.std.expand_as(driven.mean))
+        log_probs = driven.log_prob(actions)
     done, styles = torch.ones_like(terminated), np.zeros(len(codes), np.int64)
-    return Rollout(obs, actions, log_prob(actions, mean, std), next_obs, terminated, done, codes, styles)
+    return Rollout(obs, actions, log_probs, next_obs, terminated, done, codes, styles)
 
 
 @pytest.mark.parametrize("kind", [PPO, TRPO])
@@ -71,7 +82,7 @@ def test_the_policy_moves_to_what_is_rewarded_for_each_code(kind):
     obs, codes = torch.randn(4, 256, 3), torch.arange(256) % 2
     ends = torch.ones(4, 256, dtype=torch.bool)
     config = Config(minibatches=4, max_kl=0.15).for_scenario("pass")
-    ppo = kind(obs.flatten(0, 1), 2, config, torch.Generator().manual_seed(0))
+    ppo = kind(3, 2, 2, config, torch.Generator().manual_seed(0))
     wanted = torch.tensor([[-0.5, 0.3], [0.5, -0.3]])  # by code
     for _ in range(15):
         rollout = rollout_of(ppo, obs, obs, codes, ends)
@@ -80,6 +91,31 @@ def test_the_policy_moves_to_what_is_rewarded_for_each_code(kind):
         mean, std = ppo.policy(ppo.policy.inputs(obs[0], torch.full((256,), code)))
         torch.testing.assert_close(mean.mean(0), wanted[code], atol=0.1, rtol=0.0)
     assert (std < math.exp(config.initial_log_std)).all()  # and grows surer of it
+
+
+@pytest.mark.parametrize("kind", [PPO, TRPO])
+@pytest.mark.parametrize("action_size", [1, 3])
+def test_a_large_entropy_coefficient_widens_every_action(kind, action_size):
+    torch.manual_seed(0)
+    obs, codes = torch.randn(4, 64, 3), torch.zeros(64, dtype=torch.int64)
+    config = Config(entropy_coef=10.0, minibatches=4, initial_log_std=-1.5)
+    learner = kind(3, action_size, 1, config, torch.Generator().manual_seed(0))
+    rollout = rollout_of(learner, obs, obs, codes, torch.ones(4, 64, dtype=torch.bool))
+    log = learner.update(rollout, torch.randn(4, 64))
+    assert (learner.policy.log_std > -1.5).all() and len(learner.policy.log_std) == action_size
+    stds = [log[f"{kind.__name__.lower()}/std_{k}"] for k in range(action_size)]
+    assert min(stds) > math.exp(-1.5) and f"{kind.__name__.lower()}/std_{action_size}" not in log
+
+
+def test_ppo_logs_what_clips_and_what_its_values_explain():
+    torch.manual_seed(0)
+    obs, codes = torch.randn(4, 64, 3), torch.zeros(64, dtype=torch.int64)
+    ends, rewards = torch.ones(4, 64, dtype=torch.bool), obs[..., 0]
+    ppo = PPO(3, 2, 1, Config(gamma=0.5, minibatches=1, clip=0.02), torch.Generator().manual_seed(0))
+    logs = [ppo.update(rollout_of(ppo, obs, obs, codes, ends), rewards) for _ in range(60)]
+    assert logs[0]["ppo/explained_variance"] < 0.5 and logs[-1]["ppo/explained_variance"] > 0.9
+    assert 0.0 < logs[-1]["ppo/clip_fraction"] < 0.5  # of two passes, the first has ratios of 1
+    assert all(log["ppo/approx_kl"] >= 0.0 for log in logs)
 
 
 @pytest.mark.parametrize("kind", [PPO, TRPO])
@@ -92,7 +128,7 @@ def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminate
     obs, next_obs = torch.randn(2, 4, 64, 3)
     obs[..., 0], next_obs[..., 0] = second, 1 - second
     config = Config(gamma=0.5, minibatches=1)
-    ppo = kind(obs.flatten(0, 1), 1, config, torch.Generator().manual_seed(0))
+    ppo = kind(3, 2, 1, config, torch.Generator().manual_seed(0))
     for _ in range(60):
         ends = torch.full((4, 64), terminated)
         ppo.update(rollout_of(ppo, obs, next_obs, codes, ends), (1.0 - second).expand(4, 64))

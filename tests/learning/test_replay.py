@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from infogail.learning.memory import Replay
+from infogail.learning.memory import RolloutMemory
 from infogail.learning.rollout import Rollout, join
 
 
@@ -26,13 +26,13 @@ def test_join_is_side_by_side():
 
 
 def test_it_keeps_the_last_iterations():
-    replay = Replay(2)
+    replay = RolloutMemory(2)
     seen = [marks(replay.add(rollout_of(number)))[::3] for number in range(1, 6)]
     assert seen == [[1], [1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]]
 
 
 def test_none_is_the_newest_alone():
-    replay = Replay(0)
+    replay = RolloutMemory(0)
     for number in (1, 2):
         rollout = rollout_of(number)
         assert replay.add(rollout) is rollout
@@ -40,7 +40,7 @@ def test_none_is_the_newest_alone():
 
 
 def test_it_goes_on_where_it_was():
-    one, other = Replay(2), Replay(2)
+    one, other = RolloutMemory(2), RolloutMemory(2)
     for number in range(1, 4):
         one.add(rollout_of(number))
     other.add(rollout_of(9))

@@ -36,7 +36,7 @@ from tests.runs.test_checkpoint import outcome
 LEARNERS = {"infogail": InfoGAIL, "bc": BC}
 SMALL = Config(num_envs=16, iterations=4, checkpoint_interval=1, rim_steps=3, bc_steps=400, hidden=8)
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.test_distributed"])
+PROCESSES.set_forkserver_preload(["tests.parallel.test_distributed"])
 
 
 def in_two(work, *arguments):
@@ -81,7 +81,7 @@ def hashes(parts):
 
 def words():
     """What each helper gives, with literal values that tell the processes apart."""
-    k = distributed.number()
+    k = distributed.rank()
     weights = torch.zeros(2, requires_grad=True), torch.full((1,), 2.0, requires_grad=True)
     sgd = torch.optim.SGD(weights, lr=1.0)
     first, second = weights
@@ -95,10 +95,17 @@ def words():
     optimiser = adam([net], 0.1)
     alike = hashes({"net": net})
     descend(optimiser, net(torch.full((1, 3), 1.0 + k)).sum())
-    with distributed.apart(5) as mine:
-        alone = distributed.num_processes(), list(mine), distributed.mean(torch.tensor(float(k))).item()
+    separate = mlp(3, 4, 1)
+    weights_before = hashes({"net": separate})
+    separate_optimiser = adam([separate], 0.1, distributed.Group.ALONE)
+    alone = {
+        "tasks": list(distributed.shard_range(5)),
+        "mean": distributed.mean(torch.tensor(float(k)), distributed.Group.ALONE).item(),
+        "own weights": hashes({"net": separate}) == weights_before,
+    }
+    descend(separate_optimiser, separate(torch.ones(1, 3)).sum(), distributed.Group.ALONE)
     try:
-        distributed.from_leader(lambda: int("no number"))
+        distributed.run_on_leader(lambda: int("no number"))
         error = ""
     except ValueError as raised:
         error = str(raised)
@@ -107,15 +114,16 @@ def words():
         "inner": inner.item(),
         "mean": distributed.mean(torch.tensor([1.0, 10.0]) * (k + 1)).tolist(),
         "log": distributed.mean_log({"loss": 1.0 + k, "count": 7, "nan": float("nan") if k else 0.0}),
-        "gathered": distributed.gather(torch.tensor([[k, k + 10]])).tolist(),
-        "everyones": distributed.everyones("ab"[k]),
-        "anyone": (distributed.anyone((0, 15)[k]), distributed.anyone(None), distributed.anyone(("x", None)[k])),
-        "to leader": distributed.to_leader(k),
-        "from leader": distributed.from_leader(lambda: f"of {k}"),
+        "gathered": distributed.all_gather(torch.tensor([[k, k + 10]])).tolist(),
+        "all gathered objects": distributed.all_gather_objects("ab"[k]),
+        "first truthy": [distributed.first_truthy(values[k]) for values in ((0, 15), (None, None), ("x", None))],
+        "gathered to leader": distributed.gather_to_leader(k),
+        "run on leader": distributed.run_on_leader(lambda: f"of {k}"),
         "error": error,
         "net": (alike, hashes({"net": net, "optimiser": optimiser})),
         "alone": alone,
-        "share": distributed.share(Config()),
+        "sizes": (distributed.world_size(), distributed.Group.WORLD.size, distributed.Group.ALONE.size),
+        "config": distributed.shard_config(Config()),
     }
 
 
@@ -126,29 +134,32 @@ def test_what_the_processes_tell_each_other():
         "inner": 16.0,
         "mean": [1.5, 15.0],
         "gathered": [[0, 10], [1, 11]],
-        "everyones": ["a", "b"],
-        "anyone": (15, None, "x"),
-        "from leader": "of 0",
+        "all gathered objects": ["a", "b"],
+        "first truthy": [15, None, "x"],
+        "run on leader": "of 0",
         "error": "invalid literal for int() with base 10: 'no number'",
     }
     for one in (first, second):
         assert {name: one[name] for name in both} == both
         assert one["log"]["loss"] == 1.5 and one["log"]["count"] == 7 and np.isnan(one["log"]["nan"])
-    assert (first["to leader"], second["to leader"]) == ([0, 1], [])
-    assert (first["alone"], second["alone"]) == ((1, [0, 2, 4], 0.0), (1, [1, 3], 1.0))
+    assert (first["gathered to leader"], second["gathered to leader"]) == ([0, 1], [])
+    assert first["alone"] == {"tasks": [0, 2, 4], "mean": 0.0, "own weights": True}
+    assert second["alone"] == {"tasks": [1, 3], "mean": 1.0, "own weights": True}
+    assert first["sizes"] == second["sizes"] == (2, 2, 1)
     begun, stepped = zip(first["net"], second["net"], strict=True)
     for name in begun[0].keys() - {"torch/random"}:
         assert begun[0][name] == begun[1][name] != stepped[0][name] == stepped[1][name]
     half = replace(Config(), num_envs=512, discriminator_batch=512, posterior_batch=32, bc_batch=256)
-    assert (first["share"], second["share"]) == (half, replace(half, seed=distributed.SEED_STRIDE))
+    assert (first["config"], second["config"]) == (half, replace(half, seed=distributed.SEED_STRIDE))
 
 
 def test_a_single_process_does_nothing():
     distributed.join()
     config, x = Config(), torch.ones(3, requires_grad=True)
-    assert distributed.share(config) is config and distributed.mean(x) is x and distributed.gather(x) is x
-    assert distributed.everyones(x) == [x] == distributed.to_leader(x) and distributed.anyone(15) == 15
-    assert distributed.num_processes() == 1 and distributed.number() == 0
+    assert distributed.shard_config(config) is config and distributed.mean(x) is x and distributed.all_gather(x) is x
+    assert distributed.all_gather_objects(x) == [x] == distributed.gather_to_leader(x)
+    assert distributed.first_truthy(15) == 15
+    assert distributed.world_size() == 1 and distributed.rank() == 0
 
 
 def test_what_carries_the_tensors(monkeypatch):
@@ -160,12 +171,12 @@ def test_what_carries_the_tensors(monkeypatch):
 
 def learn(demonstrations, config, iterations):
     """What is logged, what all is in the end, and of the first advantages the own mean, all mean, all deviation."""
-    learner = InfoGAIL(demonstrations, distributed.share(config))
+    learner = InfoGAIL(demonstrations, distributed.shard_config(config))
     advantages, given = [], ppo.standardised_advantages
     ppo.standardised_advantages = lambda *inputs: advantages.append(given(*inputs)) or advantages[-1]
     logs = [distributed.mean_log(learner.iterate()) for _ in range(iterations)]
     own = advantages[0][0]
-    total = distributed.gather(own)
+    total = distributed.all_gather(own)
     return logs, hashes(learner.parts()), (own.mean().item(), total.mean().item(), total.std().item())
 
 
@@ -196,7 +207,7 @@ def test_two_processes_take_the_same_trust_region_steps(recorded):
 
 def learn_by_trpo(demonstrations, config):
     """What is logged and what all is in the end; the advantages are not looked at."""
-    learner = InfoGAIL(demonstrations, distributed.share(config))
+    learner = InfoGAIL(demonstrations, distributed.shard_config(config))
     logs = [distributed.mean_log(learner.iterate()) for _ in range(config.iterations)]
     return logs, hashes(learner.parts()), None
 
@@ -207,15 +218,15 @@ def stopped_and_resumed(file, folder):
         train(learner, name, file, "pass", SMALL, folder / name)
 
         def interrupt(done, total, log):
-            if done == 1 and distributed.number() == 1:
+            if done == 1 and distributed.rank() == 1:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         config = replace(SMALL, checkpoint_interval=100)
         with pytest.raises(Stopped, match="143"):
             train(learner, name, file, "pass", config, folder / f"{name}-stopped", on_iteration=interrupt)
-        distributed.everyones(None)
+        distributed.all_gather_objects(None)
         assert [path.name for path in (folder / f"{name}-stopped/checkpoints").iterdir()] == ["000002.safetensors"]
-        distributed.everyones(None)
+        distributed.all_gather_objects(None)
         resume(LEARNERS, folder / f"{name}-stopped")
     with pytest.raises(BadInput, match="something other than a run"):
         train(BC, "bc", file, "pass", SMALL, folder)
@@ -228,7 +239,7 @@ class Saboteur(GAIL):
 
     def iterate(self):
         log = super().iterate()
-        if self.iteration == 2 and distributed.number() == 1:
+        if self.iteration == 2 and distributed.rank() == 1:
             self.env._world.traffic[0, 0, 0] = float("nan")
         return log
 
@@ -267,8 +278,8 @@ def test_torchrun_trains_one_run(file, tmp_path):
 def test_bad_input_is_told_once(file, tmp_path):
     done = torchrun(f"train pass --demonstrations {file} --out {tmp_path}/run --num-envs 15 --posterior-batch 7")
     assert done.returncode != 0 and not list(tmp_path.iterdir()) and not done.stdout
-    told = [line for line in done.stderr.splitlines() if line.startswith("infogail:")]
-    assert told == ["infogail: 2 processes cannot share --num-envs 15, --posterior-batch 7 evenly; give multiples of 2"]
+    ours = [line for line in done.stderr.splitlines() if line.startswith("infogail:")]
+    assert ours == ["infogail: 2 processes cannot share --num-envs 15, --posterior-batch 7 evenly; give multiples of 2"]
     assert done.stderr.count("Traceback") == 1  # torchrun's own, which names the process that failed
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infogail.parallel.workers import report, workers
+from infogail.envs.errors import BadInput
+from infogail.parallel.workers import WorkerLost, report, workers
 
 
 def square(x):
@@ -36,12 +37,12 @@ def work_with_clutter(folder):
 
 
 def test_results_come_in_order_from_other_processes_and_reports_arrive():
-    told = []
-    with workers(2, told.append) as mapped:
+    reported = []
+    with workers(2, reported.append) as mapped:
         results = list(mapped(square, range(6)))
     assert [result for result, _ in results] == [0, 1, 4, 9, 16, 25]
     assert os.getpid() not in {process for _, process in results}
-    assert sorted(told) == list(range(6))
+    assert sorted(reported) == list(range(6))
 
 
 def test_reports_of_no_worker_go_nowhere():
@@ -57,8 +58,9 @@ def test_a_failure_ends_the_others_at_once():
 
 def test_a_killed_worker_is_one_clear_error():
     problem = "a worker process was killed from outside; is there enough memory"
-    with pytest.raises(OSError, match=problem), workers(1) as mapped:
+    with pytest.raises(WorkerLost, match=problem) as raised, workers(1) as mapped:
         list(mapped(killed, (0,)))
+    assert isinstance(raised.value, BadInput)  # which the command line prints alone
 
 
 @pytest.mark.parametrize("end", ["ctrl-c", "interrupt", "kill"])

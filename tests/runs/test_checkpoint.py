@@ -33,7 +33,7 @@ from infogail.runs.runner import resume, train
 LEARNERS = {"infogail": InfoGAIL, "gail": GAIL, "bc": BC}
 SMALL = Config(num_envs=16, iterations=5, checkpoint_interval=1, rim_steps=3, rim_tries=1, bc_steps=500, hidden=8)
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.test_checkpoint"])
+PROCESSES.set_forkserver_preload(["tests.runs.test_checkpoint"])
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +323,7 @@ def test_a_full_disk_leaves_what_there_is(file, tmp_path):
     disk.mkdir()
     script = f"""
 mount -t tmpfs -o size=4m none {disk} || exit 77
-{sys.executable} -m tests.test_checkpoint {file} {disk}
+{sys.executable} -m tests.runs.test_checkpoint {file} {disk}
 """
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
     try:

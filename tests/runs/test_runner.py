@@ -41,7 +41,7 @@ class Scripted:
 
     def __call__(self, demonstrations, config):
         self.demonstrations = demonstrations
-        self.policy = Policy(torch.from_numpy(demonstrations.observations), 1, config)
+        self.policy = Policy(demonstrations.observations.shape[1], 2, 1, config)
         return self
 
     def iterate(self):
