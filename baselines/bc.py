@@ -11,8 +11,9 @@ import torch
 
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.environment import Environment
 from infogail.learning.cloning import clone_step
-from infogail.learning.networks import Policy, adam
+from infogail.learning.networks import Policy, adam, seeded
 
 
 class BC:
@@ -21,21 +22,20 @@ class BC:
     posterior = None
     STEPS_PER_ITERATION = 100
 
-    def __init__(self, demonstrations: Demonstrations, config: Config) -> None:
-        torch.manual_seed(config.seed)
-        config = config.for_scenario(demonstrations.scenario)
-        self.config, self.generator = config, torch.Generator().manual_seed(config.seed)
+    def __init__(self, env: Environment, demonstrations: Demonstrations, config: Config) -> None:
+        torch.manual_seed(config.run.seed)
+        self.config, self.generator = config, seeded(config.run.seed)
         self.observations = torch.from_numpy(demonstrations.observations)
         self.actions = torch.from_numpy(demonstrations.actions)
-        self.policy = Policy(self.observations.shape[-1], self.actions.shape[-1], 1, config)
+        self.policy = Policy(self.observations.shape[-1], self.actions.shape[-1], 1, config.policy)
         self.policy.standardise.fit(self.observations)
-        self.optimiser = adam([self.policy], config.learning_rate)
-        self.iteration, self.iterations = 0, max(1, config.bc_steps // self.STEPS_PER_ITERATION)
+        self.optimiser = adam([self.policy], config.policy.learning_rate)
+        self.iteration, self.iterations = 0, max(1, config.cloning.steps // self.STEPS_PER_ITERATION)
 
     def iterate(self) -> dict[str, float]:
         """Some gradient steps; returns what to log."""
         for _ in range(self.STEPS_PER_ITERATION):
-            batch = self.config.bc_batch
+            batch = self.config.cloning.batch
             loss = clone_step(self.policy, self.optimiser, self.observations, self.actions, batch, self.generator)
         self.iteration += 1
         return {"bc/negative_log_likelihood": loss.item()}

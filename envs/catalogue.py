@@ -1,64 +1,86 @@
-"""The scenarios by name: nothing else lists them."""
+"""The scenarios by name. A new one is a file with a class, and a row here."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import difflib
+import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
+from infogail.envs.errors import BadInput
+
 if TYPE_CHECKING:
     from infogail.envs.scenarios.scenario import Scenario
 
-SCENARIO_NAMES = (
-    "pass",
-    "turn",
-    "pass-pace",
-    "pass-follow",
-    "pass-unbalanced",
-    "turn-line",
-    "highway",
-    "highway-manners",
-    "replay",
-)
+ROOM = "infogail.envs.scenarios"
+SCENARIOS = {
+    "pass": f"{ROOM}.passing:Pass",
+    "turn": f"{ROOM}.turning:Turn",
+    "pass-pace": f"{ROOM}.passing:pass_pace",
+    "pass-follow": f"{ROOM}.passing:pass_follow",
+    "pass-unbalanced": f"{ROOM}.passing:pass_unbalanced",
+    "turn-line": f"{ROOM}.turning:turn_line",
+    "highway": f"{ROOM}.highway:Highway",
+    "highway-manners": f"{ROOM}.manners:Manners",
+    "replay": f"{ROOM}.replay:Replay",
+}
+"""Name → what makes it, `module:Class`. As strings, for the simulators take seconds to import."""
+SCENARIO_NAMES = tuple(SCENARIOS)
 BASIC_SCENARIOS = SCENARIO_NAMES[:2]
 
 
-def get_scenario(name: str, **road: Any) -> Scenario:
-    """The scenario called `name`, one of `SCENARIO_NAMES`; a highway with what `road` says of it, a replay with its
-    `recording`, a file from `infogail import`; without one it only tells what it observes.
+def get_scenario(name: str, **settings: Any) -> Scenario:
+    """The scenario called `name`: one of `SCENARIOS`, or `module:Class` of a module that can be imported from here.
+
+    Args:
+        settings: of the scenario, such as `lanes` of a highway or the `recording` of a replay.
 
     Raises:
-        KeyError: there is no such scenario.
-        InvalidDemonstrations: the recording is malformed.
-        TypeError: `road` says what the scenario does not know.
+        BadInput: there is no such scenario, or no such module.
+        TypeError: the scenario does not know one of `settings`.
     """
-    from infogail.envs.scenarios.highway import Highway
-    from infogail.envs.scenarios.manners import Manners
-    from infogail.envs.scenarios.passing import Pass
-    from infogail.envs.scenarios.turning import Turn
+    module, separator, attribute = check_scenario(name).partition(":")
+    if not separator:
+        module, _, attribute = SCENARIOS[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)(**settings)
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # scripts have their own folder there, not the current one
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise BadInput(f"scenario '{name}': {error}; start where the file {module}.py is, or install it") from error
+    if not hasattr(found, attribute):
+        raise BadInput(f"scenario '{name}': {module} has no '{attribute}'; name its class after the colon")
+    make = getattr(found, attribute)
+    from infogail.envs.scenarios.scenario import Scenario
 
-    sides = ("left", "right")
-    scenarios: tuple[Scenario, ...] = (
-        Pass(),
-        Turn(),
-        Pass("pass-pace", tuple(f"{side} {pace}" for pace in ("brisk", "calm") for side in sides)),
-        Pass("pass-follow", (*sides, "behind")),
-        Pass("pass-unbalanced", style_mix=(0.8, 0.2)),
-        Turn("turn-line", graded=True),
-    )
-    if name == "highway":
-        return Highway(**road)
-    if name == "highway-manners":
-        return Manners(**road)
-    if name == "replay" and set(road) <= {"recording"}:
-        from infogail.envs.data.demonstrations import Recording
-        from infogail.envs.scenarios.replay import Replay
+    missing = sorted(getattr(make, "__abstractmethods__", ()))
+    if not missing:
+        scenario = make(**settings)
+        if not isinstance(scenario, Scenario):
+            raise BadInput(f"scenario '{name}': '{attribute}' does not make a Scenario; name a class derived from it")
+        missing = [field for field in Scenario.__annotations__ if not hasattr(scenario, field)]
+    if missing:
+        raise BadInput(f"scenario '{name}': {attribute} lacks {', '.join(missing)}; define what Scenario asks for")
+    scenario.name = name
+    return scenario
 
-        return Replay(Recording.load(Path(road["recording"]), name) if road else None)
-    if road:
-        raise TypeError(f"{name} knows nothing of {', '.join(road)}")
-    return {scenario.name: scenario for scenario in scenarios}[name]
+
+def check_scenario(name: str) -> str:
+    """`name`, if it is one of `SCENARIOS` or has the form `module:Class`.
+
+    Raises:
+        BadInput: it is neither; suggests the nearest.
+    """
+    if name in SCENARIOS or (all(part.isidentifier() for part in name.replace(":", ".", 1).split(".")) and ":" in name):
+        return name
+    near = difflib.get_close_matches(name.lower(), SCENARIO_NAMES, 1, 0.3)
+    names = f"{', '.join(SCENARIO_NAMES[:-1])} and {SCENARIO_NAMES[-1]}"
+    remedy = f"did you mean '{near[0]}'?" if near else f"give module:Class, or one of {names}"
+    raise BadInput(f"unknown scenario '{name}'; {remedy}")
 
 
 def environment_id(name: str) -> str:
@@ -68,7 +90,7 @@ def environment_id(name: str) -> str:
 
 def register() -> None:
     """Register every scenario with Gymnasium, in both forms."""
-    for name in SCENARIO_NAMES:
+    for name in SCENARIOS:
         if environment_id(name) not in gymnasium.registry:
             gymnasium.register(
                 environment_id(name),

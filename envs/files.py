@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,15 @@ from safetensors.numpy import save
 
 from infogail.envs.errors import BadInput
 
+VERSIONED = ("torch", "highway-env", "gymnasium", "numpy")  # what results depend on
 MAX_FILE = 2**30  # [bytes] of a file of tensors; a million decisions take a tenth of it
 MAX_HEADER = 2**20  # [bytes] of its description
 NOTE = "infogail"  # the one entry of safetensors' own metadata: with several, their order would be random
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that results depend on, by name."""
+    return {name: version(name) for name in VERSIONED}
 
 
 class UnreadableFile(ValueError):

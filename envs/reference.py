@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from inspect import signature
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from highway_env.envs.common.abstract import AbstractEnv
-from highway_env.envs.common.action import ContinuousAction, DiscreteAction, DiscreteMetaAction
 from highway_env.envs.common.observation import ObservationType
 from highway_env.road.road import Road
 from highway_env.vehicle.graphics import VehicleGraphics
 from highway_env.vehicle.kinematics import Vehicle
 
-from infogail.envs.catalogue import environment_id, get_scenario
+from infogail.envs.catalogue import get_scenario
 from infogail.envs.errors import BadInput
-from infogail.envs.scenarios.scenario import (
-    ACCELERATION_RANGE,
-    EPISODE_STEPS,
-    POLICY_FREQUENCY,
-    Scenario,
-    Scene,
-    as_float64,
-    named,
-    num_rows,
-    scene_from_uniform,
-)
-
-ACTION_TYPES = {kind.__name__: kind for kind in (ContinuousAction, DiscreteAction, DiscreteMetaAction)}
-OBSERVATION_TYPES = (
-    "Kinematics",
-    "OccupancyGrid",
-    "TimeToCollision",
-    "GrayscaleObservation",
-    "AttributesObservation",
-    "LidarObservation",
-    "TupleObservation",
-)
-"""Those of highway-env that need neither an exit, nor a goal, nor several egos."""
-REMEDIES = {
-    "lanes_count": "a highway takes lanes=… instead",
-    "vehicles_count": "a highway takes vehicles=… instead",
-    "vehicles_density": "a highway takes density=… instead",
-    "duration": f"an episode is {EPISODE_STEPS} decisions, which policy_frequency makes longer or shorter",
-    "other_vehicles_type": "the scenario says who else drives; highway-env's own environments take it",
-}
-"""What to do instead of giving a setting that other environments of highway-env take."""
+from infogail.envs.physics.state import Scene, as_float64
+from infogail.envs.physics.streams import named, num_rows, scene_from_uniform
+from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, POLICY_FREQUENCY, Scenario
+from infogail.envs.settings import check_observation, check_settings, complete_action
 
 
 class DrivingEnv(AbstractEnv):
@@ -70,8 +39,14 @@ class DrivingEnv(AbstractEnv):
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": POLICY_FREQUENCY}
 
-    def __init__(self, scenario: str, config: dict | None = None, render_mode: str | None = None, **road: Any) -> None:
-        self.scenario = get_scenario(scenario, **road)
+    def __init__(
+        self,
+        scenario: str | Scenario,
+        config: dict | None = None,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
+        self.scenario = scenario if isinstance(scenario, Scenario) else get_scenario(scenario, **settings)
         self._scene: Scene = {}
         self._requested_scene: Scene | None = None
         self._observes_features = True
@@ -198,7 +173,7 @@ class DrivingEnv(AbstractEnv):
 
     def _is_truncated(self) -> bool:
         steps_per_decision = self.config["simulation_frequency"] // self.config["policy_frequency"]
-        return self.steps >= EPISODE_STEPS * steps_per_decision and not self._is_terminated()
+        return self.steps >= self.scenario.horizon * steps_per_decision and not self._is_terminated()
 
     def _info(self, obs: np.ndarray, action: np.ndarray | None = None) -> dict[str, Any]:
         return {"crashed": bool(self.vehicle.crashed), "off_road": self._off_road()}
@@ -238,83 +213,3 @@ def check_scene(scenario: Any, scene: Scene) -> Scene:
                 f"scene has '{name}', which {scenario.name} does not know; it needs {', '.join(scenario.draws)}"
             )
     return scene
-
-
-def check_settings(
-    scenario: Scenario, config: dict[str, Any], defaults: dict[str, Any], current: dict[str, Any]
-) -> None:
-    """Check that each of highway-env's settings in `config` can be heeded, apart from what `action` says.
-
-    Args:
-        defaults: the scenario's.
-        current: all settings before `config` changes them.
-
-    Raises:
-        BadInput: naming the setting.
-    """
-    name, known = environment_id(scenario.name), AbstractEnv.default_config().keys() - {"other_vehicles_type"}
-    for key, value in config.items():
-        if key not in known:
-            raise BadInput(f"config['{key}']: not a setting of {name}; {REMEDIES.get(key) or _suggest(key, known)}")
-        if key in scenario.fixed_settings and value != defaults[key]:
-            raise BadInput(f"config['{key}']: always {defaults[key]} in {name}, not {value}")
-        if key in ("action", "observation") and not isinstance(value, dict):
-            raise BadInput(f"config['{key}']: must be a dict, not {value!r}")
-    rates: dict[str, Any] = {key: config.get(key, current[key]) for key in ("simulation_frequency", "policy_frequency")}
-    for key, rate in rates.items():
-        if not isinstance(rate, Real) or not 0 < float(rate) < np.inf:
-            raise BadInput(f"config['{key}']: must be a positive number per second, not {rate!r}")
-    physics, decisions = rates.values()
-    if physics % decisions:
-        raise BadInput(
-            f"config['policy_frequency']: {decisions} does not divide simulation_frequency, {physics}; "
-            "each decision takes a whole number of physics steps"
-        )
-
-
-def complete_action(scenario: Scenario, action: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The setting `action` with what it leaves out from `defaults`, as far as its type takes that.
-
-    Raises:
-        BadInput: naming what cannot be heeded.
-    """
-    kind = ACTION_TYPES.get(action.get("type", defaults["type"]))
-    if kind is None:
-        raise BadInput(f"config['action']['type']: must be one of {', '.join(ACTION_TYPES)}, not {action['type']!r}")
-    known = {"type", *signature(kind).parameters} - {"env", "kwargs"}
-    for key, value in action.items():
-        if key not in known:
-            raise BadInput(f"config['action']['{key}']: not a setting of {kind.__name__}; {_suggest(key, known)}")
-        if key.endswith("_range") and not (np.shape(value) == (2,) and -np.inf < value[0] < value[1] < np.inf):
-            raise BadInput(f"config['action']['{key}']: must be two rising numbers, not {value!r}")
-    action = {key: value for key, value in defaults.items() if key in known} | action
-    try:
-        made = kind(None, **action)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"config['action']: {error}") from error
-    if "vehicle_class" in scenario.fixed_settings and made.vehicle_class is not Vehicle:
-        raise BadInput(
-            f"config['action']: {kind.__name__}{' with dynamical=True' if 'dynamical' in action else ''} cannot drive "
-            f"the cars of {environment_id(scenario.name)}, each of its recorded size; plain ContinuousAction can"
-        )
-    return action
-
-
-def check_observation(observation: dict[str, Any], action: dict[str, Any]) -> None:
-    """Check that an ego on the setting `action` can have the setting `observation`.
-
-    Raises:
-        BadInput: it cannot.
-    """
-    kind = observation.get("type")
-    if kind not in OBSERVATION_TYPES:
-        raise BadInput(f"config['observation']['type']: must be one of {', '.join(OBSERVATION_TYPES)}, not {kind!r}")
-    if kind == "TimeToCollision" and action["type"] != "DiscreteMetaAction":
-        raise BadInput(f"config['observation']: {kind} is for DiscreteMetaAction, not {action['type']}")
-    for part in observation.get("observation_configs", ()):
-        check_observation(part, action)
-
-
-def _suggest(key: str, known: set[str]) -> str:
-    close = get_close_matches(key, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"it has {', '.join(sorted(known))}"

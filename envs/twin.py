@@ -3,61 +3,33 @@
 from __future__ import annotations
 
 import functools
-import os
-import shutil
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from highway_env.vehicle.kinematics import Vehicle
 from torch import Tensor
 
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.physics.dynamics import Car
+from infogail.envs.environment import Step
+from infogail.envs.physics.state import Scene, as_float64
+from infogail.envs.physics.streams import named, random_streams
 from infogail.envs.reference import check_scene, feature_space
-from infogail.envs.scenarios.scenario import (
-    ACCELERATION_RANGE,
-    EPISODE_STEPS,
-    Scenario,
-    Scene,
-    as_float64,
-    named,
-    num_rows,
-    scene_from_uniform,
+from infogail.envs.scenarios.scenario import Scenario
+from infogail.envs.scenarios.styles import NO_STYLE, StyleJudge
+from infogail.envs.stepping import (
+    Stepper,
+    World,
+    compiled_step,
+    draw_scenes,
+    features_of,
+    judge_ego,
+    states_of,
+    step_sparsely,
 )
-
-CRASHED = Car._fields.index("crashed")
-
-
-class World(NamedTuple):
-    """B environments between two decisions: all that a step changes."""
-
-    traffic: Tensor  # (9 or more, V, B), see `infogail.envs.physics.dynamics`
-    scene: Tensor  # (k, B), in the order of the scenario's draws
-    elapsed: Tensor  # (B,) int64, decisions since the episode began
-    episode: Tensor  # (B,) int64, how many episodes have begun since the seed was set
-
-
-class Outcome(NamedTuple):
-    """What a step tells. Where an episode ended, only `features` are those of the next one."""
-
-    features: Tensor  # (F, B)
-    final_features: Tensor  # (F, B)
-    final_states: Tensor  # (B, V, 4)
-    reward: Tensor  # (B,)
-    terminated: Tensor  # (B,) bool
-    truncated: Tensor  # (B,) bool
-    done: Tensor  # (B,) bool
-    crashed: Tensor  # (B,) bool
-    off_road: Tensor  # (B,) bool
-
-
-Step = Callable[[World, Tensor, Tensor], tuple[World, Outcome]]
-"""From a world, random streams (B,) and actions (2, B) to the next world and what to tell of it."""
 
 
 class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
@@ -98,14 +70,14 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
 
     def __init__(
         self,
-        scenario: str,
+        scenario: str | Scenario,
         num_envs: int = 1,
         dtype: str = "float32",
         device: str = "cpu",
         compile: bool = False,
         tensors: bool = False,
         render_mode: str | None = None,
-        **road: Any,
+        **settings: Any,
     ) -> None:
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
@@ -115,9 +87,9 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(
                 f"render_mode={render_mode!r}: the batched environment cannot render; use gymnasium.make for pictures"
             )
-        self.scenario = get_scenario(scenario, **road)
+        self.scenario = scenario if isinstance(scenario, Scenario) else get_scenario(scenario, **settings)
         if compile and not self.scenario.compilable:
-            raise ValueError(f"compile=True: traffic as in {scenario} is not for compiling; leave it out")
+            raise ValueError(f"compile=True: traffic as in {self.scenario.name} is not for compiling; leave it out")
         self.metadata = {
             "autoreset_mode": AutoresetMode.SAME_STEP,
             "render_modes": [],
@@ -131,14 +103,24 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._streams = random_streams(int(self.np_random.integers(2**63)), num_envs).to(self.device)
         self._world = self._begin(self._streams, torch.zeros_like(self._streams))
-        self._step: Step = functools.partial(step_sparsely, self.scenario)
+        self._step: Stepper = functools.partial(step_sparsely, self.scenario)
         if compile:
-            self._step = compiled_step(scenario, num_envs, self.dtype, self.device)
+            self._step = compiled_step(self.scenario.name, num_envs, self.dtype, self.device)
+
+    @property
+    def states(self) -> Tensor:
+        """(num_envs, V, 4) on the device: as `vehicle_state`, in the dtype of this environment."""
+        return states_of(self.scenario, self._world)
+
+    @property
+    def scene_tensors(self) -> Scene:
+        """As `scene`, on the device, with num_envs last, as the functions of a scenario take it."""
+        return named(self.scenario.draws, self._world.scene)
 
     @property
     def vehicle_state(self) -> np.ndarray:
         """float64 (num_envs, V, 4): x [m], y [m], heading [rad], speed [m/s], the ego first."""
-        return np.array(_states(self.scenario, self._world).cpu(), dtype=np.float64)
+        return as_float64(self.states.cpu())
 
     @property
     def scene(self) -> Scene:
@@ -146,8 +128,7 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
 
         Row k of each makes a scene for `infogail.envs.reference.DrivingEnv`.
         """
-        scene = named(self.scenario.draws, self._world.scene)
-        return {name: as_float64(value.cpu()).T for name, value in scene.items()}
+        return {name: as_float64(value.cpu()).T for name, value in self.scene_tensors.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that decides what comes next, as in torch's modules: vehicles, scenes, clocks, random streams."""
@@ -201,10 +182,10 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
         begun = self._begin(streams, episode, scene)
         self._streams = torch.where(mask, streams, self._streams)
         self._world = World(*(torch.where(mask, new, old) for new, old in zip(begun, self._world, strict=True)))
-        states = _states(self.scenario, self._world)
-        crashed, off_road, _ = _judge(self.scenario, self._world, states)
+        states = states_of(self.scenario, self._world)
+        crashed, off_road, _ = judge_ego(self.scenario, self._world, states)
         infos = {"crashed": crashed, "_crashed": mask, "off_road": off_road, "_off_road": mask}
-        return self._returned(_features(self.scenario, self._world, states).T), self._returned(infos)
+        return self._returned(features_of(self.scenario, self._world, states).T), self._returned(infos)
 
     @torch.no_grad()
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -289,150 +270,53 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _begin(self, streams: Tensor, episode: Tensor, scene: Tensor | None = None) -> World:
         if scene is None:
-            scene = _draw(self.scenario, streams, episode, self.dtype)
+            scene = draw_scenes(self.scenario, streams, episode, self.dtype)
         return World(self.scenario.begin(named(self.scenario.draws, scene)), scene, torch.zeros_like(episode), episode)
 
 
-def step_sparsely(scenario: Scenario, world: World, streams: Tensor, actions: Tensor) -> tuple[World, Outcome]:
-    """One decision; collisions and new episodes are computed only where there are some."""
-    ended, outcome = _drive(scenario, world, actions, thorough=False)
-    index = outcome.done.nonzero().squeeze(-1)
-    if not len(index):
-        return ended, outcome
-    fresh = _next_episode(scenario, streams[index], ended.episode[index], actions.dtype)
-    world = World(*(tensor.clone() for tensor in ended))
-    for tensor, begun in zip(world, fresh, strict=True):
-        tensor[..., index] = begun
-    features = outcome.features.clone()
-    features[:, index] = _features(scenario, fresh, _states(scenario, fresh))
-    return world, outcome._replace(features=features)
+class DrivingEnvironment:
+    """The twin as learners see it: see `infogail.envs.environment.Environment`.
 
-
-def step_densely(scenario: Scenario, world: World, streams: Tensor, actions: Tensor) -> tuple[World, Outcome]:
-    """The same with all of it computed in every environment, and no branch that depends on data: for the compiler."""
-    ended, outcome = _drive(scenario, world, actions, thorough=True)
-    fresh = _next_episode(scenario, streams, ended.episode, actions.dtype)
-    done, first_features = outcome.done, _features(scenario, fresh, _states(scenario, fresh))
-    world = World(*(torch.where(done, begun, tensor) for begun, tensor in zip(fresh, ended, strict=True)))
-    return world, outcome._replace(features=torch.where(done, first_features, outcome.features))
-
-
-def _drive(scenario: Scenario, world: World, actions: Tensor, thorough: bool) -> tuple[World, Outcome]:
-    """One decision without what comes after an episode's end."""
-    acceleration, steering = actions.clamp(-1.0, 1.0)
-    acceleration, steering = acceleration * ACCELERATION_RANGE[1], steering * scenario.steering_range[1]
-    scene = named(scenario.draws, world.scene)
-    traffic = scenario.move(world.traffic, acceleration, steering, scene, world.elapsed, thorough)
-    ended = World(traffic, world.scene, world.elapsed + 1, world.episode)
-    states = _states(scenario, ended)
-    crashed, off_road, terminated = _judge(scenario, ended, states)
-    late = ended.elapsed >= EPISODE_STEPS
-    features = _features(scenario, ended, states)
-    return ended, Outcome(
-        features,
-        reward=(traffic[3, 0] / Vehicle.MAX_SPEED).masked_fill(terminated, 0.0),
-        terminated=terminated,
-        truncated=late & ~terminated,
-        done=late | terminated,
-        crashed=crashed,
-        off_road=off_road,
-        final_features=features,
-        final_states=states,
-    )
-
-
-def _states(scenario: Scenario, world: World) -> Tensor:
-    return scenario.states(world.traffic, named(scenario.draws, world.scene), world.elapsed)
-
-
-def _features(scenario: Scenario, world: World, states: Tensor) -> Tensor:
-    return torch.stack(scenario.observe(states, named(scenario.draws, world.scene)))
-
-
-def _judge(scenario: Scenario, world: World, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(B,) bool each: the ego has crashed, is off the road, is either."""
-    crashed = world.traffic[CRASHED, 0] != 0
-    off_road = scenario.off_road(states, named(scenario.draws, world.scene))
-    return crashed, off_road, crashed | off_road
-
-
-def _next_episode(scenario: Scenario, streams: Tensor, episode: Tensor, dtype: torch.dtype) -> World:
-    scene = _draw(scenario, streams, episode + 1, dtype)
-    return World(scenario.begin(named(scenario.draws, scene)), scene, torch.zeros_like(episode), episode + 1)
-
-
-def _draw(scenario: Scenario, streams: Tensor, episode: Tensor, dtype: torch.dtype) -> Tensor:
-    """Scenes (k, B) of episodes number `episode` (B,)."""
-    count = num_rows(scenario.draws)
-    number = torch.arange(count, device=episode.device)[:, None] + episode * count
-    return scene_from_uniform(scenario.draws, uniform(streams, number, dtype))
-
-
-GOLDEN_RATIO = 0x9E3779B97F4A7C15  # 2⁶⁴ / φ, the increment of SplitMix64
-
-
-def uniform(streams: Tensor, number: Tensor, dtype: torch.dtype) -> Tensor:
-    """The numbers in [0, 1) at places `number` (..., B) int64 of the random `streams` (B,): 24 bits each.
-
-    SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators") has no state to carry.
+    Args:
+        judge: of styles, for the log; see `Scenario.fit_judge`. None where nobody knows the styles.
     """
-    bits = _mix(streams + (number + 1) * _signed(GOLDEN_RATIO))
-    return (bits >> 40 & 2**24 - 1).to(dtype) * 2.0**-24
 
+    def __init__(self, scenario: Scenario, num_envs: int, judge: StyleJudge | None = None) -> None:
+        self.spec, self.num_envs = scenario.spec, num_envs
+        self._twin = DrivingVectorEnv(scenario, num_envs, tensors=True)
+        self._judge, self._states, self._failed = judge, [self._twin.states], torch.zeros(num_envs, dtype=torch.bool)
 
-def random_streams(seed: int, count: int) -> Tensor:
-    """Where the streams of environments 0 to `count` begin, (count,) int64."""
-    start = _mix(torch.tensor(_signed(seed % 2**64)))
-    return _mix(start + torch.arange(1, count + 1) * _signed(GOLDEN_RATIO))
+    def reset(self, seed: int | None = None) -> Tensor:
+        """First observations (B, F)."""
+        obs, _ = self._twin.reset(seed=seed)
+        self._states, self._failed = [self._twin.states], torch.zeros_like(self._failed)
+        return obs
 
+    def step(self, actions: Tensor) -> Step:
+        """One decision with `actions` (B, 2)."""
+        obs, _, terminated, truncated, infos = self._twin.step(actions)
+        ended = "final_info" in infos
+        self._states.append(infos["final_info"]["vehicle_state"] if ended else self._twin.states)
+        self._failed = self._failed | terminated
+        return Step(obs, infos.get("final_obs", obs), terminated, truncated)
 
-def _mix(bits: Tensor) -> Tensor:
-    """SplitMix64's output function, on int64 that stand for uint64."""
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        bits = (bits ^ (bits >> shift & 2 ** (64 - shift) - 1)) * _signed(factor)
-    return bits ^ (bits >> 31 & 2**33 - 1)
+    def demonstrations(self) -> Tensor | None:
+        """(B,) int64, of recorded people: in whose place each ego is."""
+        return self._twin.scenario.demonstration(self._twin.scene_tensors)
 
+    def styles(self) -> Tensor | None:
+        """(B,) int64: what the judge says of the steps since `reset`, `NO_STYLE` where one was a failure."""
+        if self._judge is None:
+            return None
+        states = torch.stack(self._states).to(torch.float64).cpu().numpy()
+        scene = {name: as_float64(value.cpu()) for name, value in self._twin.scene_tensors.items()}
+        styles = torch.as_tensor(np.asarray(self._judge(states, scene)))
+        return styles.masked_fill(self._failed.cpu(), NO_STYLE)
 
-def _signed(number: int) -> int:
-    """The int64 with the bits of a uint64."""
-    return number - 2**64 if number >= 2**63 else number
+    def state_dict(self) -> dict[str, Tensor]:
+        """That of the twin; an iteration begins with a reset."""
+        return self._twin.state_dict()
 
-
-@functools.cache
-def compiled_step(scenario: str, num_envs: int, dtype: torch.dtype, device: torch.device) -> Step:
-    """`step_densely` as one function compiled for worlds of this size.
-
-    Raises:
-        RuntimeError: there is no C++ compiler, or it fails.
-    """
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    if device.type == "cpu" and (missing := missing_compiler()):
-        raise RuntimeError(f"compile=True needs {missing}; install it, or leave compile=False")
-    task = get_scenario(scenario)
-    streams, episode = random_streams(0, num_envs).to(device), torch.zeros(num_envs, dtype=torch.int64, device=device)
-    world = _next_episode(task, streams, episode, dtype)
-    example: list[Any] = [*world, streams, torch.zeros((2, num_envs), dtype=dtype, device=device)]
-
-    def flat(*tensors: Tensor) -> list[Tensor]:
-        world, outcome = step_densely(task, World(*tensors[:4]), *tensors[4:])
-        flags = torch.stack(
-            [flag.to(dtype) for flag in outcome if flag.dtype == torch.bool]
-        )  # inductor is slow at bool
-        return [*world, *(tensor for tensor in outcome if tensor.dtype != torch.bool), flags]
-
-    with torch.no_grad():
-        # Past dynamo: its guards would take as long as the step itself.
-        kernel: Any = torch._inductor.compile(make_fx(flat)(*example), example, options={"max_fusion_size": 10_000})
-
-    def step(world: World, streams: Tensor, actions: Tensor) -> tuple[World, Outcome]:
-        *tensors, flags = kernel(*world, streams, actions)
-        return World(*tensors[:4]), Outcome(*tensors[4:], *(flags != 0))
-
-    return step
-
-
-def missing_compiler() -> str | None:
-    """What compiling for the CPU lacks on this machine, or None."""
-    compiler = os.environ.get("CXX", "g++")
-    return None if shutil.which(compiler) else f"a C++ compiler ({compiler})"
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from where `state_dict` was taken."""
+        self._twin.load_state_dict(state)

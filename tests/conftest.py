@@ -1,6 +1,8 @@
 import os
 import signal
 
+from infogail.envs.catalogue import get_scenario
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; networks this small are slower on two
 
 from functools import cache
@@ -8,7 +10,8 @@ from functools import cache
 import pytest
 import torch
 
-from infogail.envs.data.demonstrations import Recording, num_training_episodes, record
+from infogail.envs.data.recording import Recording, num_training_episodes
+from infogail.envs.recordings.record import record
 
 # A shell starts what runs in the background with Ctrl-C ignored, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -26,7 +29,7 @@ def recorded():
 
     @cache
     def parts(scenario: str) -> tuple[Recording, Recording]:
-        recording, _ = record(scenario, 200, seed=0)
+        recording, _ = record(get_scenario(scenario), 200, seed=0)
         training = num_training_episodes(200)
         return recording.episodes(slice(training)), recording.episodes(slice(training, None))
 
@@ -36,7 +39,7 @@ def recorded():
 @pytest.fixture(scope="session")
 def highway_recording():
     """Six or so episodes of each style."""
-    recording, failed = record("highway", 24, seed=0)
+    recording, failed = record(get_scenario("highway"), 24, seed=0)
     assert failed == 0
     return recording
 
@@ -50,7 +53,7 @@ def highway_run(highway_recording, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("highway")
     highway_recording.save(folder / "highway.safetensors")
-    config = Config(num_codes=4, num_envs=32, iterations=1, bc_steps=400, rim_steps=20, rim_tries=1)
+    config = Config.of(num_codes=4, num_envs=32, iterations=1, bc_steps=400, rim_steps=20, rim_tries=1)
     train(InfoGAIL, "infogail", folder / "highway.safetensors", "highway", config, folder / "run")
     return folder / "run"
 
@@ -59,5 +62,5 @@ def highway_run(highway_recording, tmp_path_factory):
 def file(tmp_path_factory):
     """Ten demonstrations of pass."""
     path = tmp_path_factory.mktemp("demos") / "pass.safetensors"
-    record("pass", 10, seed=0)[0].save(path)
+    record(get_scenario("pass"), 10, seed=0)[0].save(path)
     return path

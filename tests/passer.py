@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from infogail.envs.scenarios.passing import Pass
 from infogail.runs.driver import Driver
 
 
@@ -11,8 +12,8 @@ class Passer:
     A `reckless` one keeps to the middle and the throttle down, into the lead; a `swerving` one leaves the road.
     """
 
-    scenario, algorithm, num_codes, seed = "pass", "infogail", 2, 7
-    codes, prior, graded, named, characters = (0, 1), np.array([0.5, 0.5]), False, False, None
+    scenario, algorithm, num_codes, seed = Pass(), "infogail", 2, 7
+    codes, prior, graded, named = (0, 1), np.array([0.5, 0.5]), False, False
     belief = Driver.belief
 
     def __init__(self, manner: str = "careful") -> None:

@@ -1,10 +1,11 @@
 """A small made-up recording: three straight lanes, cars that move as the bicycle model has it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from infogail.envs.data.demonstrations import Demonstrations, Recording
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import Replays
 from infogail.envs.scenarios.replay import Replay
 from infogail.runs.driver import Driver
@@ -73,18 +74,17 @@ def record_world(path, cars: list[Car] | None = None) -> Recording:
     actions = np.concatenate([cars[c].actions[s : s + 60] for _, c, s in windows])
     states = np.concatenate([once[s : s + 61, [c]] for _, c, s in windows])
     bounds = 60 * np.arange(len(windows) + 1)
-    blank = np.zeros((60 * len(windows), len(Replay.features)), np.float32)
+    scenario = Replay.of_world(world, states[::61, 0])
     recording = Recording(
-        Demonstrations("replay", blank, actions.astype(np.float32), bounds),
+        scenario,
+        Demonstrations(scenario.spec, scenario.observations(states), actions.astype(np.float32), bounds),
         states,
         {"demonstration": np.arange(len(windows), dtype=np.float64)},
         np.zeros(len(windows), np.int64),
         world,
     )
-    seen = Replay(recording).observations(states)
-    demonstrations = replace(recording.demonstrations, observations=seen)
-    replace(recording, demonstrations=demonstrations).save(path)
-    return Recording.load(path, "replay")
+    recording.save(path)
+    return Recording.load(path, Replay())
 
 
 def record_manners(path) -> Recording:
@@ -100,7 +100,7 @@ def record_manners(path) -> Recording:
 class Scripted:
     """A driver by rule: code c asks for `accelerations[c]` [m/s²]; its posterior is sure of the code `read`."""
 
-    scenario, algorithm, seed, graded, named, characters = "replay", "infogail", 0, False, False, None
+    scenario, algorithm, seed, graded, named = Replay(), "infogail", 0, False, False
 
     def __init__(self, accelerations=(0.0,), read: int | None = 0, steering: float = 0.0) -> None:
         self.accelerations, self.read, self.steering = accelerations, read, steering

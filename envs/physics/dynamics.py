@@ -92,8 +92,7 @@ def drive(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt: float, st
         special |= _may_touch(path[1:], dt)
     index = special.nonzero().squeeze(-1)
     if len(index):
-        some = drive_thoroughly(traffic[..., index], acceleration[index], steering[index], dt, steps)
-        result[..., index] = some
+        result[..., index] = drive_thoroughly(traffic[..., index], acceleration[index], steering[index], dt, steps)
     return result
 
 

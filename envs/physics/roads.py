@@ -1,4 +1,4 @@
-"""Roads: world ↔ road coordinates for a bend, batched, and the highway-env lanes that are drawn for them."""
+"""Roads: world ↔ road coordinates of a bend or along any line, batched, and the highway-env lanes drawn for them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from array_api_compat import array_namespace
 from highway_env.road.lane import AbstractLane, CircularLane, LineType, StraightLane
 from highway_env.road.road import RoadNetwork
 
-from infogail.envs.scenarios.scenario import Array
+from infogail.envs.physics.state import Array
 
 LANE_WIDTH = AbstractLane.DEFAULT_WIDTH  # [m]
+SPACING = 1.0  # [m] between the points of a reference line
 
 
 def bend_coordinates(x: Array, y: Array, radius: Array, direction: Array) -> tuple[Array, Array, Array]:
@@ -34,6 +35,24 @@ def bend_coordinates(x: Array, y: Array, radius: Array, direction: Array) -> tup
     inside = radius - xp.hypot(ahead, inner)
     distance = xp.clip(x, None, 0.0) + radius * turned - xp.clip(below, None, 0.0)
     return distance, inside, turned
+
+
+def place(x: Array, y: Array, reference: Array) -> tuple[Array, Array]:
+    """Along and across (...) [m] of positions x, y (...) [m], in the frames with `reference` lines (..., P, 4).
+
+    At the nearest reference point: its distance along the line, and from there the components along its heading and
+    across it.
+    """
+    xp = array_namespace(x)
+    dx, dy = x[..., None] - reference[..., 0], y[..., None] - reference[..., 1]
+    nearest = xp.argmin(dx * dx + dy * dy, axis=-1)[..., None]
+
+    def at_nearest(values: Array) -> Array:
+        return xp.take_along_axis(xp.broadcast_to(values, dx.shape), nearest, axis=-1)[..., 0]
+
+    heading, dx, dy = at_nearest(reference[..., 2]), at_nearest(dx), at_nearest(dy)
+    cos, sin = xp.cos(heading), xp.sin(heading)
+    return SPACING * nearest[..., 0] + cos * dx + sin * dy, cos * dy - sin * dx
 
 
 def straight_network(start: float, end: float, offsets: list[float]) -> RoadNetwork:

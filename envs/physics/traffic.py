@@ -19,14 +19,14 @@ from math import atan, pi, sin, tan
 from typing import NamedTuple
 
 import torch
-from highway_env.road.lane import AbstractLane
 from highway_env.utils import not_zero
 from highway_env.vehicle.behavior import IDMVehicle
 from torch import Tensor
 
 from infogail.envs.physics.dynamics import DIAGONAL, LENGTH, WIDTH, Car, Slip, as_car, contact, undamaged, vehicle_step
+from infogail.envs.physics.roads import LANE_WIDTH
+from infogail.envs.physics.state import Array
 
-LANE_WIDTH = AbstractLane.DEFAULT_WIDTH  # [m]
 SPEED_LIMIT = 30.0  # [m/s]
 ON_LANE = LANE_WIDTH / 2 + 1  # [m] from the centre: `Road.neighbour_vehicles` allows for a margin of 1 m
 REACHABLE = 2 * LANE_WIDTH  # [m] from the centre: `AbstractLane.is_reachable_from`
@@ -181,11 +181,22 @@ def desired_gap(car: Motion, front: Motion) -> Tensor:
     return IDMVehicle.DISTANCE_WANTED + car.speed * (IDMVehicle.TIME_WANTED + closing / IDM_BRAKING)
 
 
+def idm(speed: Array, desired_speed: Array, gap_ratio: Array, acceleration: Array, exponent: Array) -> Array:
+    """[m/s²] of the intelligent driver model: a (1 - (v / v₀)^δ - (s* / s)²), Treiber, Hennecke & Helbing 2000, eq. 1.
+
+    Args:
+        speed, desired_speed: [m/s], not negative.
+        gap_ratio: the gap that is desired ÷ the one that there is, s* / s.
+        acceleration: a [m/s²].
+        exponent: δ.
+    """
+    return acceleration * (1 - (speed / desired_speed) ** exponent - gap_ratio**2)
+
+
 def idm_acceleration(car: Motion, front: Motion, delta: Tensor) -> Tensor:
     """[m/s²] for `car` behind `front`: `IDMVehicle.acceleration`, by a driver whose exponent is `delta`."""
-    free = 1 - (car.speed.clamp(min=0) / car.desired_speed).pow(delta)
-    gap = (front.x - car.x).clamp(min=EPSILON)
-    return IDMVehicle.COMFORT_ACC_MAX * (free - (desired_gap(car, front) / gap).square())
+    ratio = desired_gap(car, front) / (front.x - car.x).clamp(min=EPSILON)
+    return idm(car.speed.clamp(min=0), car.desired_speed, ratio, IDMVehicle.COMFORT_ACC_MAX, delta)
 
 
 def _decide(cars: Car, target_lane: Tensor, timer: Tensor, view: View) -> tuple[Tensor, Slip, Tensor, Tensor]:

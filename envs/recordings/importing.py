@@ -8,25 +8,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from infogail.envs.data.demonstrations import Demonstrations, Recording
-from infogail.envs.data.world import NOTHING_HELD_OUT, Replays
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.data.recording import Recording
+from infogail.envs.data.world import Replays
 from infogail.envs.recordings.commonroad import TIME_STEP, Car, InvalidScenario, RecordedScene, read_commonroad
 from infogail.envs.recordings.recover import Recovered, mean_absolute_jerk, recover
+from infogail.envs.recordings.report import LARGEST_MISS, Report
 from infogail.envs.recordings.roadway import Frame, find_frames
+from infogail.envs.recordings.same_drivers import repeated_drivers
 from infogail.envs.scenarios.replay import Replay
 from infogail.envs.scenarios.scenario import EPISODE_STEPS
 
 TRAINING_STRIDE = 10  # steps from one training window of a car to the next; held-out ones do not overlap
 HELD_OUT_EVERY = 4  # files
-LARGEST_MISS = 0.2  # [m], root mean square over a window, of demonstrations from the recorded positions
-SAME_STEPS = 20  # so many equal speeds in a row are one driver's
-SAME_ROUNDING, SAME_SPREAD = 1e-3, 0.05  # [m/s]: of these speeds, and how much they must differ from each other
 MAX_STATES = 20_000_000  # of all cars at all steps, present or not: as many as a demonstrations file can hold
 
 
@@ -46,69 +45,10 @@ class Imported(NamedTuple):
         scenario = Replay.of_world(self.replays, self.vehicle_states[:: EPISODE_STEPS + 1, 0])
         observations = scenario.observations(self.vehicle_states)
         bounds = EPISODE_STEPS * np.arange(episodes + 1)
-        demonstrations = Demonstrations("replay", observations, self.actions, bounds)
+        demonstrations = Demonstrations(scenario.spec, observations, self.actions, bounds)
         scenes = {"demonstration": np.arange(episodes, dtype=np.float64)}
-        return Recording(demonstrations, self.vehicle_states, scenes, np.zeros(episodes, np.int64), self.replays)
-
-
-@dataclass(frozen=True)
-class Report:
-    """What came of an import."""
-
-    files: int
-    """That were read."""
-    unreadable: tuple[str, ...]
-    """Of each other file one line: which, what is wrong with it, the remedy."""
-    notes: tuple[str, ...]
-    """What commonroad-io said of the files."""
-    held_out_files: tuple[str, ...]
-    scenes: int
-    cars: int
-    """Recorded vehicles, in all files."""
-    standing: int
-    """Static obstacles and parked vehicles on the lanes: others see them and may hit them, they demonstrate nothing."""
-    not_cars: Mapping[str, int]
-    """Obstacles that are no cars and not in the world, by the reason."""
-    cars_left_out: Mapping[str, int]
-    """Cars from which no demonstration is made, by the reason."""
-    training: int
-    """Demonstrations for training."""
-    held_out: int
-    """Demonstrations for judging."""
-    windows_left_out: Mapping[str, int]
-    """Demonstrations that were not made, by the reason."""
-    reproduced: float
-    """Share of the demonstrating cars whose recovered actions stay within `LARGEST_MISS` of the recorded positions."""
-    median_miss: float
-    """[m]: root mean square over a car's track"""
-    high_miss: float
-    """[m]: its 95th percentile"""
-    recorded_jerk: float
-    """[m/s³]: mean absolute jerk, as the recorded speeds have it"""
-    recovered_jerk: float
-    """[m/s³]: as the recovered actions have it"""
-
-    def lines(self) -> list[str]:
-        """For people to read."""
-
-        def listed(counts: Mapping[str, int]) -> str:
-            return ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count) or "none"
-
-        unread = f" ({len(self.unreadable)} more cannot be read)" if self.unreadable else ""
-        notes = [f"commonroad-io: {len(self.notes):,} notes, e.g. {self.notes[0]}"] if self.notes else []
-        held_out = ", ".join(self.held_out_files) or "none"
-        return [
-            *(" ".join(note.split()) for note in notes),
-            f"files: {self.files}{unread}, of {self.scenes} scenes; held out: {held_out}",
-            f"cars: {self.cars:,}; standing on the lanes: {self.standing:,}; left out: {listed(self.not_cars)}",
-            f"cars left out: {listed(self.cars_left_out)}",
-            f"demonstrations: {self.training:,} for training, {self.held_out:,} held out",
-            f"demonstrations left out: {listed(self.windows_left_out)}",
-            f"recovered actions: {self.reproduced:.1%} of the cars within {LARGEST_MISS} m of the recorded positions "
-            f"(median {self.median_miss:.3f} m, 95th percentile {self.high_miss:.3f} m)",
-            f"mean absolute jerk: {self.recorded_jerk:.2f} m/s³ recorded, {self.recovered_jerk:.2f} m/s³ recovered",
-            *([] if self.held_out else [NOTHING_HELD_OUT]),
-        ]
+        styles = np.zeros(episodes, np.int64)
+        return Recording(scenario, demonstrations, self.vehicle_states, scenes, styles, self.replays)
 
 
 class _Scene(NamedTuple):
@@ -165,7 +105,7 @@ def import_files(
         raise InvalidScenario(f"{first}: no car drives on its lanelets; give files whose map fits their cars{unread}")
     world = _world(list(files), scenes)
     tally = _Tally.of(recorded, scenes)
-    windows, tracks = _demonstrate(world, scenes, judged, _repeated(recorded, judged), tally, on_file)
+    windows, tracks = _demonstrate(world, scenes, judged, repeated_drivers(recorded, judged), tally, on_file)
     for _ in range(len(given) - len({scene.file for scene in scenes})):
         on_file()  # of the files without scenes
     if not windows[False]:
@@ -239,10 +179,13 @@ def _read(paths: Sequence[Path], on_file: Callable[[], None]) -> tuple[dict[Path
             recorded[path] = read_commonroad(path)
         except InvalidScenario as error:
             unreadable.append(str(error))
+            continue
         on_file()
     if not recorded:
         others = f" (and {len(paths) - 1:,} more, none of which can be read)" if len(paths) > 1 else ""
         raise InvalidScenario(unreadable[0] + others if unreadable else "no files are given; give CommonRoad files")
+    for _ in unreadable:
+        on_file()
     return recorded, unreadable
 
 
@@ -403,9 +346,9 @@ def _world(paths: Sequence[Path], scenes: list[_Scene]) -> dict[str, np.ndarray]
     for k, scene in enumerate(scenes):
         for column, car in enumerate(scene.cars):
             first = first_row[k] + car.first_step - scene.first_step
-            there = slice(first, first + len(car.states)), column
-            states[there], present[there], sizes[k, column] = car.states, True, (car.length, car.width)
-            places[there] = scene.frame.place(car.states[:, :2])
+            cells = slice(first, first + len(car.states)), column
+            states[cells], present[cells], sizes[k, column] = car.states, True, (car.length, car.width)
+            places[cells] = scene.frame.place(car.states[:, :2])
     width = max(scene.frame.edges.shape[1] for scene in scenes)
     edges = [np.pad(f.edges, ((0, 0), (0, width - f.edges.shape[1])), "edge") for f in (s.frame for s in scenes)]
     reference = np.concatenate([scene.frame.reference for scene in scenes])
@@ -419,61 +362,15 @@ def _touching(world: Mapping[str, np.ndarray], scene: int, column: int, car: Car
     """(T,) bool: as it was recorded, or as it was recovered, the car touches another."""
     first, last = world["first_row"][scene : scene + 2]
     rows, present = world["states"][first:last], world["present"][first:last]
-    there = np.flatnonzero(present[:, column])
-    others = present[there]
+    driven = np.flatnonzero(present[:, column])
+    others = present[driven]
     others[:, column] = False
     sizes = world["sizes"][scene]
     touch = [
-        rectangles_touch(states[:, None], sizes[column], rows[there], sizes) & others
+        rectangles_touch(states[:, None], sizes[column], rows[driven], sizes) & others
         for states in (car.states, recovered.states)
     ]
     return (touch[0] | touch[1]).any(1)
-
-
-def _repeated(recorded: list[RecordedScene], held_out: set[int]) -> dict[tuple[int, int], str]:
-    """Cars, by file and id, whose driver is in another file too, and from which none is to be learned: with the reason.
-
-    Of one driver's recordings among the training files, and among the held-out ones, the longest is kept.
-    """
-    prints = {
-        (file, car.id): set(_fingerprints(car.states[:, 3]))
-        for file, scene in enumerate(recorded)
-        for car in scene.cars
-    }
-    in_held_out = set[bytes]().union(*(found for (file, _), found in prints.items() if file in held_out))
-    long = {
-        (file, car.id): car
-        for file, scene in enumerate(recorded)
-        for car in scene.cars
-        if len(car.states) > EPISODE_STEPS
-    }
-    reasons = {}
-    kept: dict[bool, dict[bytes, list[tuple[int, int]]]] = {False: {}, True: {}}
-    for key in sorted(long, key=lambda key: (-len(long[key].states), *key)):
-        found, judged = prints[key], key[0] in held_out
-        alike = {other for each in found for other in kept[judged].get(each, ())}
-        if not judged and found & in_held_out:
-            reasons[key] = "also in held-out files"
-        elif any(other[0] != key[0] or not _at_once(long[other], long[key]) for other in alike):
-            reasons[key] = "recorded twice"
-        else:
-            for each in found:
-                kept[judged].setdefault(each, []).append(key)
-    return reasons
-
-
-def _at_once(one: Car, other: Car) -> bool:
-    """Both are there at some step; of one file, they are two people then, however alike."""
-    return one.first_step < other.first_step + len(other.states) and other.first_step < one.first_step + len(one.states)
-
-
-def _fingerprints(speeds: np.ndarray) -> Iterator[bytes]:
-    """Of every `SAME_STEPS` speeds (T,) [m/s] in a row that are not nearly one and the same."""
-    if len(speeds) < SAME_STEPS:
-        return
-    runs = np.lib.stride_tricks.sliding_window_view(speeds, SAME_STEPS)
-    for run in runs[runs.std(1) > SAME_SPREAD]:
-        yield np.round(run / SAME_ROUNDING).astype(np.int64).tobytes()
 
 
 def _root_mean_square(values: np.ndarray) -> float:

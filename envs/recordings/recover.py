@@ -45,14 +45,14 @@ def recover(states: np.ndarray, length: float, steering_limit: float, dt: float)
         length: of the car [m], on which its turning depends.
     """
     positions = smooth(states[:, :2], STIFFNESS)
-    ways = np.diff(positions, axis=0) / dt
-    courses = _courses(ways, states[:, 2], dt)
-    speeds = (ways * np.stack((np.cos(courses), np.sin(courses)), -1)).sum(-1)
+    velocities = np.diff(positions, axis=0) / dt
+    courses = _courses(velocities, states[:, 2], dt)
+    speeds = (velocities * np.stack((np.cos(courses), np.sin(courses)), -1)).sum(-1)
     speeds = np.append(speeds, 2 * speeds[-1] - speeds[-2])  # nobody saw what came of the last acceleration
     speeds = np.clip(speeds, 0.0, Vehicle.MAX_SPEED)
     turns = np.diff(courses, append=courses[-1])
     largest_slip = math.atan(math.tan(steering_limit) / 2)
-    actions = np.zeros((len(ways), 2), np.float32)
+    actions = np.zeros((len(velocities), 2), np.float32)
     path = np.zeros((len(states), 4))
     path[0] = *positions[0], courses[0], speeds[0]
     for k, (course, turn) in enumerate(zip(courses, turns, strict=True)):
@@ -100,12 +100,12 @@ def mean_absolute_jerk(speeds: np.ndarray, dt: float) -> float:
     return float(abs(np.diff(speeds, 2)).mean() / dt**2)
 
 
-def _courses(ways: np.ndarray, headings: np.ndarray, dt: float) -> np.ndarray:
-    """Directions (T - 1,) [rad] of `ways` (T - 1, 2) [m/s]; a car that hardly rolls turns with the way it makes."""
-    speeds = np.hypot(*ways.T)
+def _courses(velocities: np.ndarray, headings: np.ndarray, dt: float) -> np.ndarray:
+    """Directions (T - 1,) [rad] of `velocities` (T - 1, 2) [m/s]; of a car that hardly rolls, by distance covered."""
+    speeds = np.hypot(*velocities.T)
     rolling = speeds > ROLLING
     if not rolling.any():
-        return np.full(len(ways), math.atan2(np.sin(headings).mean(), np.cos(headings).mean()))
+        return np.full(len(velocities), math.atan2(np.sin(headings).mean(), np.cos(headings).mean()))
     distance = np.cumsum(speeds) * dt
-    known = np.unwrap(np.arctan2(ways[rolling, 1], ways[rolling, 0]))
+    known = np.unwrap(np.arctan2(velocities[rolling, 1], velocities[rolling, 0]))
     return np.interp(distance, distance[rolling], known)

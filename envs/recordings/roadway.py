@@ -12,14 +12,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
+from infogail.envs.physics.roads import SPACING, place
 from infogail.envs.recordings.commonroad import Car, Lanelet
-from infogail.envs.scenarios.scenario import Array
 
-SPACING = 1.0  # [m] between reference points
 EXTENSION = 100  # [points] that the line goes on straight, at both ends
 SMOOTHING = 4.0  # [points]: standard deviation of the kernel; lanelets have kinks, headings should not
 STRAIGHT = 20.0  # [m] at an end of a road that say where it would go on
@@ -68,24 +66,6 @@ class Frame(NamedTuple):
         within = (edges[..., 0] <= across) & (across <= edges[..., -1])
         within &= (along >= 0) & (along <= SPACING * (len(self.reference) - 1))
         return within, nearest
-
-
-def place(x: Array, y: Array, reference: Array) -> tuple[Array, Array]:
-    """Along and across (...) [m] of positions x, y (...) [m], in the frames with `reference` lines (..., P, 4).
-
-    At the nearest reference point: its distance along the line, and from there the components along its heading and
-    across it.
-    """
-    xp = array_namespace(x)
-    dx, dy = x[..., None] - reference[..., 0], y[..., None] - reference[..., 1]
-    nearest = xp.argmin(dx * dx + dy * dy, axis=-1)[..., None]
-
-    def there(values: Array) -> Array:
-        return xp.take_along_axis(xp.broadcast_to(values, dx.shape), nearest, axis=-1)[..., 0]
-
-    heading, dx, dy = there(reference[..., 2]), there(dx), there(dy)
-    cos, sin = xp.cos(heading), xp.sin(heading)
-    return SPACING * nearest[..., 0] + cos * dx + sin * dy, cos * dy - sin * dx
 
 
 def find_frames(lanelets: dict[int, Lanelet], cars: list[Car]) -> tuple[list[Frame], np.ndarray]:
@@ -143,8 +123,8 @@ def _steps_on(lanelets: dict[int, Lanelet], cars: list[Car]) -> dict[int, np.nda
         inside = np.flatnonzero(area.contains_points(states[:, :2]))
         line = _joined([lanelet.centre])
         line = line if len(line) > 1 else lanelet.centre
-        way = np.diff(line, axis=0)[cKDTree(line[:-1]).query(states[inside, :2])[1]]
-        with_traffic = np.cos(np.arctan2(way[:, 1], way[:, 0]) - states[inside, 2]) > WITH_TRAFFIC
+        direction = np.diff(line, axis=0)[cKDTree(line[:-1]).query(states[inside, :2])[1]]
+        with_traffic = np.cos(np.arctan2(direction[:, 1], direction[:, 0]) - states[inside, 2]) > WITH_TRAFFIC
         steps[key] = np.bincount(whose[inside[with_traffic]], minlength=len(cars))
     return steps
 
@@ -186,8 +166,8 @@ def _longest_chain(lanelets: dict[int, Lanelet], driven: dict[int, float]) -> li
         after = [k for k in edges[key] if rank[k] < rank[key]]
         follower[key] = max(after, key=best.__getitem__, default=None)
         steps, length = max((best[k] for k in after), default=(0.0, 0.0))
-        ways = np.diff(lanelets[key].centre, axis=0)
-        best[key] = (steps + driven[key], length + float(np.hypot(*ways.T).sum()))
+        segments = np.diff(lanelets[key].centre, axis=0)
+        best[key] = (steps + driven[key], length + float(np.hypot(*segments.T).sum()))
     chain: list[int] = []
     following: int | None = max(best, key=best.__getitem__)
     while following is not None:
@@ -220,8 +200,8 @@ def _reference(line: np.ndarray) -> np.ndarray:
     def beyond(end: np.ndarray, count: int) -> np.ndarray:
         """Straight on from the first of the points in `end`, away from the others."""
         near = end[: max(2, round(STRAIGHT / SPACING))]
-        way = (near[0] - near[-1]) / np.hypot(*(near[0] - near[-1])) if len(near) > 1 else np.array([1.0, 0.0])
-        return near[0] + SPACING * np.arange(1, count + 1)[:, None] * way
+        outwards = (near[0] - near[-1]) / np.hypot(*(near[0] - near[-1])) if len(near) > 1 else np.array([1.0, 0.0])
+        return near[0] + SPACING * np.arange(1, count + 1)[:, None] * outwards
 
     count = EXTENSION + spare
     points = np.concatenate((beyond(points, count)[::-1], points, beyond(points[::-1], count)))
@@ -250,9 +230,9 @@ def _runs_along(lanelet: Lanelet, reference: np.ndarray) -> bool:
     points = _resampled(_joined([lanelet.centre]))
     if len(points) < 2:
         return True  # too short to tell
-    ways = np.diff(points, axis=0)
+    segments = np.diff(points, axis=0)
     squares = ((points[:-1, None] - reference[None, :, :2]) ** 2).sum(-1)
-    turned = np.arctan2(ways[:, 1], ways[:, 0]) - reference[squares.argmin(1), 2]
+    turned = np.arctan2(segments[:, 1], segments[:, 0]) - reference[squares.argmin(1), 2]
     return bool((np.cos(turned) > ALONGSIDE).all())
 
 

@@ -8,7 +8,9 @@ over an episode do.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -16,26 +18,39 @@ from highway_env.road.road import Road, RoadNetwork
 from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
+from infogail.envs.physics.neighbours import LONGEST_HEADWAY, next_in_lane
 from infogail.envs.physics.roads import LANE_WIDTH
+from infogail.envs.physics.state import Array, Scene, VehicleState
+from infogail.envs.physics.streams import Draw
 from infogail.envs.physics.traffic import SPEED_LIMIT, drive_in_traffic, initial_traffic
-from infogail.envs.scenarios.scenario import (
-    EPISODE_STEPS,
-    SIMULATION_FREQUENCY,
-    Array,
-    Characters,
-    Draw,
-    Scenario,
-    Scene,
-    VehicleState,
-)
+from infogail.envs.scenarios.demonstrators import TrafficDriver
+from infogail.envs.scenarios.scenario import EPISODE_STEPS, SIMULATION_FREQUENCY, Scenario
+from infogail.envs.scenarios.styles import Style
 from infogail.envs.scenarios.view import LOOK_AHEAD, Diagram, Panel, View
 
 ROAD_LENGTH = 10_000.0  # [m]
-SENSOR_RANGE = 100.0  # [m], beyond which a car is as good as absent
-LONGEST_HEADWAY = 4.0  # [s], taken where there is no leader, or a longer one
 SHOWN_LENGTH = 180.0  # [m] of the road, in a film
 SLOTS = tuple(f"{side}{role}" for side in ("", "left_", "right_") for role in ("leader", "follower"))
 SIDES = {"": 0, "left_": -1, "right_": 1}
+
+
+@dataclass(frozen=True)
+class IDMStyle(Style):
+    """What a driver wishes for, by IDM."""
+
+    speed: float  # [m/s]
+    headway: float  # [s]
+    acceleration: float  # [m/s²], at most
+
+
+IDM_STYLES = (
+    IDMStyle("aggressive", 30.0, 0.25, 5.0),
+    IDMStyle("passive", 10.0, 1.75, 1.0),
+    IDMStyle("tailgater", 15.0, 0.25, 1.0),
+    IDMStyle("speeder", 30.0, 1.75, 5.0),
+)
+"""Those of Burn-InfoGAIL (arXiv 1710.05090)."""
+VARIETY = 0.05  # of each wish among the drivers of a style
 
 
 class Highway(Scenario):
@@ -52,9 +67,6 @@ class Highway(Scenario):
         ValueError: one of them all makes no sense, or the road is too short for so many vehicles.
     """
 
-    road = "highway"
-    graded = False
-    style_mix = None
     steering_range = (-0.15, 0.15)
     compilable = False  # its drivers decide by who is where
     screen = (900, 150)
@@ -74,7 +86,7 @@ class Highway(Scenario):
     def __init__(
         self,
         name: str = "highway",
-        styles: tuple[str, ...] = ("aggressive", "passive", "tailgater", "speeder"),
+        styles: tuple[Style, ...] = IDM_STYLES,
         lanes: int = 3,
         vehicles: int = 12,
         density: float = 1.0,
@@ -103,12 +115,16 @@ class Highway(Scenario):
             "ego_offset": Draw(-0.3, 0.3),  # [m]
         }
         longest_gap = self.draws["gap"].high * self.spacing * (12.0 + self.draws["speed"].high)
-        farthest = vehicles * longest_gap + EPISODE_STEPS / policy_frequency * Vehicle.MAX_SPEED
+        farthest = vehicles * longest_gap + self.horizon / policy_frequency * Vehicle.MAX_SPEED
         if farthest > ROAD_LENGTH:
             raise ValueError(
                 f"vehicles: {vehicles} at density {density:g} on {lanes} lanes may come {farthest:,.0f} m far, but the "
                 f"road ends at {ROAD_LENGTH:,.0f} m; have fewer of them, or more decisions per second"
             )
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        return super().recommended | {"iterations": 45}  # styles that show in means alone take longer to learn
 
     @property
     def view(self) -> View:
@@ -207,15 +223,33 @@ class Highway(Scenario):
         leader, _ = self._neighbours(states, self._lane(ego.y))
         return self._headway(leader, ego.speed)
 
-    def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
-        """The style whose demonstrations are nearest in the mean.
+    def style(self, states: Array, scene: Scene) -> Array:
+        """Not known by geometry; `fit_judge` makes a judge.
 
         Raises:
-            ValueError: nobody says what the demonstrations are like.
+            ValueError: always.
         """
-        if characters is None:
-            raise ValueError(f"{self.name}: its styles are told apart by the characters of demonstrations; give them")
-        return characters.nearest(np.asarray(self.measure(states), dtype=np.float64))
+        raise ValueError(f"{self.name}: styles are judged by what demonstrations are like; use fit_judge(recording)")
+
+    def demonstrator(self, scene: Scene, style: int, rng: np.random.Generator) -> TrafficDriver:
+        """Drives by IDM and MOBIL, with the wishes of its style."""
+        return TrafficDriver(self, rng, self._driver(style, rng, self._open_road(scene, rng)))
+
+    def _driver(self, style: int, rng: np.random.Generator, road: Road) -> IDMVehicle:
+        wanted, driver = self.styles[style], IDMVehicle(road, (0.0, 0.0))
+        assert isinstance(wanted, IDMStyle)
+        means = np.array((wanted.speed, wanted.headway, wanted.acceleration))
+        wishes = means * rng.normal(1.0, VARIETY, 3).clip(1 - 2 * VARIETY, 1 + 2 * VARIETY)
+        driver.target_speed, driver.TIME_WANTED, driver.COMFORT_ACC_MAX = wishes.tolist()
+        driver.timer = rng.uniform(0.0, driver.LANE_CHANGE_DELAY)
+        return driver
+
+    def _open_road(self, scene: Scene, rng: np.random.Generator) -> Road:
+        """The road by itself, without a speed limit, which would make some styles alike."""
+        road = Road(self.road_network(scene), np_random=rng)
+        for lane in road.network.lanes_list():
+            lane.speed_limit = None
+        return road
 
     def begin(self, scene: Scene) -> Array:
         return initial_traffic(self.initial_states(scene).transpose(0, 1), self.lanes)
@@ -252,8 +286,8 @@ class Highway(Scenario):
         ahead = states[..., 1:, 0] - states[..., :1, 0]
         slower = states[..., :1, 3] - states[..., 1:, 3]
         aside = abs(states[..., 1:, 1] - LANE_WIDTH * lane[..., None])
-        there = aside <= LANE_WIDTH / 2 + 1.0  # `Road.neighbour_vehicles`: who is between two lanes is in both
-        return next_in_lane(there, ahead, slower)
+        in_lane = aside <= LANE_WIDTH / 2 + 1.0  # `Road.neighbour_vehicles`: who is between two lanes is in both
+        return next_in_lane(in_lane, ahead, slower)
 
     @staticmethod
     def _headway(leader: tuple[Array, Array, Array], speed: Array) -> Array:
@@ -267,26 +301,3 @@ class Highway(Scenario):
 def headway_in_words(headway: float) -> str:
     """For the caption of a film, from a headway [s] of at most `LONGEST_HEADWAY`."""
     return f"headway {headway:.1f} s" if headway < LONGEST_HEADWAY else "nobody near ahead"
-
-
-def next_in_lane(
-    there: Array, ahead: Array, slower: Array, bodies: Array | float = 0.0
-) -> list[tuple[Array, Array, Array]]:
-    """Leader and follower among others (..., n): whether there is one, how far off [m] and how fast it nears [m/s].
-
-    Args:
-        there: whether they are in the lane in question.
-        ahead: by how much their centres are ahead [m].
-        slower: by how much they are slower [m/s].
-        bodies: what to take from the distance of the centres [m].
-    """
-    xp = array_namespace(ahead)
-    found = []
-    for sign in (1.0, -1.0):
-        gaps = sign * ahead
-        gaps = xp.where(there & ((gaps >= 0) if sign > 0 else (gaps > 0)), gaps - bodies, SENSOR_RANGE)
-        nearest = xp.argmin(gaps, axis=-1)[..., None]
-        gap, closing = (xp.take_along_axis(some, nearest, axis=-1)[..., 0] for some in (gaps, sign * slower))
-        present = gap < SENSOR_RANGE
-        found.append((xp.where(present, 1.0, 0.0), gap, xp.where(present, closing, 0.0)))
-    return found

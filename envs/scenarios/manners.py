@@ -13,15 +13,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 from array_api_compat import array_namespace
-from highway_env.vehicle.behavior import LinearVehicle
+from highway_env.road.road import Road
+from highway_env.vehicle.behavior import AggressiveVehicle, DefensiveVehicle, LinearVehicle
 
+from infogail.envs.physics.state import Array, Scene, VehicleState
+from infogail.envs.physics.streams import Draw
 from infogail.envs.physics.traffic import SPEED_LIMIT
 from infogail.envs.scenarios.highway import Highway
-from infogail.envs.scenarios.scenario import POLICY_FREQUENCY, Array, Draw, Scene, VehicleState
+from infogail.envs.scenarios.scenario import POLICY_FREQUENCY
+from infogail.envs.scenarios.styles import Style
 from infogail.envs.scenarios.view import View
 
 LARGEST_MARGIN = 5.0  # [m], told where it is larger, in either direction, or there is no leader
+
+
+STYLES = (Style("aggressive"), Style("defensive"))
+DRIVERS = (AggressiveVehicle, DefensiveVehicle)
 
 
 class Manners(Highway):
@@ -35,9 +44,15 @@ class Manners(Highway):
     def __init__(
         self, lanes: int = 1, vehicles: int = 6, density: float = 0.6, policy_frequency: int = POLICY_FREQUENCY
     ) -> None:
-        super().__init__("highway-manners", ("aggressive", "defensive"), lanes, vehicles, density, policy_frequency)
+        super().__init__("highway-manners", STYLES, lanes, vehicles, density, policy_frequency)
         self.draws["speed"] = Draw(0.5 * SPEED_LIMIT, 0.6 * SPEED_LIMIT, size=vehicles)  # [m/s]
         self.draws["ego_offset"] = Draw(-0.6, 0.6)  # [m]: to show how to get back, as no change of lane does
+
+    def _driver(self, style: int, rng: np.random.Generator, road: Road) -> LinearVehicle:
+        driver = DRIVERS[style](road, (0.0, 0.0))
+        driver.target_speed = rng.uniform(29.0, 31.0)  # [m/s], about their own `MERGE_TARGET_VEL`
+        driver.collecting_data = False
+        return driver
 
     @property
     def view(self) -> View:

@@ -5,22 +5,20 @@ The same road with other drivers: brisk and calm ones, some who stay behind, or 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 from array_api_compat import array_namespace
 from highway_env.road.road import RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.physics.roads import LANE_WIDTH, straight_network
-from infogail.envs.scenarios.scenario import (
-    NO_STYLE,
-    Array,
-    Characters,
-    Draw,
-    Scenario,
-    Scene,
-    VehicleState,
-    body_overlap,
-)
+from infogail.envs.physics.state import Array, Scene, VehicleState
+from infogail.envs.physics.streams import Draw
+from infogail.envs.scenarios.demonstrators import PlannedDriver
+from infogail.envs.scenarios.scenario import Scenario, body_overlap
+from infogail.envs.scenarios.styles import NO_STYLE, Style
 from infogail.envs.scenarios.view import Area, Diagram, Label, Line, Panel, View
 
 ROAD_START, ROAD_END = -600.0, 1000.0  # [m], beyond what 12 s can reach in either direction
@@ -30,11 +28,26 @@ CALM = 25.0  # [m/s], below which a driver's mean speed over the second half cou
 FOLLOWING = 30.0, 2.0  # [m] behind the lead and [m/s] of its speed, within which a driver follows it
 
 
+@dataclass(frozen=True)
+class PassStyle(Style):
+    """On which side a driver passes, and how fast it wants to drive."""
+
+    side: Literal[-1, 0, 1]
+    """-1: left, 1: right, 0: stays behind"""
+    speeds: tuple[float, float] = (23.0, 27.0)
+    """[m/s], between which the wanted speed is drawn"""
+    calm: bool | None = None
+    """Told from the brisk ones by its speed; None where the pace is no style."""
+
+
+LEFT, RIGHT, BEHIND = PassStyle("left", -1), PassStyle("right", 1), PassStyle("behind", 0)
+BRISK, SLOW = (27.0, 29.0), (21.0, 23.0)  # [m/s]
+
+
 class Pass(Scenario):
     """Road along x, the middle lane's centre at y = 0; `lane_offset` is y, positive to the right."""
 
-    road = "pass"
-    graded = False
+    styles: tuple[PassStyle, ...]
     num_vehicles = 2
     # At 25 m/s, highway-env's default of ±π/4 would turn the car across the road within one decision.
     steering_range = (-0.1, 0.1)
@@ -61,7 +74,7 @@ class Pass(Scenario):
     def __init__(
         self,
         name: str = "pass",
-        styles: tuple[str, ...] = ("left", "right"),
+        styles: tuple[PassStyle, ...] = (LEFT, RIGHT),
         style_mix: tuple[float, ...] | None = None,
     ) -> None:
         self.name, self.styles, self.style_mix = name, styles, style_mix
@@ -97,7 +110,7 @@ class Pass(Scenario):
     def placement(self, vehicle: VehicleState, scene: Scene) -> tuple[Array, Array]:
         return vehicle.x, vehicle.y
 
-    def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
+    def style(self, states: Array, scene: Scene) -> Array:
         """The side of the lead on which the ego is while their bodies overlap lengthwise; for some styles, the pace.
 
         Done means: ahead of the lead at the end, the whole body back in the middle lane. Those who stay behind are
@@ -106,19 +119,19 @@ class Pass(Scenario):
         xp = array_namespace(states)
         ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
         side = self.style_value(states, scene)
+        calm = xp.mean(ego.speed[len(states) // 2 :], axis=0) < CALM
         ahead = ego.x[-1] - lead.x[-1] > Vehicle.LENGTH
         back = abs(ego.y[-1]) <= (LANE_WIDTH - Vehicle.WIDTH) / 2
-        done = ahead & back & (side != 0)
-        style = xp.where(side > 0, 1, 0)
-        if "left calm" in self.styles:
-            second_half = ego.speed[len(states) // 2 :]
-            style = style + xp.where(xp.mean(second_half, axis=0) < CALM, 2, 0)
-        style = xp.where(done, style, NO_STYLE)
-        if "behind" not in self.styles:
-            return style
         gap, faster = lead.x[-1] - ego.x[-1], ego.speed[-1] - lead.speed[-1]
         follows = (gap > Vehicle.LENGTH) & (gap < FOLLOWING[0]) & (abs(faster) < FOLLOWING[1]) & back
-        return xp.where(follows, self.styles.index("behind"), style)
+        result = xp.where(follows, NO_STYLE, NO_STYLE)
+        for number, style in enumerate(self.styles):
+            passed = ahead & back & ((side > 0) if style.side > 0 else (side < 0))
+            done = passed if style.side else follows
+            if style.calm is not None:
+                done = done & (calm if style.calm else ~calm)
+            result = xp.where(done, number, result)
+        return result
 
     def style_value(self, states: Array, scene: Scene) -> Array:
         """Mean distance [m] to the right of the lead while the bodies overlap lengthwise; 0 if they never do."""
@@ -131,8 +144,50 @@ class Pass(Scenario):
     def road_network(self, scene: Scene) -> RoadNetwork:
         return straight_network(ROAD_START, ROAD_END, [-LANE_WIDTH, 0.0, LANE_WIDTH])
 
-    def expert_path(self, scene: Scene, offset: float) -> RoadNetwork:
+    def demonstrator(self, scene: Scene, style: int, rng: np.random.Generator) -> PlannedDriver:
+        """Keeps to the middle lane, but from well behind the lead until well ahead of it beside, if it passes."""
+        wanted = self.styles[style]
+        side = (wanted.side or -1) * rng.uniform(0.93, 1.07) * LANE_WIDTH
+        middle = rng.uniform(-0.15, 0.15)
+        speed = rng.uniform(*wanted.speeds)
+        pull_out, pull_in = rng.uniform(24.0, 32.0), rng.uniform(9.0, 14.0)  # [m] behind and ahead of the lead
+
+        def overtake(states: np.ndarray) -> tuple[float, float]:
+            ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
+            passing = -pull_in < lead.x - ego.x < pull_out
+            return (side if passing else middle), speed
+
+        def follow(states: np.ndarray) -> tuple[float, float]:
+            ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
+            return middle, min(speed, lead.speed + (lead.x - ego.x - headway) / patience)
+
+        if not wanted.side:  # [m] to the lead's centre, [s] to get there
+            headway, patience = rng.uniform(12.0, 18.0), rng.uniform(2.5, 3.5)
+        return PlannedDriver(self, rng, overtake if wanted.side else follow, self._path)
+
+    def _path(self, offset: float) -> RoadNetwork:
         return straight_network(ROAD_START, ROAD_END, [offset])
+
+
+def pass_pace() -> Pass:
+    """Four styles: either side, brisk or calm."""
+    paces = (("brisk", BRISK, False), ("calm", SLOW, True))
+    return Pass(
+        "pass-pace",
+        tuple(
+            PassStyle(f"{s.name} {pace}", s.side, speeds, calm) for pace, speeds, calm in paces for s in (LEFT, RIGHT)
+        ),
+    )
+
+
+def pass_follow() -> Pass:
+    """Three styles: left, right, or stay behind."""
+    return Pass("pass-follow", (LEFT, RIGHT, BEHIND))
+
+
+def pass_unbalanced() -> Pass:
+    """80 % pass on the left."""
+    return Pass("pass-unbalanced", style_mix=(0.8, 0.2))
 
 
 def _between_ego_and_lead(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace
 from highway_env.road.road import RoadNetwork
 
 from infogail.envs.physics.roads import LANE_WIDTH, bend_coordinates, bend_network
-from infogail.envs.scenarios.scenario import NO_STYLE, Array, Characters, Draw, Scenario, Scene, VehicleState
+from infogail.envs.physics.state import Array, Scene, VehicleState
+from infogail.envs.physics.streams import Draw
+from infogail.envs.scenarios.demonstrators import PlannedDriver
+from infogail.envs.scenarios.scenario import Scenario
+from infogail.envs.scenarios.styles import NO_STYLE, Style
 from infogail.envs.scenarios.view import Area, Diagram, Label, Line, Panel, View
 
 STRAIGHT = 600.0  # [m] before and after the bend, beyond what 12 s can reach
@@ -18,15 +23,21 @@ SHOWN_RADIUS = 32.5  # [m], of the one bend that a diagram shows for all
 PANEL = 560  # [px], width and height
 
 
+@dataclass(frozen=True)
+class TurnStyle(Style):
+    """On which side of the centre line a driver takes the bend."""
+
+    inward: float
+    """1: inside, -1: outside"""
+
+
 class Turn(Scenario):
     """Two lanes; the centre line enters the bend at the origin. `lane_offset` is positive toward the inside."""
 
-    road = "turn"
-    style_mix = None
     num_vehicles = 1
     steering_range = (-0.4, 0.4)
     screen = (600, 600)
-    styles = ("inside", "outside")
+    styles: tuple[TurnStyle, ...] = (TurnStyle("inside", 1.0), TurnStyle("outside", -1.0))
     features = (
         "offset_right",
         "heading_right",
@@ -91,7 +102,7 @@ class Turn(Scenario):
         along, inside, _ = bend_coordinates(vehicle.x, vehicle.y, scene["radius"], scene["direction"])
         return along, inside
 
-    def style(self, states: Array, scene: Scene, characters: Characters | None = None) -> Array:
+    def style(self, states: Array, scene: Scene) -> Array:
         """The sign of the mean offset from the centre line in the middle third of the arc.
 
         Done means: the whole bend lies behind at the end.
@@ -113,11 +124,27 @@ class Turn(Scenario):
     def road_network(self, scene: Scene) -> RoadNetwork:
         return self._network(scene, [-LANE_WIDTH / 2, LANE_WIDTH / 2])
 
-    def expert_path(self, scene: Scene, offset: float) -> RoadNetwork:
-        return self._network(scene, [offset * float(scene["direction"])])
+    def demonstrator(self, scene: Scene, style: int, rng: np.random.Generator) -> PlannedDriver:
+        """Takes its line in the bend, and keeps near the centre line before and after it."""
+        line = self.styles[style].inward * rng.uniform(*self.lines)
+        straight = rng.uniform(-0.3, 0.3)
+        speed = rng.uniform(8.5, 11.0)
+        bend = float(scene["radius"]) * np.pi / 2
+        begin, end = rng.uniform(-12.0, -6.0), bend + rng.uniform(0.0, 6.0)  # [m] along the road
+
+        def plan(states: np.ndarray) -> tuple[float, float]:
+            return (line if begin < self.distance(states, scene) < end else straight), speed
+
+        direction = float(scene["direction"])
+        return PlannedDriver(self, rng, plan, lambda offset: self._network(scene, [offset * direction]))
 
     def _network(self, scene: Scene, offsets: list[float]) -> RoadNetwork:
         return bend_network(float(scene["radius"]), float(scene["direction"]), STRAIGHT, offsets)
+
+
+def turn_line() -> Turn:
+    """Any line between inside and outside: a matter of degree."""
+    return Turn("turn-line", graded=True)
 
 
 def _whole_bend(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:

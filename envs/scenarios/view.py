@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from infogail.envs.scenarios.scenario import Scene
+    from infogail.envs.physics.state import Scene
 
 ASPHALT, PAINT = "#e6e6e6", "white"
 LOOK_AHEAD = 20.0  # [m]: so far before the ego is the middle of the picture, where the camera follows it

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from infogail.benchmark.cluster import check_address, cluster
 from infogail.benchmark.results import Cell, Outcome, Results
-from infogail.config.config import Config
-from infogail.config.presets import DEFAULT, PRESETS
+from infogail.config.presets import DEFAULT, PRESETS, settings
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import Demonstrations, Recording, record
+from infogail.envs.data.recording import Recording
 from infogail.envs.errors import BadInput
 from infogail.envs.files import check_folder
+from infogail.envs.recordings.record import record
+from infogail.envs.scenarios.scenario import Scenario
 from infogail.evaluation.people import judge_peers
 from infogail.evaluation.protocol import evaluate
 from infogail.parallel.progress import progress_bar
@@ -56,11 +58,10 @@ def benchmark(
     seeds: Sequence[int],
     out: Path,
     episodes: int = 200,
-    config: Config = Config(),  # noqa: B008 (frozen)
     presets: Sequence[str] = (DEFAULT,),
+    overrides: Mapping[str, Any] = MappingProxyType({}),
     force: bool = False,
     ray: str | None = None,
-    given: Collection[str] = (),
 ) -> Results:
     """Train and judge every cell that `out` does not hold yet, one per core at a time.
 
@@ -68,33 +69,34 @@ def benchmark(
         learners: classes by the name of their algorithm.
         seeds: of training; recording and judging have the first one's.
         episodes: to record in each scenario, and to judge each run by.
-        config: of every cell, but for the seed and for what its preset changes.
         presets: names; each but the default is for one of the learners only.
+        overrides: settings of every cell, by flat name, over what its scenario and preset have; but for the seed.
         force: make all cells anew.
         ray: address of the Ray cluster whose cores to use; those of this machine by default.
-        given: settings of `config` that no preset changes.
 
     Raises:
         BadInput: `out` holds cells of other settings or other demonstrations; or there is no such cluster.
     """
     if ray is not None:
         check_address(ray)
-    cells = plan(learners, scenarios, seeds, config, presets, given)
+    cells = plan(learners, scenarios, seeds, presets, overrides)
     check_folder(out)
-    files = {scenario: out / f"{scenario}.safetensors" for scenario in scenarios}
+    files = {scenario: out / f"{get_scenario(scenario).label}.safetensors" for scenario in scenarios}
     if not force:
         for cell in cells:
             _check_settings(cell, out / cell.name, episodes, seeds[0])
     for scenario, file in files.items():
-        _record(scenario, file, episodes, seeds[0], force)
+        _record(get_scenario(scenario), file, episodes, seeds[0], force)
     if not force:
         for cell in cells:
             _check_demonstrations(out / cell.name, files[cell.scenario])
     judged = {} if force else {cell: result for cell in cells if (result := _judged(out / cell.name)) is not None}
     missing = [cell for cell in cells if cell not in judged]
-    recorded = {cell.scenario for cell in missing if get_scenario(cell.scenario).recorded}
-    # The same for all cells, and as slow to judge as a run.
-    peers = {name: judge_peers(files[name], Recording.load(files[name], name), episodes, seeds[0]) for name in recorded}
+    recorded = {cell.scenario: get_scenario(cell.scenario) for cell in missing if get_scenario(cell.scenario).recorded}
+    peers = {  # the same for all cells, and as slow to judge as a run
+        name: judge_peers(files[name], Recording.load(files[name], scenario), episodes, seeds[0])
+        for name, scenario in recorded.items()
+    }
     jobs = [
         Job(cell, learners[cell.algorithm], out, episodes, seeds[0], force, peers.get(cell.scenario))
         for cell in missing
@@ -112,14 +114,12 @@ def plan(
     algorithms: Iterable[str],
     scenarios: Sequence[str],
     seeds: Sequence[int],
-    config: Config,
-    presets: Sequence[str],
-    given: Collection[str] = (),
+    presets: Sequence[str] = (DEFAULT,),
+    overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Cell]:
     """All cells: the default preset is for every learner, each other one for its own. See `benchmark`."""
-    settings = {preset: PRESETS[preset].apply(config, given) for preset in presets}
     return [
-        Cell(scenario, algorithm, replace(settings[preset], seed=seed).for_scenario(scenario), preset)
+        Cell(scenario, algorithm, settings(get_scenario(scenario), preset, {**overrides, "seed": seed}), preset)
         for scenario in scenarios
         for preset in presets
         for algorithm in algorithms
@@ -128,20 +128,20 @@ def plan(
     ]
 
 
-def _record(scenario: str, file: Path, episodes: int, seed: int, force: bool) -> None:
+def _record(scenario: Scenario, file: Path, episodes: int, seed: int, force: bool) -> None:
     """Record what all cells of a scenario learn from, unless it is there; people must have been imported there.
 
     Raises:
         BadInput: what is there has another number of episodes, or nothing was imported.
     """
-    if get_scenario(scenario).recorded:
-        Demonstrations.load(file, scenario)
+    if scenario.recorded:
+        Recording.load(file, scenario)
         return
     if force or not file.exists():
-        with progress_bar(f"recording {scenario}", episodes) as advance:
+        with progress_bar(f"recording {scenario.name}", episodes) as advance:
             recording, _ = record(scenario, episodes, seed, partial(advance, 1))
             recording.save(file)
-    if Demonstrations.load(file, scenario).num_episodes != episodes:
+    if Recording.load(file, scenario).demonstrations.num_episodes != episodes:
         raise BadInput(f"{file}: holds other than {episodes} episodes; write elsewhere, or replace it with --force")
 
 

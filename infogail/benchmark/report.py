@@ -6,7 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,9 +28,10 @@ from infogail.benchmark.results import (
 from infogail.benchmark.tables import summarise
 from infogail.config.presets import DEFAULT
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import Recording
+from infogail.envs.data.recording import Recording
 from infogail.envs.files import write_atomically
-from infogail.envs.scenarios.scenario import NO_STYLE, Scenario
+from infogail.envs.scenarios.scenario import Scenario
+from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.evaluation.episodes import Episode
 from infogail.evaluation.protocol import drive
 from infogail.rendering.diagrams import plot
@@ -111,8 +112,9 @@ def write_report(
                 text = f"{cell.name}: how the people drive of whom each code is read"
                 people.pictures.append(Medium(_data("image/png", png.read_bytes()), text))
             continue
-        recording = Recording.load(out / f"{cell.scenario}.safetensors", cell.scenario)
-        (driven,) = drive(load, [out / cell.name], settings["episodes"], settings["seed"])
+        recording = Recording.load(out / f"{scenario.label}.safetensors", scenario)
+        judge = scenario.fit_judge(recording)
+        (driven,) = drive(load, [out / cell.name], settings["episodes"], settings["seed"], judges=[judge])
         heat.pictures.append(_heat_map(cell, scenario, driven))
         maps.pictures.append(occupancy_map(cell, scenario, recording, driven))
         figure = plot(scenario, recording, driven[:EPISODES], driver.num_codes)
@@ -144,7 +146,7 @@ def _environment(out: Path, first: dict[tuple[str, str], Cell]) -> dict[str, Any
     return {
         "versions": manifest.versions,
         "instruction set": manifest.instruction_set,
-        "config": asdict(manifest.config) | {"seed": "each run's own"},
+        "config": manifest.config.flat() | {"seed": "each run's own"},
     }
 
 
@@ -193,8 +195,8 @@ def _curves(out: Path, results: Results, scenario: str) -> Medium:
 
 
 def _heat_map(cell: Cell, scenario: Scenario, driven: Sequence[Episode]) -> Medium:
-    styles, names = [*range(len(scenario.styles)), NO_STYLE], [*scenario.styles, "none"]
-    codes = range(cell.config.num_codes)
+    styles, names = [*range(len(scenario.styles)), NO_STYLE], [*map(str, scenario.styles), "none"]
+    codes = range(cell.config.codes.num_codes)
     counts = np.array([[sum((e.code, e.style) == (code, style) for e in driven) for style in styles] for code in codes])
     figure = Figure(figsize=(3.6, 0.8 + 0.5 * len(codes)), layout="constrained")
     axes = figure.subplots()
@@ -213,7 +215,7 @@ def occupancy_map(cell: Cell, scenario: Scenario, recording: Recording, driven: 
     """Where demonstrations and the episodes of each code are, of all points of their trajectories."""
     demonstrated = range(recording.demonstrations.num_episodes)
     groups = {"demonstrations": [(recording.trajectory(k), recording.scene(k)) for k in demonstrated]}
-    for code in range(cell.config.num_codes):
+    for code in range(cell.config.codes.num_codes):
         groups[f"code {code}"] = [(e.vehicle_states, e.scene) for e in driven if e.code == code]
     figure = Figure(figsize=(9.0, 2.6), layout="constrained")
     diagram = scenario.view.diagram

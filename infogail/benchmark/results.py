@@ -10,6 +10,7 @@ import numpy as np
 
 from infogail.config.config import Config
 from infogail.config.presets import DEFAULT
+from infogail.envs.catalogue import get_scenario
 from infogail.evaluation.people import HORIZONS, PEERS, SAMPLED
 from infogail.evaluation.statistics import improvement_interval, probability_of_improvement
 
@@ -75,7 +76,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Of its run folder."""
-        return f"{self.scenario}-{self.variant}-{self.config.seed}"
+        return f"{get_scenario(self.scenario).label}-{self.variant}-{self.config.run.seed}"
 
 
 @dataclass(frozen=True)

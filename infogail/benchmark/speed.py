@@ -17,9 +17,11 @@ import numpy as np
 import torch
 
 from infogail.config.config import Config
+from infogail.config.presets import settings
 from infogail.envs.catalogue import BASIC_SCENARIOS, environment_id, get_scenario
-from infogail.envs.data.demonstrations import record
-from infogail.envs.twin import missing_compiler
+from infogail.envs.recordings.record import record
+from infogail.envs.stepping import missing_compiler
+from infogail.envs.twin import DrivingEnvironment
 from infogail.learning.learner import InfoGAIL
 from infogail.parallel import terminal
 from infogail.runs import checkpoint
@@ -41,7 +43,7 @@ def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -
     highway-env is measured with its own `Kinematics` observation ("kinematics") and with our lean one ("features").
     Where there is a C++ compiler the twin is measured compiled too. Ratios are medians of each round's own ratio.
     """
-    torch.set_num_threads(Config().threads)
+    torch.set_num_threads(Config().run.threads)
     basic = {name: _measure_scenario(name, seed, progress) for name in BASIC_SCENARIOS}
     return basic | {"highway": _measure_highway(seed, progress)}
 
@@ -76,8 +78,11 @@ def _measure_scenario(name: str, seed: int, progress: Callable[[str], None]) -> 
 
 def _measure_training(scenario: str, seed: int, iterations: int = 6) -> dict[str, float]:
     """InfoGAIL's whole loop with the default settings, after two iterations to warm up; and what checkpoints add."""
-    config = Config(rim_tries=1, rim_steps=1)  # dividing the demonstrations is no environment step
-    learner = InfoGAIL(record(scenario, 20, seed)[0].demonstrations, config)
+    # Dividing the demonstrations is no environment step.
+    task = get_scenario(scenario)
+    config = settings(task, overrides={"rim_tries": 1, "rim_steps": 1})
+    demonstrations = record(task, 20, seed)[0].demonstrations
+    learner = InfoGAIL(DrivingEnvironment(task, config.run.num_envs), demonstrations, config)
     for _ in range(2):
         learner.iterate()
     start = time.perf_counter()
@@ -93,7 +98,7 @@ def _measure_training(scenario: str, seed: int, iterations: int = 6) -> dict[str
         saving = time.perf_counter() - start
     return {
         "training_steps_per_second": steps / seconds,
-        "checkpoint_share": saving / seconds / config.checkpoint_interval,
+        "checkpoint_share": saving / seconds / config.run.checkpoint_interval,
     }
 
 

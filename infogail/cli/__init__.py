@@ -1,5 +1,6 @@
 """The command line: `infogail COMMAND`."""
 
-from infogail.cli.commands import main, parse
+from infogail.cli.parsing import parse
+from infogail.cli.program import main
 
 __all__ = ["main", "parse"]

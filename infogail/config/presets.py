@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 from infogail.config.config import Config
+
+if TYPE_CHECKING:
+    from infogail.envs.scenarios.scenario import Scenario
+
+DEFAULT = "default"
 
 
 @dataclass(frozen=True)
@@ -16,13 +22,24 @@ class Preset:
     summary: str
     """What it is, in one line."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that differ from the default."""
+    """Settings that differ from the default, by flat name."""
     algorithm: Literal["infogail", "gail"] = "infogail"
     """The learner that it is for."""
 
-    def apply(self, config: Config, given: Collection[str] = ()) -> Config:
-        """`config` with the changes, but for the settings in `given`: those that a user asked for by name."""
-        return replace(config, **{name: value for name, value in self.changes.items() if name not in given})
+
+def settings(scenario: Scenario, preset: str = DEFAULT, overrides: Mapping[str, Any] = MappingProxyType({})) -> Config:
+    """All settings: `overrides`, over those of the preset, over what the scenario recommends, over the defaults.
+
+    Args:
+        preset: its name.
+        overrides: by flat name, such as `{"num_envs": 32}`.
+
+    Raises:
+        BadInput: one is unknown or cannot be, or nothing can be trained in the scenario with them.
+    """
+    config = Config.of(**{**scenario.recommended, **PRESETS[preset].changes, **overrides})
+    config.check(scenario)
+    return config
 
 
 _WASSERSTEIN = {"discriminator_loss": "wasserstein"}
@@ -60,7 +77,7 @@ PAPER = Preset(
         "posterior_steps": 50,
         "posterior_batch": 8,
         "posterior_input": "pair",
-        "max_evidence": 0.0,
+        "max_evidence": None,
         "posterior_target": 0.5,
         "info_reward": "step",
         # Their reward is 2 + 0.1 f(s, a) + log Q(c|s, a) on pass, so ten times that 20 + f + 10 log Q. Ours divides
@@ -92,9 +109,8 @@ PAPER = Preset(
 - On turn theirs weighs 1.2 + 0.2 f + log Q, with 20 critic steps in later iterations; ours has the weights of pass.
 """
 
-DEFAULT = "default"
 PRESETS: dict[str, Preset] = {
-    DEFAULT: Preset("all settings as they come"),
+    DEFAULT: Preset("what the scenario recommends"),
     "paper": PAPER,
     "gail-trpo": Preset(
         "GAIL (1606.03476): TRPO, and a tanh discriminator of three layers of 20 without a gradient penalty",
@@ -116,16 +132,19 @@ PRESETS: dict[str, Preset] = {
         "the first random network's division of the demonstrations, not the best of twelve", {"rim_tries": 1}
     ),
     "no-rim-shift": Preset(
-        "RIM without IMSAT's consistency: nothing moves the boundary to where there are few", {"rim_shift": 0.0}
+        "RIM without IMSAT's random shifts, which put boundaries where demonstrations are sparse",
+        {"rim_shift": 0.0},
     ),
-    "unbounded-evidence": Preset("a single state may decide the code", {"max_evidence": 0.0}),
+    "unbounded-evidence": Preset(
+        "the evidence of one step is unbounded, so one state may decide the code", {"max_evidence": None}
+    ),
     "all-features": Preset("the posterior reads the whole state", {"posterior_input": "state"}),
     "pair-posterior": Preset("the posterior reads observation and action, as published", {"posterior_input": "pair"}),
     "step-reward": Preset("log Q(c|s) of each step is learned and rewarded, as published", {"info_reward": "step"}),
-    "no-gradient-penalty": Preset("a discriminator as steep as it likes", {"gradient_penalty": 0.0}),
-    "no-decay": Preset("the learning rate stays", {"final_learning_rate": 1.0}),
+    "no-gradient-penalty": Preset("no gradient penalty on the discriminator", {"gradient_penalty": 0.0}),
+    "no-decay": Preset("the learning rate does not decay", {"final_learning_rate": 1.0}),
     "no-entropy": Preset("no entropy bonus", {"entropy_coef": 0.0}),
-    "no-info-reward": Preset("the codes are read back, but nobody is paid for it", {"info_coef": 0.0}),
+    "no-info-reward": Preset("the codes are read back, but the policy is not rewarded for it", {"info_coef": 0.0}),
     "gamma-0.99": Preset("a horizon of 20 s instead of 4 s", {"gamma": 0.99}),
     "trpo": Preset("TRPO instead of PPO", {"policy_update": "trpo"}),
     # A critic's output means the same with any constant added, but an episode that ends early earns it less often: only
@@ -141,12 +160,12 @@ PRESETS: dict[str, Preset] = {
         _WASSERSTEIN | {"absorbing": True, "gradient_penalty": 10.0},
     ),
     "target-posterior": Preset("the reward reads a slow copy of the posterior", {"posterior_target": 0.05}),
-    "replay": Preset("discriminator and posterior also learn from the five rollouts before", {"replay_iterations": 5}),
+    "replay": Preset("discriminator and posterior also learn from the last five rollouts", {"replay_iterations": 5}),
     "failure-penalty": Preset("a crash or road exit costs 3, about what five steps earn", {"failure_penalty": 3.0}),
     "warm-start": Preset("the policy begins as a clone of the demonstrations", {"warm_start_steps": 1000}),
     "surplus-codes": Preset("four codes, whatever the number of styles", {"num_codes": 4}),
     "few-demonstrations": Preset("only 20 demonstrations", {"demonstrations_limit": 20}),
-    "labelled": Preset("the style of 1 % of the demonstrations is told", {"labelled": 0.01}),
+    "labelled": Preset("the styles of 1 % of the demonstrations are given", {"labelled": 0.01}),
     "absorbing": Preset("an absorbing state follows a crash or road exit (1809.02925)", {"absorbing": True}),
 }
 """By name, for `infogail train --preset`. The published ones, the ablations of the default, the additions to it."""

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from infogail.envs.data.demonstrations import Recording
+from infogail.envs.data.recording import Recording
+from infogail.envs.physics.state import Scene
 from infogail.envs.reference import DrivingEnv
-from infogail.envs.scenarios.scenario import NO_STYLE, Scene
-from infogail.evaluation.styles import style_of
+from infogail.envs.scenarios.styles import NO_STYLE, StyleJudge
 from infogail.parallel.workers import workers
 from infogail.runs.driver import Driver
 
@@ -51,18 +51,24 @@ class Episode:
 
 
 def drive_episode(
-    driver: Driver, env: DrivingEnv, code: int, seed: int | None = None, scene: Scene | None = None
+    driver: Driver,
+    env: DrivingEnv,
+    code: int,
+    seed: int | None = None,
+    scene: Scene | None = None,
+    judge: StyleJudge | None = None,
 ) -> Episode:
     """Let `driver` drive one episode with code number `code`, from the start that `seed` draws, or from `scene`.
 
     Args:
-        env: highway-env's form of the scenario, `gymnasium.make(environment_id(driver.scenario)).unwrapped`.
+        env: highway-env's form of the driver's scenario.
+        judge: of styles, where geometry alone cannot tell; see `Scenario.fit_judge`.
     """
     episode = run_episode(env, lambda obs, states: driver.act(obs, driver.codes[code]), seed, scene)
     if episode.failed:
         return replace(episode, code=code)
-    style = style_of(env.scenario, driver.characters, episode.vehicle_states, episode.scene)
-    return replace(episode, code=code, style=style)
+    style = (judge or env.scenario.style)(episode.vehicle_states, episode.scene)
+    return replace(episode, code=code, style=int(style))
 
 
 def run_episode(env: DrivingEnv, act: Act, seed: int | None = None, scene: Scene | None = None) -> Episode:

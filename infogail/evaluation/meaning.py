@@ -12,8 +12,7 @@ from typing import cast
 
 import numpy as np
 
-from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import Recording
+from infogail.envs.data.recording import Recording
 from infogail.envs.scenarios.replay import Replay
 from infogail.evaluation.codes import read_codes
 from infogail.evaluation.metrics import style_ami
@@ -53,15 +52,15 @@ class Manner:
 
 def manner(scenario: Replay, demonstration: int) -> Manner:
     """Of what was recorded, not of the actions that were recovered."""
-    states, scene = scenario.recorded_states(demonstration), {"demonstration": np.float64(demonstration)}
+    states, scene = scenario.road.recorded_states(demonstration), {"demonstration": np.float64(demonstration)}
     accelerations = np.diff(states[:, 0, 3]) * scenario.policy_frequency
     jerks = np.diff(accelerations) * scenario.policy_frequency
     return Manner(
-        scenario.headway(states, scene),
-        scenario.relative_speed(states, scene),
+        scenario.road.headway(states, scene),
+        scenario.road.relative_speed(states, scene),
         accelerations,
         float(np.abs(jerks).mean()),
-        *lane_changes(scenario.lane(states, scene)),
+        *lane_changes(scenario.road.lane(states, scene)),
         len(accelerations) / scenario.policy_frequency / 60,
     )
 
@@ -111,8 +110,7 @@ def meaning(driver: Driver, recording: Recording) -> dict[str, float | None]:
 
 def manners_of(recording: Recording) -> list[Manner]:
     """How the person drove through each window."""
-    demonstrations = recording.demonstrations
-    scenario = cast(Replay, get_scenario(demonstrations.scenario, **demonstrations.road))
+    scenario = cast(Replay, recording.scenario)
     return [manner(scenario, e) for e in range(recording.demonstrations.num_episodes)]
 
 

@@ -13,23 +13,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from infogail.envs.scenarios.scenario import NO_STYLE
+from infogail.envs.scenarios.styles import NO_STYLE
 
 HARD_BRAKE = -3.0  # [m/s²]
 REALISED_SHARE = 0.05  # of the episodes, from which on a style counts as covered
 MAX_TIME_TO_COLLISION = 10.0  # [s], beyond which nobody is in a hurry
 KERNEL_PAIRS = 1000  # (s, a) pairs of each side in `occupancy_mmd`
-
-
-def style_nmi(codes: np.ndarray, styles: np.ndarray) -> float:
-    """Normalised mutual information 2 I(c; s) / (H(c) + H(s)) of codes (E,) and styles (E,); scikit-learn's.
-
-    0 if there is only one code or one style, also where both are single and scikit-learn's convention says 1: a
-    collapsed driver tells nothing. The same goes for `style_ami` and `style_ari`.
-    """
-    from sklearn.metrics import normalized_mutual_info_score
-
-    return float(normalized_mutual_info_score(styles, codes)) if _both_vary(codes, styles) else 0.0
 
 
 def style_ami(codes: np.ndarray, styles: np.ndarray) -> float:

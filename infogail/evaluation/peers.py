@@ -13,16 +13,17 @@ from highway_env.utils import do_every, not_zero, wrap_to_pi
 from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.controller import ControlledVehicle
 
-from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import Recording
-from infogail.envs.scenarios.replay import BURN_IN, LENGTH, D, Replay, S
-from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scene
+from infogail.envs.data.recording import Recording
+from infogail.envs.physics.state import Scene
+from infogail.envs.physics.traffic import idm
+from infogail.envs.scenarios.recorded_road import RecordedState
+from infogail.envs.scenarios.replay import BURN_IN, Replay
+from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
 from infogail.evaluation.episodes import Act
 
 CLOSEST = 0.1  # [m], below which a gap makes no more difference
 SLOPE = 2.0  # [m] ahead, up to where the direction of a lane is measured
 STEP = 1 / Replay.policy_frequency  # [s]
-HEADING, SPEED, POSITION = 2, 3, slice(2)  # columns of states
 
 
 class Parameters(NamedTuple):
@@ -65,8 +66,7 @@ def idm_acceleration(parameters: Parameters, speed: np.ndarray, leader: Neighbou
     desired, time, min_gap, a, b = parameters
     wanted = min_gap + np.maximum(0.0, speed * time + speed * leader.closing / (2 * np.sqrt(a * b)))
     near = np.where(leader.present, wanted / np.maximum(leader.gap, CLOSEST), 0.0)
-    free = (np.maximum(speed, 0.0) / desired) ** IDMVehicle.DELTA
-    return np.clip(a * (1 - free - near**2), *ACCELERATION_RANGE)
+    return np.clip(idm(np.maximum(speed, 0.0), desired, near, a, IDMVehicle.DELTA), *ACCELERATION_RANGE)
 
 
 def fit(recording: Recording) -> Parameters:
@@ -91,12 +91,12 @@ def fit(recording: Recording) -> Parameters:
 
 def followed(recording: Recording, windows: Iterable[int]) -> tuple[np.ndarray, Neighbour]:
     """Speeds (E, T) [m/s] of people in these windows after the burn-in, and their leaders (E, T)."""
-    scenario = cast(Replay, get_scenario(recording.demonstrations.scenario, **recording.demonstrations.road))
+    scenario = cast(Replay, recording.scenario)
     speeds, leaders = [], []
     for window in windows:
-        scene, states = recording.scene(window), scenario.recorded_states(window)[BURN_IN:]
-        speeds.append(states[:, 0, SPEED])
-        leaders.append(np.stack(scenario.neighbours(states, scenario.lane(states, scene), scene)[0]))
+        scene, states = recording.scene(window), scenario.road.recorded_states(window)[BURN_IN:]
+        speeds.append(RecordedState.of(states[:, 0]).speed)
+        leaders.append(np.stack(scenario.road.neighbours(states, scenario.road.lane(states, scene), scene)[0]))
     return np.stack(speeds), Neighbour(*np.stack(leaders, axis=1))
 
 
@@ -132,7 +132,7 @@ class ConstantVelocity(_Peer):
 
         def act(obs: np.ndarray, states: np.ndarray) -> np.ndarray:
             if not kept:
-                kept.append((scenario.lane(states, scene), float(scenario.lane_offset(states, scene))))
+                kept.append((scenario.road.lane(states, scene), float(scenario.lane_offset(states, scene))))
             lane, offset = kept[0]
             return _action(0.0, steering(scenario, scene, states[0], lane, offset), scenario)
 
@@ -154,20 +154,20 @@ class IntelligentDriver(_Peer):
 
         def act(obs: np.ndarray, states: np.ndarray) -> np.ndarray:
             nonlocal timer, target
-            lane = int(scenario.lane(states, scene))
+            lane = int(scenario.road.lane(states, scene))
             if timer is None or target is None:
                 # As highway-env does it: not all drivers think of changing lanes at the same time.
-                timer, target = float(states[0, POSITION].sum() * np.pi) % IDMVehicle.LANE_CHANGE_DELAY, lane
+                timer, target = float(states[0, :2].sum() * np.pi) % IDMVehicle.LANE_CHANGE_DELAY, lane
             around = {side: _neighbours(scenario, states, lane + side, scene) for side in (0, -1, 1)}
             if lane == target and do_every(IDMVehicle.LANE_CHANGE_DELAY, timer):
                 timer = 0.0
                 for side in (-1, 1):
-                    possible = 0 <= lane + side < scenario.num_lanes(states, scene) and states[0, SPEED] >= 1
-                    if possible and self.wants(states[0, SPEED], around[0], around[side]):
+                    possible = 0 <= lane + side < scenario.road.num_lanes(states, scene) and states[0, 3] >= 1
+                    if possible and self.wants(states[0, 3], around[0], around[side]):
                         target = lane + side
             timer += STEP
             lanes = {0, int(np.sign(target - lane))}
-            acceleration = min(self.acceleration(states[0, SPEED], around[side][0]) for side in lanes)
+            acceleration = min(self.acceleration(states[0, 3], around[side][0]) for side in lanes)
             return _action(acceleration, steering(scenario, scene, states[0], np.asarray(target)), scenario)
 
         return act
@@ -192,21 +192,22 @@ class IntelligentDriver(_Peer):
 
 
 def _neighbours(scenario: Replay, states: np.ndarray, lane: int, scene: Scene) -> list[Neighbour]:
-    return [Neighbour(*fields) for fields in scenario.neighbours(states, np.asarray(lane), scene)]
+    return [Neighbour(*fields) for fields in scenario.road.neighbours(states, np.asarray(lane), scene)]
 
 
-def steering(scenario: Replay, scene: Scene, ego: np.ndarray, lane: np.ndarray, offset: float = 0.0) -> float:
-    """[rad], `ControlledVehicle.steering_control` of `ego` (8,), for the line `offset` [m] right of a lane's middle."""
-    ahead = ego[S] + max(ego[SPEED] * ControlledVehicle.TAU_PURSUIT, 0.0)
-    middle, _ = scenario.lane_middle(ego[S], lane, scene)
-    near, heading = scenario.lane_middle(ahead, lane, scene)
-    far, _ = scenario.lane_middle(ahead + SLOPE, lane, scene)
-    speed = not_zero(ego[SPEED])
-    sideways = -ControlledVehicle.KP_LATERAL * (ego[D] - middle - offset)
+def steering(scenario: Replay, scene: Scene, state: np.ndarray, lane: np.ndarray, offset: float = 0.0) -> float:
+    """[rad], `ControlledVehicle.steering_control` in `state` (8,) for the line `offset` [m] right of a lane."""
+    ego = RecordedState.of(state)
+    ahead = ego.s + max(ego.speed * ControlledVehicle.TAU_PURSUIT, 0.0)
+    middle, _ = scenario.road.lane_middle(ego.s, lane, scene)
+    near, heading = scenario.road.lane_middle(ahead, lane, scene)
+    far, _ = scenario.road.lane_middle(ahead + SLOPE, lane, scene)
+    speed = not_zero(ego.speed)
+    sideways = -ControlledVehicle.KP_LATERAL * (ego.d - middle - offset)
     wanted = heading + np.arctan((far - near) / SLOPE)
     wanted += np.clip(np.arcsin(np.clip(sideways / speed, -1, 1)), -np.pi / 4, np.pi / 4)
-    rate = ControlledVehicle.KP_HEADING * wrap_to_pi(wanted - ego[HEADING])
-    slip = np.arcsin(np.clip(ego[LENGTH] / 2 / speed * rate, -1, 1))
+    rate = ControlledVehicle.KP_HEADING * wrap_to_pi(wanted - ego.heading)
+    slip = np.arcsin(np.clip(ego.length / 2 / speed * rate, -1, 1))
     return float(np.arctan(2 * np.tan(slip)))
 
 

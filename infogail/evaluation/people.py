@@ -12,15 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
-import gymnasium
 import numpy as np
 
-from infogail.envs.catalogue import environment_id, get_scenario
-from infogail.envs.data.demonstrations import Recording
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import NOTHING_HELD_OUT
+from infogail.envs.physics.state import Scene
 from infogail.envs.reference import DrivingEnv
-from infogail.envs.scenarios.replay import BURN_IN, LENGTH, WIDTH, D, Replay, S
-from infogail.envs.scenarios.scenario import EPISODE_STEPS, NO_STYLE, Scene
+from infogail.envs.scenarios.recorded_road import RecordedState
+from infogail.envs.scenarios.replay import BURN_IN, Replay
+from infogail.envs.scenarios.scenario import EPISODE_STEPS
+from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.evaluation import metrics
 from infogail.evaluation.codes import read_code
 from infogail.evaluation.episodes import Act, Episode, run_episode, side_by_side
@@ -107,12 +109,12 @@ class DriveRecord(NamedTuple):
         acceleration = np.diff(driven[:, 0, 3]) / dt
         samples = {"speed": driven[1:, 0, 3], "acceleration": acceleration, "jerk": np.diff(acceleration) / dt}
         if len(driven) > 1:
-            ego, others = driven[:, :1], driven[:, 1:]
-            samples["headway"] = scenario.headway(driven[1:], scene)
+            ego, others = RecordedState.of(driven[:, :1]), RecordedState.of(driven[:, 1:])
+            samples["headway"] = scenario.road.headway(driven[1:], scene)
             samples["time_to_collision"] = metrics.time_to_collision(
-                others[..., S] - ego[..., S] - (ego[..., LENGTH] + others[..., LENGTH]) / 2,
-                others[..., D] - ego[..., D],
-                (ego[:-1, :, WIDTH] + others[:-1, :, WIDTH]) / 2,
+                others.s - ego.s - (ego.length + others.length) / 2,
+                others.d - ego.d,
+                (ego.width[:-1] + others.width[:-1]) / 2,
                 dt,
             )
         else:
@@ -144,8 +146,8 @@ def held_out(recording: Recording, most: int, seed: int = 0) -> np.ndarray:
 
 def lacks_held_out(run: Path) -> bool:
     """Whether a run learned from people none of whose windows are held out for judging."""
-    recorded = get_scenario(Manifest.load(run).scenario).recorded
-    return recorded and not len(held_out(Recording.load(run / DEMONSTRATIONS, "replay"), 1))
+    scenario = get_scenario(Manifest.load(run).scenario)
+    return scenario.recorded and not len(held_out(Recording.load(run / DEMONSTRATIONS, scenario), 1))
 
 
 def drive_window(env: DrivingEnv, recording: Recording, window: int, pilot: Pilot, code: int | None = None) -> Episode:
@@ -185,7 +187,7 @@ def judge_window(env: DrivingEnv, recording: Recording, window: int, pilot: Pilo
         for code in range(pilot.num_codes)
     ]
     driven = [DriveRecord.of(scenario, e.vehicle_states, e.scene, e.crashed, e.off_road) for e in episodes]
-    recorded = DriveRecord.of(scenario, scenario.recorded_states(window), chosen.scene)
+    recorded = DriveRecord.of(scenario, scenario.road.recorded_states(window), chosen.scene)
     return Judged(recorded, driven, chosen.code, int(world.track[window]))
 
 
@@ -208,9 +210,8 @@ def drive_windows(
 
 
 def _judge_windows(file: Path, windows: Sequence[int], pilot: Pilot) -> list[Judged]:
-    recording = Recording.load(file)
-    name, road = recording.demonstrations.scenario, recording.demonstrations.road
-    env = cast(DrivingEnv, gymnasium.make(environment_id(name), **road).unwrapped)
+    recording = Recording.load(file, Replay())
+    env = DrivingEnv(recording.scenario)
     return [judge_window(env, recording, window, pilot) for window in windows]
 
 

@@ -7,29 +7,30 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 from highway_env.vehicle.kinematics import Vehicle
 
-from infogail.envs.catalogue import environment_id, get_scenario
-from infogail.envs.data.demonstrations import Recording, num_training_episodes
-from infogail.envs.files import write_atomically
-from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, NO_STYLE, Scenario, VehicleState
+from infogail.envs.data.recording import Recording, num_training_episodes
+from infogail.envs.files import versions, write_atomically
+from infogail.envs.physics.state import VehicleState
+from infogail.envs.reference import DrivingEnv
+from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
+from infogail.envs.scenarios.styles import NO_STYLE, StyleJudge
 from infogail.evaluation import metrics
 from infogail.evaluation.codes import read_code, read_step_codes
 from infogail.evaluation.episodes import Episode, demonstrated_episodes, drive_episode, side_by_side
 from infogail.evaluation.people import judge_replay
+from infogail.learning.rollout import style_nmi
 from infogail.runs.driver import Driver, InvalidRun, load
+from infogail.runs.folder import DEMONSTRATIONS
 
 EVALUATION = 0xE7A1  # keeps the seeds of judging apart from those of recording and training
 EPISODES_PER_TASK = 10  # for one process at a time: short enough for an even load, and for progress to be seen
 HALVINGS = 5  # of the demonstrations of a style, over which its floor is the mean
 MIN_FLOOR = 1e-4  # of an MMD: below it, it is noise
-VERSIONED = ("torch", "highway-env", "gymnasium", "numpy")
 TRAINING_KEYS = ("env_steps", "train_seconds", "env_steps_to_styles", "seconds_to_styles")
 
 
@@ -78,13 +79,13 @@ def evaluate_many(
     runs = [Path(run) for run in runs]
     drivers = [load(run) for run in runs]  # so that a bad folder is refused before anything is driven
     recordings = [
-        Recording.load(run / "demonstrations.safetensors", driver.scenario)
-        for run, driver in zip(runs, drivers, strict=True)
+        Recording.load(run / DEMONSTRATIONS, driver.scenario) for run, driver in zip(runs, drivers, strict=True)
     ]
     costs = [_training_cost(run) for run in runs]
-    people = [get_scenario(driver.scenario).recorded for driver in drivers]
+    people = [driver.scenario.recorded for driver in drivers]
     simulated = [run for run, recorded in zip(runs, people, strict=True) if not recorded]
-    driven = iter(drive(load, simulated, episodes, seed, processes, progress))
+    judges = [recording.scenario.fit_judge(recording) for recording in recordings if not recording.scenario.recorded]
+    driven = iter(drive(load, simulated, episodes, seed, processes, progress, judges))
     results = []
     for run, driver, recording, recorded, cost in zip(runs, drivers, recordings, people, costs, strict=True):
         if recorded:
@@ -92,11 +93,11 @@ def evaluate_many(
         else:
             judgement = judge(driver, next(driven), demonstrated_episodes(recording))
         result = (
-            {"scenario": driver.scenario, "algorithm": driver.algorithm, "num_codes": driver.num_codes}
+            {"scenario": driver.scenario.name, "algorithm": driver.algorithm, "num_codes": driver.num_codes}
             | {"training_seed": driver.seed, "seed": seed, "episodes": episodes}
             | judgement
             | cost
-            | {"versions": {name: version(name) for name in VERSIONED}}
+            | {"versions": versions()}
         )
         write_atomically(run / "metrics.json", (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
         results.append(result)
@@ -119,24 +120,30 @@ def drive(
     seed: int,
     processes: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    judges: Sequence[StyleJudge | None] | None = None,
 ) -> list[list[Episode]]:
     """The drive of `evaluate_many`: for each run `episodes` episodes, number e with code e modulo `num_codes`.
 
-    `load_driver` makes a driver of a run folder; the processes find it by its name.
+    `load_driver` makes a driver of a run folder; the processes find it by its name. `judges` are those of each run's
+    styles; see `drive_episode`.
     """
     seeds = np.random.SeedSequence([seed, EVALUATION]).generate_state(episodes).tolist()
     numbered = list(enumerate(seeds))
     parts = [numbered[first : first + EPISODES_PER_TASK] for first in range(0, episodes, EPISODES_PER_TASK)]
-    tasks = [(run, part) for run in runs for part in parts]
+    tasks = [
+        (run, judge, part) for run, judge in zip(runs, judges or [None] * len(runs), strict=True) for part in parts
+    ]
     driven = side_by_side(partial(_drive_numbered, load_driver), tasks, processes, progress)
     return [driven[k * episodes : (k + 1) * episodes] for k in range(len(runs))]
 
 
-def _drive_numbered(load_driver: Callable[[Path], Driver], run: Path, numbered: list[tuple[int, int]]) -> list[Episode]:
+def _drive_numbered(
+    load_driver: Callable[[Path], Driver], run: Path, judge: StyleJudge | None, numbered: list[tuple[int, int]]
+) -> list[Episode]:
     """Episodes with these numbers and seeds."""
     driver = load_driver(run)
-    env: Any = gymnasium.make(environment_id(driver.scenario)).unwrapped
-    return [drive_episode(driver, env, number % driver.num_codes, seed) for number, seed in numbered]
+    env = DrivingEnv(driver.scenario)
+    return [drive_episode(driver, env, number % driver.num_codes, seed, judge=judge) for number, seed in numbered]
 
 
 def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Episode]) -> dict[str, float | None]:
@@ -145,7 +152,7 @@ def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Epis
     The posterior is judged on the demonstrations that training has not seen, all else on all of them. What depends on
     the mix of styles is taken of as many episodes as are as common as the driver's prior over codes says.
     """
-    scenario = get_scenario(driver.scenario)
+    scenario = driver.scenario
     codes = np.array([episode.code for episode in driven])
     styles, demonstrated_styles = (np.array([e.style for e in episodes]) for episodes in (driven, demonstrated))
     held_out = demonstrated[num_training_episodes(len(demonstrated)) :]
@@ -153,7 +160,7 @@ def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Epis
     mixed = metrics.as_common_as(driver.prior, codes)
     distance, demonstrated_distance = (np.array([q.pop("distance") for q in each]) for each in (policy, expert))
     result = {
-        "style_nmi": metrics.style_nmi(codes, styles),
+        "style_nmi": style_nmi(codes, styles),
         "style_ami": metrics.style_ami(codes, styles),
         "style_ari": metrics.style_ari(codes, styles),
         "style_accuracy": metrics.style_accuracy(codes, styles),

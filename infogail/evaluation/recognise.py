@@ -17,8 +17,7 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import Recording, num_training_episodes
+from infogail.envs.data.recording import Recording, num_training_episodes
 from infogail.envs.errors import BadInput
 from infogail.evaluation.codes import read_codes, read_step_codes
 from infogail.evaluation.metrics import matched_accuracy
@@ -50,7 +49,7 @@ def recognise(
         BadInput: it learned from people, whose styles nobody knows.
     """
     driver = load(run)
-    if get_scenario(driver.scenario).recorded:
+    if driver.scenario.recorded:
         advice = f"'infogail evaluate {quote(str(run))}'"
         raise BadInput(f"{run}: nobody knows the styles of its people; {advice} says what codes mean")
     recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
@@ -65,7 +64,7 @@ def recognise(
     rows = {"pair": pairs, "trajectory": trajectories}
     styles = {"pair": np.repeat(recording.styles, lengths), "trajectory": recording.styles}
     fitted = {"pair": int(lengths[:trained].sum()), "trajectory": trained}
-    num_styles = len(get_scenario(driver.scenario).styles)
+    num_styles = len(driver.scenario.styles)
     results: dict[str, dict[str, float | None]] = {
         "chance": {kind: commonest_style(styles[kind], fitted[kind], num_styles) for kind in rows}
     }

@@ -37,8 +37,8 @@ def clone_step(
 
 
 def warm_start(policy: Policy, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
-    """Clone the demonstrations for `config.warm_start_steps` steps, with an optimiser of its own."""
+    """Clone the demonstrations for `config.cloning.warm_start_steps` steps, with an optimiser of its own."""
     observations, actions = (torch.from_numpy(x) for x in (demonstrations.observations, demonstrations.actions))
-    optimiser = adam([policy], config.learning_rate)
-    for _ in range(config.warm_start_steps):
-        clone_step(policy, optimiser, observations, actions, config.bc_batch, generator)
+    optimiser = adam([policy], config.policy.learning_rate)
+    for _ in range(config.cloning.warm_start_steps):
+        clone_step(policy, optimiser, observations, actions, config.cloning.batch, generator)

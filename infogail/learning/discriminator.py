@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
-from infogail.config.config import Config
+from infogail.config.parts import DiscriminatorConfig
+from infogail.envs.environment import EarlyEnd
 from infogail.learning.networks import Standardise, adam, descend, mlp, rmsprop, step_by_step
 from infogail.learning.rollout import Rollout
-
-EarlyEnd = Literal["failure", "success", "neither"]
-"""What it means that an episode ends before its time limit."""
 
 
 def discriminator_loss(demonstration_logits: Tensor, policy_logits: Tensor) -> Tensor:
@@ -73,6 +71,7 @@ class Discriminator(nn.Module):
     """Logits of (observation, action) pairs, high for demonstrations, and their training.
 
     Args:
+        gamma: discount, for the absorbing state's reward.
         early_end: chooses the reward, see `imitation_reward`; a Wasserstein critic's is its output.
     """
 
@@ -80,24 +79,25 @@ class Discriminator(nn.Module):
         self,
         observation_size: int,
         action_size: int,
-        config: Config,
+        config: DiscriminatorConfig,
         generator: torch.Generator,
+        gamma: float,
         early_end: EarlyEnd = "failure",
     ) -> None:
         super().__init__()
-        self.config, self.generator, self.early_end = config, generator, early_end
+        self.config, self.generator, self.gamma, self.early_end = config, generator, gamma, early_end
         self.pair_size = observation_size + action_size
         self.standardise = Standardise(self.pair_size)
-        self.wasserstein = config.discriminator_loss == "wasserstein"
+        self.wasserstein = config.loss == "wasserstein"
         self.net = mlp(
             self.pair_size + config.absorbing,
-            config.discriminator_hidden,
+            config.hidden,
             1,
-            layers=config.discriminator_layers,
-            activation=nn.Tanh if config.discriminator_activation == "tanh" else nn.ReLU,
+            layers=config.layers,
+            activation=nn.Tanh if config.activation == "tanh" else nn.ReLU,
         )
-        optimiser = adam if config.discriminator_optimiser == "adam" else rmsprop
-        self.optimiser = optimiser([self.net], config.discriminator_learning_rate or config.learning_rate)
+        optimiser = adam if config.optimiser == "adam" else rmsprop
+        self.optimiser = optimiser([self.net], config.learning_rate)
 
     def forward(self, pairs: Tensor) -> Tensor:
         """Logits (…) of pairs (…, F + A): observation, then action."""
@@ -106,7 +106,7 @@ class Discriminator(nn.Module):
     def inputs(self, pairs: Tensor, absorbed: Tensor | None = None) -> Tensor:
         """What the network reads: pairs (…, F + A), standardised.
 
-        With `Config.absorbing` also an indicator; where `absorbed` (…) is true it is 1 and all else 0, as
+        With `absorbing` also an indicator; where `absorbed` (…) is true it is 1 and all else 0, as
         discriminator-actor-critic has it (Kostrikov et al. 2019, arXiv 1809.02925).
         """
         x = self.standardise(pairs)
@@ -118,14 +118,14 @@ class Discriminator(nn.Module):
     def reward(self, rollout: Rollout) -> Tensor:
         """The imitation reward, (T, B); a critic's is its output.
 
-        With `Config.absorbing`, the absorbing state follows a termination for ever, so the terminating step also earns
+        With `absorbing`, that state follows a termination for ever, so the terminating step also earns
         its discounted reward: then it is learned whether ending early is worse than going on.
         """
         reward = self._reward(step_by_step(self, rollout.pairs()))
         if self.config.absorbing:
             nothing = torch.zeros(1, self.pair_size)
             logit = step_by_step(self.net, self.inputs(nothing, torch.ones(1)))
-            reward += rollout.terminated * self._reward(logit) * self.config.gamma / (1.0 - self.config.gamma)
+            reward += rollout.terminated * self._reward(logit) * self.gamma / (1.0 - self.gamma)
         return reward
 
     def parts(self) -> dict[str, Any]:
@@ -134,17 +134,17 @@ class Discriminator(nn.Module):
 
     def update(self, rollout: Rollout, demonstrations: Tensor) -> dict[str, float]:
         """A few steps on random pairs of both kinds, `demonstrations` (N, F + A) the real ones; returns what to log."""
-        size, demonstrations = self.config.discriminator_batch, self.inputs(demonstrations)
+        size, demonstrations = self.config.batch, self.inputs(demonstrations)
         # Steps after the first episode's early end count as spent in the absorbing state, if there is one.
         policy = self.inputs(rollout.pairs(), ~rollout.first_episode()).flatten(0, 1)
-        for _ in range(self.config.discriminator_steps):
+        for _ in range(self.config.steps):
             real, fake = self._sample(demonstrations, size), self._sample(policy, size)
             real_logits, fake_logits = self.net(torch.cat((real, fake))).squeeze(-1).chunk(2)
             loss = (wasserstein_loss if self.wasserstein else discriminator_loss)(real_logits, fake_logits)
             mix, centre = torch.rand((size, 1), generator=self.generator), 1.0 if self.wasserstein else 0.0
             penalty = gradient_penalty(self.net, real, fake, mix, centre)
             descend(self.optimiser, loss + self.config.gradient_penalty * penalty)
-            if self.config.weight_clip:
+            if self.config.weight_clip is not None:
                 clip_weights(self.net, self.config.weight_clip)
         return {
             "discriminator/loss": loss.item(),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class ActionDistribution(Protocol):
-    """π(·|s,c) at states (…)."""
+    """`π(·|s,c)` at states (…)."""
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One action (…, A) for each state."""

@@ -9,7 +9,7 @@ from itertools import chain, pairwise
 import torch
 from torch import Tensor, nn
 
-from infogail.config.config import Config
+from infogail.config.parts import PolicyConfig
 from infogail.learning.heads import Gaussian
 from infogail.parallel.distributed import Group, average_gradients, broadcast_parameters
 
@@ -60,6 +60,11 @@ def step_by_step(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return torch.stack([net(step) for step in x])
 
 
+def seeded(seed: int) -> torch.Generator:
+    """A generator of random numbers that begins with `seed`."""
+    return torch.Generator().manual_seed(seed)
+
+
 def adam(modules: list[nn.Module], learning_rate: float, group: Group = Group.WORLD) -> torch.optim.Adam:
     """Adam (Kingma & Ba 2014) on all parameters of `modules`, which are first made the same in all processes."""
     parameters = list(nn.ModuleList(modules).parameters())
@@ -92,9 +97,11 @@ class Policy(nn.Module):
     num_codes - 1, read as one number from -1 to 1; levels between the whole ones may be driven too.
     """
 
-    def __init__(self, observation_size: int, action_size: int, num_codes: int, config: Config) -> None:
+    def __init__(
+        self, observation_size: int, action_size: int, num_codes: int, config: PolicyConfig, graded: bool = False
+    ) -> None:
         super().__init__()
-        self.num_codes, self.graded = num_codes, config.graded_code
+        self.num_codes, self.graded = num_codes, graded
         self.standardise = Standardise(observation_size)
         code_inputs = 0 if num_codes == 1 else 1 if self.graded else num_codes
         self.num_inputs = observation_size + code_inputs

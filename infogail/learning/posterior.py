@@ -7,7 +7,7 @@
   arXiv 1702.08720), which puts the boundaries between codes where demonstrations are sparse.
 
 The second keeps codes from settling on an arbitrary bias of the policy: they settle on what divides the demonstrations.
-For the same reason the posterior reads states and not actions, unless `Config.posterior_input` says otherwise.
+For the same reason the posterior reads states and not actions, unless `PosteriorConfig.input` says otherwise.
 
 A graded code is a number in [-1, 1], of which K equally spaced levels are driven. Its posterior is a Gaussian,
 truncated to [-1, 1]; each state adds to its slope and to its precision. All else is the same.
@@ -31,9 +31,8 @@ from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
 from infogail.config.config import Config
-from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.demonstrations import Demonstrations
-from infogail.envs.scenarios.scenario import Scene
+from infogail.envs.environment import Spec
 from infogail.learning.networks import Standardise, adam, descend, levels, mlp, step_by_step
 from infogail.learning.rollout import Rollout
 from infogail.parallel.distributed import Group, all_gather_objects, mean, shard_range, world_size
@@ -87,18 +86,18 @@ def spread_out(points: Tensor, count: int, generator: torch.Generator) -> Tensor
     return torch.tensor(chosen)
 
 
-def step_info_reward(evidence: Tensor, codes: Tensor, max_evidence: float) -> Tensor:
+def step_info_reward(evidence: Tensor, codes: Tensor, max_evidence: float | None) -> Tensor:
     """(T, n): log Q(c|s) + log K of each step, as published, for `evidence` (T, n, K) and the true codes (n,).
 
     Scaled so that an episode earns at most log K, as with `info_reward`: times log K / (T · most), where `most` is the
-    largest value of log Q(c|s) + log K: log K where evidence is unbounded (`max_evidence` 0), and
+    largest value of log Q(c|s) + log K: log K where evidence is unbounded (`max_evidence` None), and
     log K - log(1 + (K - 1) exp(-2 `max_evidence`)) where it is bounded.
     """
     steps, num_codes = len(evidence), evidence.shape[-1]
     log_k = math.log(num_codes)
     if num_codes == 1:
         return torch.zeros(evidence.shape[:-1])
-    most = log_k - math.log1p((num_codes - 1) * math.exp(-2 * max_evidence)) if max_evidence else log_k
+    most = log_k if max_evidence is None else log_k - math.log1p((num_codes - 1) * math.exp(-2 * max_evidence))
     log_q = evidence.log_softmax(-1).gather(-1, codes.expand(evidence.shape[:-1])[..., None]).squeeze(-1)
     return (log_q + log_k) * log_k / (most * steps)
 
@@ -121,18 +120,11 @@ def rim_loss(log_q: Tensor, log_q_shifted: Tensor, group: Group = Group.WORLD) -
     return cross_entropy - entropy(mean(log_q.exp().mean(0), group).clamp(min=1e-12).log())
 
 
-def style_features(scenario: str) -> list[int]:
-    """Where in an observation the scenario's `style_features` are."""
-    definition = get_scenario(scenario)
-    return [definition.features.index(name) for name in definition.style_features]
-
-
-def posterior_features(scenario: str, posterior_input: str) -> list[int]:
-    """Which entries of a pair (F + 2,), observation and then action, a posterior reads (`Config.posterior_input`)."""
-    entries = len(get_scenario(scenario).features)
+def posterior_features(spec: Spec, posterior_input: str) -> list[int]:
+    """Which entries of a pair (F + A,), observation and then action, a posterior reads (`PosteriorConfig.input`)."""
     if posterior_input == "style":
-        return style_features(scenario)
-    return list(range(entries + 2 if posterior_input == "pair" else entries))
+        return list(spec.style_features)
+    return list(range(spec.observation_size + (spec.action_size if posterior_input == "pair" else 0)))
 
 
 class Evidence(nn.Module):
@@ -152,12 +144,13 @@ class Evidence(nn.Module):
 
     def __init__(self, features: list[int], num_codes: int, config: Config, tolerance: float = 1.0) -> None:
         super().__init__()
-        self.max_evidence = config.max_evidence / tolerance
-        self.levels = levels(num_codes) if config.graded_code else None
+        bound = config.posterior.max_evidence
+        self.max_evidence = None if bound is None else bound / tolerance
+        self.levels = levels(num_codes) if config.codes.graded_code else None
         self.register_buffer("features", torch.tensor(features))
         self.register_buffer("prior", torch.full((num_codes,), 1 / num_codes))
         self.standardise = Standardise(len(features))
-        self.net = mlp(len(features), config.hidden, num_codes if self.levels is None else 2, last_gain=0.1)
+        self.net = mlp(len(features), config.policy.hidden, num_codes if self.levels is None else 2, last_gain=0.1)
 
     def fit_standardisation(self, obs: Tensor) -> None:
         """Standardise by the mean and standard deviation of obs (N, F), or pairs (N, F + A)."""
@@ -182,7 +175,7 @@ class Evidence(nn.Module):
             slope, precision = MAX_PRECISION * slope.tanh(), MAX_PRECISION * precision.sigmoid()
             return slope * self.levels - 0.5 * precision * self.levels.square()
         evidence = self.net(inputs)
-        return self.max_evidence * evidence.tanh() if self.max_evidence else evidence
+        return evidence if self.max_evidence is None else self.max_evidence * evidence.tanh()
 
 
 @torch.no_grad()
@@ -196,14 +189,15 @@ class Posterior:
     """The evidence network, and its training."""
 
     def __init__(self, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
-        self.config, self.generator = config.for_scenario(demonstrations.scenario), generator
-        self.reads_pairs = config.posterior_input == "pair"
+        self.config, self.generator = config, generator
+        self.reads_pairs = config.posterior.input == "pair"
         padded = demonstrations.padded_pairs() if self.reads_pairs else demonstrations.padded_observations()
         self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + A
-        self.scenario = demonstrations.scenario
-        self.num_exemplars = 2 if config.graded_code else self.config.num_codes  # of a graded code, for its two ends
-        self.num_tries = math.ceil(self.config.rim_tries * self.num_exemplars / 2)
-        self.tolerance = get_scenario(self.scenario).style_tolerance
+        self.spec = demonstrations.spec
+        # Of a graded code, for its two ends.
+        self.num_exemplars = 2 if config.codes.graded_code else config.codes.num_codes
+        self.num_tries = math.ceil(config.rim.tries * self.num_exemplars / 2)
+        self.tolerance = self.spec.style_tolerance
         self.rows = torch.from_numpy(demonstrations.pairs() if self.reads_pairs else demonstrations.observations)
         self.labels = demonstrations.labels
         self.evidence, self.optimiser = self._start()
@@ -211,9 +205,9 @@ class Posterior:
 
     def reward(self, rollout: Rollout) -> Tensor:
         """The information reward, (T, B)."""
-        reader = self.target if self.config.posterior_target else self.evidence
+        reader = self.target if self.config.posterior.target is not None else self.evidence
         evidence, prior = step_by_step(reader, self._read(rollout)), self.evidence.prior
-        if self.config.info_reward == "step":
+        if self.config.codes.info_reward == "step":
             return step_info_reward(evidence, rollout.codes, self.evidence.max_evidence)
         return info_reward(belief(evidence, rollout.first_episode(), prior), rollout.codes, prior)
 
@@ -228,13 +222,13 @@ class Posterior:
 
         Several processes share the networks and not the steps, which are so short that messages would dominate.
         """
-        if not self.config.rim_steps:
+        if not self.config.rim.steps:
             return
-        tries, batch = [], self.config.posterior_batch * world_size()
+        tries, batch = [], self.config.posterior.batch * world_size()
         for _ in shard_range(self.num_tries):
             self.evidence, self.optimiser = self._start(Group.ALONE)
             self._fit_exemplars(*self._exemplars())
-            for _ in range(self.config.rim_steps):
+            for _ in range(self.config.rim.steps):
                 loss = self.demonstrations_loss(batch, DIVIDING_THINNING, Group.ALONE)
                 descend(self.optimiser, loss, Group.ALONE)
             with torch.no_grad():
@@ -247,32 +241,34 @@ class Posterior:
 
     def _set_prior(self) -> None:
         """Set the prior to each code's share of the demonstrations; that of a graded code's levels stays uniform."""
-        if not self.config.graded_code:
+        if not self.config.codes.graded_code:
             shares = belief(step_by_step(self.evidence, self.demonstrations))[-1].exp().mean(0)
             shares.clamp_(min=MIN_SHARE / len(shares))
             self.evidence.prior.copy_(shares / shares.sum())
 
     @torch.no_grad()
-    def codes(self, scene: Scene) -> Tensor:
-        """Codes (B,) to drive in a `scene` of B environments, in proportion to the prior.
+    def codes(self, in_place_of: Tensor | None = None) -> Tensor:
+        """Codes (B,) to drive `RunConfig.num_envs` episodes with, in proportion to the prior.
 
         Where the policy takes a recorded person's place, the code inferred from that person's whole episode: then codes
         and situations are correlated as they are among people, as in Burn-InfoGAIL (arXiv 1710.05090).
+
+        Args:
+            in_place_of: (B,) int64, the demonstration in whose place each episode starts, -1 for none.
         """
-        codes = share_out(self.evidence.prior, len(next(iter(scene.values()))))
-        if not get_scenario(self.scenario).recorded:
+        codes = share_out(self.evidence.prior, self.config.run.num_envs)
+        if in_place_of is None:
             return codes
         beliefs = belief(step_by_step(self.evidence, self.demonstrations), prior=self.evidence.prior)[-1]
-        person = torch.from_numpy(scene["demonstration"]).long()
-        known = person < len(beliefs)  # the others are held out
-        return torch.where(known, beliefs.argmax(-1)[person.clamp(max=len(beliefs) - 1)], codes)
+        known = (in_place_of >= 0) & (in_place_of < len(beliefs))  # the others are held out
+        return torch.where(known, beliefs.argmax(-1)[in_place_of.clamp(0, len(beliefs) - 1)], codes)
 
     def _exemplars(self) -> tuple[Tensor, Tensor]:
         """Demonstrations (n,) and the codes (n,) they are examples of: those labelled, or else some far apart."""
         if self.labels:
             return torch.tensor(list(self.labels)), torch.tensor(list(self.labels.values()))
         rows = self.evidence.inputs(self.demonstrations[::DIVIDING_THINNING]).transpose(0, 1).flatten(1)
-        codes = torch.linspace(0, self.config.num_codes - 1, self.num_exemplars).long()
+        codes = torch.linspace(0, self.config.codes.num_codes - 1, self.num_exemplars).long()
         return spread_out(rows, self.num_exemplars, self.generator), codes
 
     def _fit_exemplars(self, episodes: Tensor, codes: Tensor) -> None:
@@ -284,7 +280,7 @@ class Posterior:
 
     def parts(self) -> dict[str, Any]:
         """All that an update changes, for a checkpoint."""
-        target = {"posterior_target": self.target} if self.config.posterior_target else {}
+        target = {"posterior_target": self.target} if self.config.posterior.target is not None else {}
         return target | {
             "posterior": self.evidence,
             "posterior_optimiser": self.optimiser,
@@ -294,17 +290,17 @@ class Posterior:
     def update(self, rollout: Rollout) -> dict[str, float]:
         """A few steps on random trajectories of both kinds; returns what to log."""
         inputs, alive = self._read(rollout), rollout.first_episode()
-        for _ in range(self.config.posterior_steps):
-            chosen = torch.randint(len(rollout.codes), (self.config.posterior_batch,), generator=self.generator)
+        for _ in range(self.config.posterior.steps):
+            chosen = torch.randint(len(rollout.codes), (self.config.posterior.batch,), generator=self.generator)
             evidence, codes = self.evidence(inputs[:, chosen]), rollout.codes[chosen]
-            if self.config.info_reward == "step":
+            if self.config.codes.info_reward == "step":
                 cross_entropy = nll_loss(evidence.log_softmax(-1).flatten(0, 1), codes.repeat(len(evidence)))
             else:
                 cross_entropy = nll_loss(belief(evidence, alive[:, chosen], self.evidence.prior)[-1], codes)
-            rim = self.demonstrations_loss(self.config.posterior_batch)
-            descend(self.optimiser, cross_entropy + self.config.rim_coef * rim)
-            if self.config.posterior_target:
-                polyak_update(self.target, self.evidence, self.config.posterior_target)
+            rim = self.demonstrations_loss(self.config.posterior.batch)
+            descend(self.optimiser, cross_entropy + self.config.rim.coef * rim)
+            if self.config.posterior.target is not None:
+                polyak_update(self.target, self.evidence, self.config.posterior.target)
         return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
 
     def demonstrations_loss(self, batch: int, thinning: int = THINNING, group: Group = Group.WORLD) -> Tensor:
@@ -326,7 +322,7 @@ class Posterior:
 
     def shifted(self, x: Tensor) -> Tensor:
         """Inputs (T, n, F), each trajectory shifted by one random offset per feature."""
-        shift = self.config.rim_shift * self.tolerance
+        shift = self.config.rim.shift * self.tolerance
         return x + shift * torch.randn(x.shape[1:], generator=self.generator)
 
     def _read(self, rollout: Rollout) -> Tensor:
@@ -335,7 +331,7 @@ class Posterior:
 
     def _start(self, group: Group = Group.WORLD) -> tuple[Evidence, torch.optim.Optimizer]:
         """A random network and its optimiser; in all processes of `group` the same."""
-        features = posterior_features(self.scenario, self.config.posterior_input)
-        evidence = Evidence(features, self.config.num_codes, self.config, self.tolerance)
+        features = posterior_features(self.spec, self.config.posterior.input)
+        evidence = Evidence(features, self.config.codes.num_codes, self.config, self.tolerance)
         evidence.fit_standardisation(self.rows)
-        return evidence, adam([evidence], self.config.learning_rate, group)
+        return evidence, adam([evidence], self.config.policy.learning_rate, group)

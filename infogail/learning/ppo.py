@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infogail.config.config import Config
+from infogail.config.parts import PolicyConfig
 from infogail.learning.gae import explained_variance, gae
 from infogail.learning.networks import Policy, adam, descend, mlp, step_by_step
 from infogail.learning.rollout import Rollout
@@ -34,7 +35,7 @@ def clip_fraction(log_probs: Tensor, old_log_probs: Tensor, clip: float) -> Tens
 
 @torch.no_grad()
 def standardised_advantages(
-    policy: Policy, value: nn.Module, rollout: Rollout, rewards: Tensor, config: Config
+    policy: Policy, value: nn.Module, rollout: Rollout, rewards: Tensor, config: PolicyConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Advantages, standardised, returns, and values of a rollout with its rewards, (T, B) each.
 
@@ -50,12 +51,12 @@ def standardised_advantages(
     return (advantages - total.mean()) / (total.std() + 1e-8), advantages + values, values
 
 
-def value_scale(config: Config) -> float:
+def value_scale(config: PolicyConfig) -> float:
     """Values are learned in units of 1 / (1 - γ), so that the network works near 1."""
     return 1.0 / (1.0 - config.gamma)
 
 
-def learning_rate(config: Config, progress: float) -> float:
+def learning_rate(config: PolicyConfig, progress: float) -> float:
     """The learning rate of policy and value when a share `progress` of training is done: it falls linearly.
 
     Large steps find the styles, small ones make the driving precise.
@@ -69,10 +70,10 @@ class PPO:
     def __init__(
         self, observation_size: int, action_size: int, num_codes: int, config: Config, generator: torch.Generator
     ) -> None:
-        self.config, self.generator = config, generator
-        self.policy = Policy(observation_size, action_size, num_codes, config)
-        self.value = mlp(self.policy.num_inputs, config.hidden, 1)
-        self.optimiser = adam([self.policy, self.value], config.learning_rate)
+        self.config, self.generator = config.policy, generator
+        self.policy = Policy(observation_size, action_size, num_codes, config.policy, config.codes.graded_code)
+        self.value = mlp(self.policy.num_inputs, config.policy.hidden, 1)
+        self.optimiser = adam([self.policy, self.value], config.policy.learning_rate)
 
     def parts(self) -> dict[str, Any]:
         """All that an update changes, for a checkpoint."""
@@ -92,7 +93,7 @@ class PPO:
         # Side by side, so that a minibatch is gathered at once.
         samples, widths = torch.cat(columns, -1).flatten(0, 1), [column.shape[-1] for column in columns]
         clipped = []
-        for _ in range(config.ppo_epochs):
+        for _ in range(config.epochs):
             order = torch.randperm(rollout.size, generator=self.generator)
             for rows in order.chunk(config.minibatches):
                 x, actions, *scalars = samples.index_select(0, rows).split(widths, -1)

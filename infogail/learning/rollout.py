@@ -1,4 +1,4 @@
-"""Driving the batched twin with the policy, and what comes of it."""
+"""Driving an environment with the policy, and what comes of it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infogail.envs.scenarios.scenario import EPISODE_STEPS, NO_STYLE, Characters, Scene
-from infogail.envs.twin import DrivingVectorEnv
-from infogail.evaluation.metrics import style_nmi
+from infogail.envs.environment import Environment
 from infogail.learning.heads import Gaussian
 from infogail.learning.networks import Policy
 from infogail.parallel.distributed import all_gather
@@ -30,13 +28,13 @@ class Rollout:
     next_observations: Tensor
     """(T, B, F): what each action led to; where an episode ended, its final observation"""
     terminated: Tensor
-    """(T, B) bool: crash or road exit"""
+    """(T, B) bool: an early end, see `Spec.early_end`"""
     done: Tensor
     """(T, B) bool: terminated or out of time"""
     codes: Tensor
     """(B,) int64"""
-    styles: np.ndarray
-    """(B,) int64: style of each environment's first episode, `NO_STYLE` where it failed. For judging only."""
+    styles: Tensor | None = None
+    """(B,) int64: style of each environment's first episode, -1 where it failed; see `Environment.styles`"""
 
     @property
     def size(self) -> int:
@@ -53,13 +51,13 @@ class Rollout:
         return ended_before == 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every field, by name."""
-        return {name: torch.as_tensor(value) for name, value in vars(self).items()}
+        """Every field, by name, that there is."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Rollout:
         """What `tensors` gave."""
-        return cls(**{**tensors, "styles": tensors["styles"].numpy()})  # type: ignore[arg-type] # all others are tensors
+        return cls(**tensors)
 
     def step_codes(self) -> Tensor:
         """(T, B): the code in force at each step."""
@@ -67,14 +65,30 @@ class Rollout:
 
     def summary(self) -> dict[str, float]:
         """How the episodes of all processes went, for the log; learners do not look at it."""
-        terminated = all_gather(self.terminated.any(0).float())
-        codes, styles = all_gather(self.codes).numpy(), all_gather(torch.from_numpy(self.styles)).numpy()
-        return {
+        terminated, codes = all_gather(self.terminated.any(0).float()), all_gather(self.codes).numpy()
+        log = {
             "rollout/env_steps": len(codes) * len(self.done),
-            "rollout/style_nmi": style_nmi(codes, styles),
-            "rollout/success_rate": float((styles != NO_STYLE).mean()),
             "rollout/terminated_rate": terminated.mean().item(),
         }
+        if self.styles is None:
+            return log
+        styles = all_gather(self.styles).numpy()
+        return log | {
+            "rollout/style_nmi": style_nmi(codes, styles),
+            "rollout/success_rate": float((styles >= 0).mean()),
+        }
+
+
+def style_nmi(codes: np.ndarray, styles: np.ndarray) -> float:
+    """Normalised mutual information 2 I(c; s) / (H(c) + H(s)) of codes (E,) and styles (E,); scikit-learn's.
+
+    0 if there is only one code or one style, also where both are single and scikit-learn's convention says 1: a
+    collapsed driver shows no style.
+    """
+    from sklearn.metrics import normalized_mutual_info_score
+
+    vary = len(np.unique(codes)) > 1 and len(np.unique(styles)) > 1
+    return float(normalized_mutual_info_score(styles, codes)) if vary else 0.0
 
 
 def join(rollouts: Sequence[Rollout]) -> Rollout:
@@ -88,45 +102,31 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
 
 @torch.no_grad()
 def collect(
-    env: DrivingVectorEnv,
+    env: Environment,
     policy: Policy,
-    choose_codes: Callable[[Scene], Tensor],
+    choose_codes: Callable[[Tensor | None], Tensor],
     generator: torch.Generator,
-    characters: Characters | None = None,
 ) -> Rollout:
     """Start all environments anew and drive for the length of an episode, each with one code.
 
     Args:
-        env: made with `tensors=True`.
-        choose_codes: tells the codes (B,) for the scenes in which they start.
-        characters: of the demonstrations, by which styles are judged where geometry alone cannot tell.
+        choose_codes: gives the codes (B,), for the demonstrations (B,) in whose place the episodes start, if any.
     """
-    obs, _ = env.reset()
-    scene = env.scene
-    codes = choose_codes(scene)
+    obs = env.reset()
+    codes = choose_codes(env.demonstrations())
     columns: dict[str, list[Tensor]] = {
         name: [] for name in ("observations", "actions", "next_observations", "terminated", "done")
     }
-    labelled = not env.scenario.recorded
-    means, states = [], [env.vehicle_state] if labelled else []
-    for _ in range(EPISODE_STEPS):
+    means = []
+    for _ in range(env.spec.horizon):
         mean, std = policy(policy.inputs(obs, codes))
         action = mean + std * torch.randn(mean.shape, generator=generator)
-        next_obs, _, terminated, truncated, infos = env.step(action)
-        last = infos.get("final_obs", next_obs)
-        values = (obs, action, last, terminated, terminated | truncated)
+        step = env.step(action)
+        values = (obs, action, step.final_observations, step.terminated, step.terminated | step.truncated)
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
         means.append(mean)
-        if labelled:
-            ended = "final_info" in infos
-            states.append(np.asarray(infos["final_info"]["vehicle_state"]) if ended else env.vehicle_state)
-        obs = next_obs
+        obs = step.observations
     stacked = {name: torch.stack(column) for name, column in columns.items()}
-    styles = np.zeros(len(codes), np.int64)
-    if labelled:
-        by_component = {name: value.T for name, value in scene.items()}  # as scenario functions take it
-        styles = env.scenario.style(np.stack(states), by_component, characters)
-    styles[stacked["terminated"].any(0).numpy()] = NO_STYLE
     log_probs = Gaussian(torch.stack(means), std).log_prob(stacked["actions"])
-    return Rollout(**stacked, log_probs=log_probs, codes=codes, styles=styles)
+    return Rollout(**stacked, log_probs=log_probs, codes=codes, styles=env.styles())

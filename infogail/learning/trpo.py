@@ -96,11 +96,11 @@ class TRPO:
     def __init__(
         self, observation_size: int, action_size: int, num_codes: int, config: Config, generator: torch.Generator
     ) -> None:
-        self.config, self.generator = config, generator
-        self.policy = Policy(observation_size, action_size, num_codes, config)
+        self.config, self.max_kl, self.generator = config.policy, config.trpo.max_kl, generator
+        self.policy = Policy(observation_size, action_size, num_codes, config.policy, config.codes.graded_code)
         broadcast_parameters(self.policy.parameters())
-        self.value = mlp(self.policy.num_inputs, config.hidden, 1)
-        self.optimiser = adam([self.value], config.learning_rate)
+        self.value = mlp(self.policy.num_inputs, config.policy.hidden, 1)
+        self.optimiser = adam([self.value], config.policy.learning_rate)
 
     def parts(self) -> dict[str, Any]:
         """All that an update changes, for a checkpoint."""
@@ -153,8 +153,8 @@ class TRPO:
         product = fisher_vector_product(self.policy, inputs[rows], parameters)
         direction = conjugate_gradient(product, -gradient, CG_ITERATIONS)
         curvature = direction.dot(product(direction)).clamp(min=1e-12)
-        step = (2.0 * self.config.max_kl / curvature).sqrt() * direction
-        taken = line_search(parameters, step, -gradient.dot(step).item(), evaluate, KL_WALL * self.config.max_kl)
+        step = (2.0 * self.max_kl / curvature).sqrt() * direction
+        taken = line_search(parameters, step, -gradient.dot(step).item(), evaluate, KL_WALL * self.max_kl)
         loss, kl = evaluate()
         spread = self.policy(inputs[:1]).summary()
         return {"trpo/policy_loss": loss, "trpo/kl": kl, "trpo/step": taken} | {
@@ -164,7 +164,7 @@ class TRPO:
     def _fit_value(self, inputs: Tensor, returns: Tensor) -> float:
         """Minibatches of Adam; returns the last one's loss."""
         targets = returns / value_scale(self.config)
-        for _ in range(self.config.ppo_epochs):
+        for _ in range(self.config.epochs):
             for rows in torch.randperm(len(inputs), generator=self.generator).chunk(self.config.minibatches):
                 loss = (self.value(inputs[rows]).squeeze(-1) - targets[rows]).square().mean()
                 descend(self.optimiser, loss)

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
 from datetime import timedelta
 from enum import Enum
 from typing import TypeVar
@@ -23,7 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from infogail.config.config import Config
+from infogail.config.config import SETTINGS, Config
+from infogail.config.setting import option
 from infogail.envs.errors import BadInput
 from infogail.parallel.launch import launched, leads
 
@@ -97,8 +97,8 @@ def shard_range(count: int) -> range:
 
 
 def shard_config(config: Config) -> Config:
-    """This process's part of a training with the settings `config`: of the environments and of each batch (the fields
-    with `sharded` in their metadata), and a seed of its own.
+    """This process's part of a training with the settings `config`: of the environments and of each batch (the
+    settings that are `sharded`), and a seed of its own.
 
     Raises:
         BadInput: a sharded setting is not a multiple of the number of processes.
@@ -106,14 +106,14 @@ def shard_config(config: Config) -> Config:
     size = world_size()
     if size == 1:
         return config
-    totals = {field.name: getattr(config, field.name) for field in fields(config) if field.metadata.get("sharded")}
-    if uneven := [f"--{name.replace('_', '-')} {total}" for name, total in totals.items() if total % size]:
+    totals = {name: x for name, x in config.flat().items() if SETTINGS[name].field.metadata["sharded"]}
+    if uneven := [f"{option(name)} {total}" for name, total in totals.items() if total % size]:
         raise BadInput(f"{size} processes cannot share {', '.join(uneven)} evenly; give multiples of {size}")
-    if config.num_envs < size * config.num_codes:
-        least = f"at least one for each of the {config.num_codes} codes in each of the {size} processes"
-        raise BadInput(f"--num-envs {config.num_envs}: give {least}")
-    seed = (config.seed + rank() * SEED_STRIDE) % 2**63
-    return replace(config, seed=seed, **{name: total // size for name, total in totals.items()})
+    if config.run.num_envs < size * config.codes.num_codes:
+        least = f"at least one for each of the {config.codes.num_codes} codes in each of the {size} processes"
+        raise BadInput(f"--num-envs {config.run.num_envs}: give {least}")
+    seed = (config.run.seed + rank() * SEED_STRIDE) % 2**63
+    return config.with_(seed=seed, **{name: total // size for name, total in totals.items()})
 
 
 def broadcast_parameters(parameters: Iterable[Tensor], group: Group = Group.WORLD) -> None:

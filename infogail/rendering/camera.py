@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, cast
 
 import cv2
-import gymnasium
 import numpy as np
 import pygame
 from highway_env.envs.common.abstract import AbstractEnv
@@ -17,9 +14,9 @@ from highway_env.envs.common.graphics import EnvViewer
 from highway_env.road.graphics import WorldSurface
 from highway_env.road.lane import AbstractLane
 
-from infogail.envs.catalogue import environment_id
+from infogail.envs.physics.state import Scene
 from infogail.envs.reference import DrivingEnv
-from infogail.envs.scenarios.scenario import Scenario, Scene
+from infogail.envs.scenarios.scenario import Scenario
 from infogail.rendering.palette import OFF_ROAD, OTHER_VEHICLE, Colour
 
 SUPERSAMPLING = 2  # the scene is drawn so much larger and scaled down: highway-env's renderer does not smooth edges
@@ -82,11 +79,10 @@ class Camera:
 class Stage:
     """highway-env with a camera: one scene, driven one physics step at a time."""
 
-    def __init__(self, scenario: Scenario, scene: Scene, paint: Colour, road: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, scenario: Scenario, scene: Scene, paint: Colour) -> None:
         self._paint, self._view = paint, scenario.view
         config = {"policy_frequency": scenario.simulation_frequency}  # a decision for each physics step: same motion
-        made = gymnasium.make(environment_id(scenario.name), render_mode="rgb_array", config=config, **(road or {}))
-        self.env = cast(DrivingEnv, made.unwrapped)
+        self.env = DrivingEnv(scenario, config, "rgb_array")
         self.env.reset(options={"scene": scene})
         for vehicle in self.env.road.vehicles:
             vehicle.color = paint if vehicle is self.env.vehicle else OTHER_VEHICLE

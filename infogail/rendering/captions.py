@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from infogail.envs.scenarios.scenario import NO_STYLE, Scenario
+from infogail.envs.scenarios.scenario import Scenario
+from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.rendering.palette import ALARM, BACKGROUND, DIMMED, TRACK, WHITE, Colour, colour
 
 TOP, ROW, MARGIN = 28, 28, 16  # [px]

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 
-from infogail.envs.data.demonstrations import Recording
+from infogail.envs.data.recording import Recording
 from infogail.envs.files import write_atomically
-from infogail.envs.scenarios.scenario import NO_STYLE, Scenario
+from infogail.envs.scenarios.scenario import Scenario
+from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.envs.scenarios.view import Area, Diagram, Label, Line, Panel
 from infogail.evaluation.codes import read_codes
 from infogail.evaluation.episodes import Episode

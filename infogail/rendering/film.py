@@ -6,18 +6,16 @@ captions and trails are drawn on top. A code has the same colour everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
 
-import gymnasium
 import numpy as np
 
-from infogail.envs.catalogue import environment_id, get_scenario
-from infogail.envs.data.demonstrations import Recording
+from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import NOTHING_HELD_OUT
 from infogail.envs.reference import DrivingEnv
-from infogail.envs.scenarios.scenario import NO_STYLE, Characters, Scenario
+from infogail.envs.scenarios.scenario import Scenario
+from infogail.envs.scenarios.styles import NO_STYLE, StyleJudge
 from infogail.evaluation.episodes import Episode, drive_episode
 from infogail.evaluation.people import Trained, drive_window, held_out
 from infogail.evaluation.styles import styles_so_far
@@ -46,9 +44,8 @@ def render(
     draw_offscreen()
     driver = load(run)
     recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
-    road = recording.demonstrations.road
-    scenario = get_scenario(driver.scenario, **road)
-    env = cast(DrivingEnv, gymnasium.make(environment_id(driver.scenario), **road).unwrapped)
+    scenario, judge = recording.scenario, recording.scenario.fit_judge(recording)
+    env = DrivingEnv(scenario)
     mp4, gif, png = (Path(out) / f"codes.{suffix}" for suffix in ("mp4", "gif", "png"))
     if scenario.recorded:
         filmed = _drive_one_window(driver, env, recording, seed)
@@ -58,14 +55,15 @@ def render(
         env.reset(seed=seed)
         scene = env.scene
         progress(f"driving {episodes} episodes")
-        filmed = [drive_episode(driver, env, code, scene=scene) for code in range(driver.num_codes)]
-        driven = [drive_episode(driver, env, k % driver.num_codes, seed=seed + 1 + k) for k in range(episodes)]
+        filmed = [drive_episode(driver, env, code, scene=scene, judge=judge) for code in range(driver.num_codes)]
+        codes = [k % driver.num_codes for k in range(episodes)]
+        driven = [drive_episode(driver, env, code, seed + 1 + k, judge=judge) for k, code in enumerate(codes)]
         progress(f"plotting {png}")
         figure = plot(scenario, recording, driven, driver.num_codes)
     env.close()
     write_plot(png, figure)
     beliefs = [driver.belief(episode.observations, episode.actions) for episode in filmed]
-    frames = film(scenario, filmed, beliefs, driver.characters, road)
+    frames = film(scenario, filmed, beliefs, judge)
     write_film(mp4, gif, frames, progress, scenario.simulation_frequency)
     return [mp4, gif, png]
 
@@ -92,20 +90,18 @@ def film(
     scenario: Scenario,
     episodes: Sequence[Episode],
     beliefs: Sequence[np.ndarray | None],
-    characters: Characters | None = None,
-    road: Mapping[str, Any] | None = None,
+    judge: StyleJudge | None = None,
 ) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) uint8, H and W even, one for each step of the physics: one panel per episode, all at once.
 
     Args:
         episodes: of one scene, usually.
         beliefs: (T + 1, K) per episode, as `Driver.belief` gives them, or None for a learner without a posterior.
-        characters: of the demonstrations, by which styles are judged where geometry alone cannot.
-        road: further arguments of `gymnasium.make`.
+        judge: of styles, where geometry alone cannot tell; see `Scenario.fit_judge`.
     """
     columns = min(scenario.view.columns, len(episodes))
-    styles = [styles_so_far(scenario, characters, e.vehicle_states, e.scene) for e in episodes]
-    panels = [_panel(scenario, *each, road or {}) for each in zip(episodes, beliefs, styles, strict=True)]
+    styles = [styles_so_far(scenario, judge or scenario.style, e.vehicle_states, e.scene) for e in episodes]
+    panels = [_panel(scenario, *each) for each in zip(episodes, beliefs, styles, strict=True)]
     for _ in range(_frames_per_decision(scenario) * _decisions_to_show(scenario, episodes, styles) + 1):
         frame = _tile([next(panel) for panel in panels], columns)
         yield frame
@@ -128,14 +124,12 @@ def _decisions_to_show(scenario: Scenario, episodes: Sequence[Episode], styles: 
     return min(done + round(LINGER * scenario.policy_frequency), everything)
 
 
-def _panel(
-    scenario: Scenario, episode: Episode, belief: np.ndarray | None, styles: list[int], road: Mapping[str, Any]
-) -> Iterator[np.ndarray]:
+def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styles: list[int]) -> Iterator[np.ndarray]:
     """Frames (header + H, W, 3) of one episode, replayed by its actions; after its end, the last one for ever."""
     view = scenario.view
     width, _ = view.size
     frames = _frames_per_decision(scenario)
-    stage = Stage(scenario, episode.scene, colour(episode.code), road)
+    stage = Stage(scenario, episode.scene, colour(episode.code))
     for k in range(frames * len(episode.actions) + 1):
         if k:
             stage.step(episode.actions[(k - 1) // frames])

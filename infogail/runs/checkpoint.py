@@ -122,5 +122,7 @@ def _tensors(part: Any) -> dict[str, Tensor]:
         return {"random": part.get_state()}
     if isinstance(part, torch.optim.Optimizer):
         states = part.state_dict()["state"]
-        return {f"{parameter}.{moment}": value for parameter, some in states.items() for moment, value in some.items()}
+        return {
+            f"{parameter}.{moment}": value for parameter, moments in states.items() for moment, value in moments.items()
+        }
     return part.state_dict()

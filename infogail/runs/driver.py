@@ -9,12 +9,11 @@ import numpy as np
 import torch
 
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.files import UnreadableFile, seal, unseal
-from infogail.envs.scenarios.scenario import Characters
+from infogail.envs.scenarios.scenario import Scenario
 from infogail.learning.networks import Policy, levels
 from infogail.learning.posterior import Evidence, posterior_features
-from infogail.runs.folder import DEMONSTRATIONS, InvalidRun, Manifest, verify
+from infogail.runs.folder import InvalidRun, Manifest, verify
 
 FILE, SCHEMA = "policy.safetensors", "infogail-driver-3"
 
@@ -22,14 +21,12 @@ FILE, SCHEMA = "policy.safetensors", "infogail-driver-3"
 class Driver:
     """A policy, and the posterior that reads its code back if it has one."""
 
-    def __init__(
-        self, manifest: Manifest, policy: Policy, evidence: Evidence | None, characters: Characters | None = None
-    ) -> None:
-        self.scenario, self.algorithm = manifest.scenario, manifest.algorithm
-        self.num_codes, self.seed = manifest.config.num_codes, manifest.config.seed
-        self.graded, self.named = manifest.config.graded_code, manifest.config.labelled > 0
+    def __init__(self, scenario: Scenario, manifest: Manifest, policy: Policy, evidence: Evidence | None) -> None:
+        self.scenario, self.algorithm = scenario, manifest.algorithm
+        run, codes = manifest.config.run, manifest.config.codes
+        self.num_codes, self.graded = codes.num_codes, codes.graded_code
+        self.seed, self.named = run.seed, run.labelled is not None
         self.policy, self.evidence = policy, evidence
-        self.characters = characters  # for judging what it drives, where geometry alone cannot tell styles apart
 
     @property
     def codes(self) -> list[int] | list[float]:
@@ -96,7 +93,7 @@ def load(run: str | Path) -> Driver:
     """
     run = Path(run)
     manifest = Manifest.load(run)
-    config, path = manifest.config, run / FILE
+    config, path, scenario = manifest.config, run / FILE, get_scenario(manifest.scenario)
     try:
         verify(run, manifest, FILE)
     except (UnreadableFile, OSError) as error:
@@ -108,23 +105,21 @@ def load(run: str | Path) -> Driver:
         for key, tensor in tensors.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"'{key}' holds NaN or Inf")
-        evidence_tensors = _part(tensors, "evidence.")
+        evidence_tensors, spec = _part(tensors, "evidence."), scenario.spec
         # Only a learner with a posterior has a policy that listens to codes.
-        features = len(get_scenario(manifest.scenario).features)
-        policy = Policy(features, 2, config.num_codes if evidence_tensors else 1, config)
+        codes = config.codes
+        num_codes = codes.num_codes if evidence_tensors else 1
+        policy = Policy(spec.observation_size, spec.action_size, num_codes, config.policy, codes.graded_code)
         _fill(policy, _part(tensors, "policy."))
         evidence = None
         if evidence_tensors:
-            read = posterior_features(manifest.scenario, config.posterior_input)
-            evidence = Evidence(read, config.num_codes, config, get_scenario(manifest.scenario).style_tolerance)
+            read = posterior_features(spec, config.posterior.input)
+            evidence = Evidence(read, codes.num_codes, config, spec.style_tolerance)
             _fill(evidence, evidence_tensors)
     except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InvalidRun(f"{path}: not a driver of this version ({reason}); train it anew") from error
-    file, characters = Path(run) / DEMONSTRATIONS, None
-    if get_scenario(manifest.scenario).measures and file.exists():
-        characters = Demonstrations.load(file, manifest.scenario).characters
-    return Driver(manifest, policy, evidence, characters)
+    return Driver(scenario, manifest, policy, evidence)
 
 
 def _fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:

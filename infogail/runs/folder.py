@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -21,12 +20,11 @@ import torch
 from infogail.config.config import Config
 from infogail.envs.catalogue import SCENARIO_NAMES
 from infogail.envs.errors import BadInput
-from infogail.envs.files import NonEmptyFolder, UnreadableFile, check_folder, sync_folder, write_atomically
+from infogail.envs.files import NonEmptyFolder, UnreadableFile, check_folder, sync_folder, versions, write_atomically
 
-MANIFEST, FORMAT = "manifest.json", 1
+MANIFEST, FORMAT = "manifest.json", 2
 MAX_MANIFEST = 2**20  # [bytes]
 DEMONSTRATIONS = "demonstrations.safetensors"
-VERSIONED = ("torch", "highway-env", "gymnasium", "numpy")
 
 
 class InvalidRun(BadInput):
@@ -40,17 +38,17 @@ class Manifest:
     scenario: str
     algorithm: str
     config: Config
-    versions: Mapping[str, str] = field(default_factory=lambda: {name: version(name) for name in VERSIONED})
+    versions: Mapping[str, str] = field(default_factory=versions)
     instruction_set: str = field(default_factory=torch.backends.cpu.get_cpu_capability)
     files: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
     scheduled_iterations: int | None = None
-    """Those over which the learning rate falls, where `config.iterations` was changed later."""
+    """Those over which the learning rate falls, where `config.run.iterations` was changed later."""
 
     def encode(self) -> bytes:
         """As JSON."""
         content = {"format": FORMAT} | asdict(self)
-        content |= {"config_sha256": _hash(content["config"]), "threads": self.config.threads}
+        content |= {"config_sha256": _hash(content["config"]), "threads": self.config.run.threads}
         return (json.dumps(content | {"sha256": _hash(content)}, indent=2) + "\n").encode()
 
     @classmethod
@@ -87,7 +85,8 @@ class Manifest:
         return manifest
 
     def _check(self) -> None:
-        if self.scenario not in SCENARIO_NAMES:
+        name = self.scenario
+        if name not in SCENARIO_NAMES and not (isinstance(name, str) and ":" in name):  # module:Class
             raise ValueError(f"scenario is {self.scenario!r}, none of {', '.join(SCENARIO_NAMES)}")
         for name in ("algorithm", "instruction_set"):
             if not isinstance(getattr(self, name), str):
@@ -98,9 +97,9 @@ class Manifest:
         if scheduled is not None and (type(scheduled) is not int or scheduled < 1):
             raise ValueError(f"scheduled_iterations is {scheduled!r}, not a number of iterations")
         for name in ("versions", "files"):
-            some = getattr(self, name)
-            if not isinstance(some, dict) or not all(isinstance(value, str) for value in some.values()):
-                raise ValueError(f"{name} is {some!r}, not an object of words")
+            entries = getattr(self, name)
+            if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
+                raise ValueError(f"{name} is {entries!r}, not an object of words")
         for name in self.files:
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise ValueError(f"'{name}' leaves the folder")

@@ -14,9 +14,13 @@ from typing import Any, Protocol
 import torch
 
 from infogail.config.config import Config
-from infogail.envs.data.demonstrations import Demonstrations, Recording
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.data.recording import Recording
+from infogail.envs.environment import Environment
 from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, write_atomically
+from infogail.envs.twin import DrivingEnvironment
 from infogail.learning.networks import Policy
 from infogail.learning.posterior import Posterior
 from infogail.parallel.distributed import (
@@ -62,7 +66,7 @@ class Learner(Protocol):
         """All that changes from one iteration to the next, by name."""
 
 
-MakeLearner = Callable[[Demonstrations, Config], Learner]
+MakeLearner = Callable[[Environment, Demonstrations, Config], Learner]
 
 
 def train(
@@ -95,12 +99,12 @@ def train(
         Stopped: SIGINT or SIGTERM came.
     """
     join()
-    config = config.for_scenario(scenario)
+    config.check(get_scenario(scenario))
     shard_config(config)  # if that is possible
 
     def begin() -> RunFolder:
         check_run(run, force)
-        Demonstrations.load(demonstrations_file, scenario)
+        Recording.load(demonstrations_file, get_scenario(scenario))
         manifest = Manifest(scenario, algorithm, config, processes=world_size())
         return stack.enter_context(RunFolder.create(run, manifest, demonstrations_file.read_bytes(), force))
 
@@ -147,8 +151,9 @@ def resume(
         now = Manifest(manifest.scenario, manifest.algorithm, manifest.config)
         if manifest.algorithm not in learners:
             raise InvalidRun(f"{run}: algorithm is '{manifest.algorithm}', none of {', '.join(learners)}")
-        was = {**manifest.versions, "instruction set": manifest.instruction_set, "threads": manifest.config.threads}
-        here = {**now.versions, "instruction set": now.instruction_set, "threads": threads or manifest.config.threads}
+        before = manifest.config.run.threads
+        was = {**manifest.versions, "instruction set": manifest.instruction_set, "threads": before}
+        here = {**now.versions, "instruction set": now.instruction_set, "threads": threads or before}
         for name, value in here.items():
             if was.get(name) != value:
                 warn(f"{run}: began with {name} {was.get(name)}, goes on with {value}; the last bits may differ")
@@ -169,12 +174,12 @@ def _train(
 ) -> Driver:
     """From the newest checkpoint, or else from the beginning, to the end."""
     manifest, config = folder.manifest, folder.manifest.config
-    torch.set_num_threads(threads or config.threads)
-    training, saved = run_on_leader(lambda: (_demonstrations(folder), checkpoint.load_newest(folder, warn)))
-    planned = replace(config, iterations=manifest.scheduled_iterations or config.iterations)
-    learner, log = make_learner(training, shard_config(planned)), b""
+    torch.set_num_threads(threads or config.run.threads)
+    recording, saved = run_on_leader(lambda: (_recording(folder), checkpoint.load_newest(folder, warn)))
+    own = shard_config(config.with_(iterations=manifest.scheduled_iterations or config.run.iterations))
+    learner, log = make_learner(_environment(recording, own), _demonstrations(recording, config), own), b""
     if manifest.scheduled_iterations is not None:
-        learner.iterations = config.iterations
+        learner.iterations = config.run.iterations
     if saved is not None:
         learner.iteration, state, log = saved
         try:
@@ -190,7 +195,7 @@ def _train(
             folder.describe(manifest)
         _iterate(folder, learner, rows, on_iteration)
         evidence = learner.posterior.evidence if learner.posterior is not None else None
-        driver = Driver(manifest, learner.policy, evidence)
+        driver = Driver(recording.scenario, manifest, learner.policy, evidence)
         if leads():
             folder.write("metrics.jsonl", _lines(rows))
             folder.write("training.json", (json.dumps(_cost(rows), indent=2) + "\n").encode())
@@ -206,29 +211,40 @@ def _train(
 
 def _with_length(manifest: Manifest, length: Mapping[str, Any]) -> Manifest:
     """That of the run once it is to be as long as `length` says, settings by name."""
-    config = replace(manifest.config, **length)
-    if config.iterations == manifest.config.iterations:
+    config = manifest.config.with_(**length)
+    if config.run.iterations == manifest.config.run.iterations:
         return replace(manifest, config=config)
-    scheduled = manifest.scheduled_iterations or manifest.config.iterations
+    scheduled = manifest.scheduled_iterations or manifest.config.run.iterations
     return replace(manifest, config=config, scheduled_iterations=scheduled)
 
 
-def _demonstrations(folder: RunFolder) -> Demonstrations:
-    """Those of the run to learn from."""
+def _recording(folder: RunFolder) -> Recording:
+    """What the run learns from, and is judged by."""
     try:
         folder.verify(DEMONSTRATIONS)
     except (UnreadableFile, OSError) as error:
         raise InvalidRun(f"{folder.path / DEMONSTRATIONS}: {error}; train the run anew") from error
-    config, recording = folder.manifest.config, Recording.load(folder.path / DEMONSTRATIONS, folder.manifest.scenario)
-    available = recording.num_training
-    chosen = recording.episodes(slice(min(config.demonstrations_limit or available, available)))
-    return chosen.with_labels(config.labelled)
+    return Recording.load(folder.path / DEMONSTRATIONS, get_scenario(folder.manifest.scenario))
+
+
+def _demonstrations(recording: Recording, config: Config) -> Demonstrations:
+    """Those to learn from."""
+    limit, labelled = config.run.demonstrations_limit, config.run.labelled
+    chosen = recording.episodes(slice(min(limit or recording.num_training, recording.num_training)))
+    return chosen.demonstrations if labelled is None else chosen.with_labels(labelled)
+
+
+def _environment(recording: Recording, config: Config) -> DrivingEnvironment:
+    """What learners drive in; the judge of styles is for the log alone."""
+    scenario = recording.scenario
+    judge = None if scenario.recorded else scenario.fit_judge(recording)
+    return DrivingEnvironment(scenario, config.run.num_envs, judge)
 
 
 def _iterate(folder: RunFolder, learner: Learner, rows: list[dict[str, Any]], on_iteration: OnIteration) -> None:
     """The iterations that are left; `rows` are those logged so far."""
     env_steps, before = (rows[-1]["env_steps"], rows[-1]["seconds"]) if rows else (0, 0.0)
-    interval = folder.manifest.config.checkpoint_interval
+    interval = folder.manifest.config.run.checkpoint_interval
     start = time.perf_counter() - before
     with _logs(folder, rows) as write, stop_requests() as requested:
         while learner.iteration < learner.iterations:
@@ -281,7 +297,7 @@ def _check_finite(folder: RunFolder, iteration: int, values: Mapping[str, Any]) 
         good = f"its last good checkpoint is {folder.path / saved[-1]}" if saved else "it has no checkpoint yet"
         raise BadInput(
             f"{folder.path}: training diverged in iteration {iteration}: {broken} is not finite; {good}; "
-            "train anew with a lower --learning-rate"
+            "train anew with a lower --learning-rate or --discriminator-learning-rate"
         )
 
 

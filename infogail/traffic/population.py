@@ -33,7 +33,6 @@ from highway_env.utils import wrap_to_pi
 from highway_env.vehicle.controller import ControlledVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
-from infogail.envs.catalogue import get_scenario
 from infogail.envs.errors import BadInput
 from infogail.envs.physics.roads import LANE_WIDTH
 from infogail.envs.scenarios.highway import SIDES, Highway
@@ -67,9 +66,9 @@ def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bo
         BadInput: no run of `highway`, or no mix of its codes.
     """
     driver = load(run)
-    scenario = get_scenario(driver.scenario)
+    scenario = driver.scenario
     if scenario.name != HIGHWAY.name:
-        raise BadInput(f"{run}: trained on {driver.scenario}, without traffic on several lanes; give a run of highway")
+        raise BadInput(f"{run}: trained on {scenario.name}, without traffic on several lanes; give a run of highway")
     shares = driver.prior if mix is None else np.asarray(mix, dtype=np.float64)
     if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():
         shown = " ".join(f"{share:g}" for share in np.ravel(shares))
@@ -108,7 +107,7 @@ def make_populated(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # there may be a newer version of what is asked for
-            env = gymnasium.make(environment, config={**(config or {}), "other_vehicles_type": path}, **options)
+            env = gymnasium.make(environment, config={"other_vehicles_type": path, **(config or {})}, **options)
     except gymnasium.error.UnregisteredEnv as error:
         raise BadInput(f"unknown environment '{environment}'; give highway-v0, merge-v0 or the like") from error
     except TypeError as error:

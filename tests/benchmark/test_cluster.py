@@ -6,7 +6,6 @@ import shutil
 import signal
 import threading
 import time
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import mkdtemp
@@ -19,24 +18,23 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from infogail.benchmark.cells import benchmark  # noqa: E402
 from infogail.benchmark.cluster import check_address, cluster  # noqa: E402
-from infogail.config.config import Config  # noqa: E402
+from infogail.config.presets import settings  # noqa: E402
+from infogail.envs.catalogue import get_scenario  # noqa: E402
 from infogail.envs.errors import BadInput  # noqa: E402
 from infogail.learning.learner import InfoGAIL  # noqa: E402
 from infogail.parallel.signals import Stopped  # noqa: E402
 from infogail.runs.runner import train  # noqa: E402
 
-TINY = Config(num_envs=16, iterations=3, rim_tries=1, rim_steps=10, checkpoint_interval=1)
+TINY = {"num_envs": 16, "iterations": 3, "rim_tries": 1, "rim_steps": 10, "checkpoint_interval": 1}
 TIMES = ("train_seconds", "seconds_to_styles")
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
-    """The benchmark's folder as a process of this machine leaves it."""
+def local(tmp_path_factory, one_process):
+    """The benchmark's folder as one process of this machine leaves it."""
     out = tmp_path_factory.mktemp("local")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.cpu_count", lambda: 1)
-        assert not benchmark({"infogail": InfoGAIL}, ["pass"], range(2), out, 20, TINY).failures
+    assert not benchmark({"infogail": InfoGAIL}, ["pass"], range(2), out, 20, overrides=TINY).failures
     return out
 
 
@@ -129,15 +127,23 @@ def test_a_cluster_gives_the_bits_of_one_machine_and_leaves_the_home_empty(two_n
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Stopped):  # one cell is to be gone on with
-        train(InfoGAIL, "infogail", out / "pass.safetensors", "pass", replace(TINY, seed=1), run, on_iteration=stop)
+        train(
+            InfoGAIL,
+            "infogail",
+            out / "pass.safetensors",
+            "pass",
+            settings(get_scenario("pass"), overrides=TINY | {"seed": 1}),
+            run,
+            on_iteration=stop,
+        )
     first_row = (run / "metrics.jsonl").read_text().splitlines()[0]  # its time included
-    results = benchmark({"infogail": InfoGAIL}, ["pass"], range(2), out, 20, TINY, ray=both.address)
+    results = benchmark({"infogail": InfoGAIL}, ["pass"], range(2), out, 20, overrides=TINY, ray=both.address)
     assert not results.failures
     names = {"pass.safetensors", "pass-infogail-0", "pass-infogail-1"}
     assert {path.name for path in out.iterdir()} == {path.name for path in local.iterdir()} == names
     assert same(out / "pass-infogail-0", local / "pass-infogail-0") and same(run, local / "pass-infogail-1")
     assert (run / "metrics.jsonl").read_text().splitlines()[0] == first_row
-    assert benchmark({"infogail": InfoGAIL}, ["pass"], range(2), out, 20, TINY) == results
+    assert benchmark({"infogail": InfoGAIL}, ["pass"], range(2), out, 20, overrides=TINY) == results
     assert not list(home.iterdir())
 
 
@@ -153,9 +159,9 @@ class Troubled(InfoGAIL):
             if elsewhere and self.first("node"):
                 os.kill(os.getppid(), signal.SIGKILL)
                 os.kill(os.getpid(), signal.SIGKILL)
-            if self.config.seed == 0 and self.first("worker"):
+            if self.config.run.seed == 0 and self.first("worker"):
                 os.kill(os.getpid(), signal.SIGKILL)
-            if self.config.seed == 1:
+            if self.config.run.seed == 1:
                 raise RuntimeError("out of luck")
         return super().iterate()
 
@@ -172,7 +178,7 @@ def test_the_cells_of_a_killed_worker_and_of_a_killed_node_run_again(two_nodes, 
     both, _ = two_nodes
     markers = tmp_path_factory.mktemp("markers")
     learner = type("Troubled", (Troubled,), {"head": both.head_node.node_id, "markers": markers})
-    results = benchmark({"infogail": learner}, ["pass"], range(2), out, 20, TINY, ray=both.address)
+    results = benchmark({"infogail": learner}, ["pass"], range(2), out, 20, overrides=TINY, ray=both.address)
     assert {path.name for path in markers.iterdir()} == {"node", "worker"}
     assert {cell.name: problem for cell, problem in results.failures.items()} == {
         "pass-infogail-1": "RuntimeError: out of luck"
@@ -192,7 +198,7 @@ def test_the_cells_of_a_killed_worker_and_of_a_killed_node_run_again(two_nodes, 
 )
 def test_an_address_without_a_cluster_is_refused_at_once(tmp_path, address, problem):
     with pytest.raises(BadInput, match=problem):
-        benchmark({"infogail": InfoGAIL}, ["pass"], [0], tmp_path / "out", 20, TINY, ray=address)
+        benchmark({"infogail": InfoGAIL}, ["pass"], [0], tmp_path / "out", 20, overrides=TINY, ray=address)
     assert not (tmp_path / "out").exists()
 
 

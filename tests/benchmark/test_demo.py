@@ -6,10 +6,9 @@ from infogail.benchmark import demo as demonstration
 from infogail.benchmark.cells import benchmark
 from infogail.benchmark.demo import demo
 from infogail.benchmark.results import MEASURES
-from infogail.config.config import Config
 from infogail.learning.learner import InfoGAIL
 
-TINY = Config(num_envs=16, iterations=2, rim_steps=2, bc_steps=100)
+TINY = {"num_envs": 16, "iterations": 2, "rim_steps": 2, "bc_steps": 100}
 
 
 def note(run, out, progress):
@@ -21,7 +20,7 @@ def note(run, out, progress):
 
 def test_the_demo_leaves_runs_and_films_and_prints_a_table(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demonstration, "benchmark", partial(benchmark, config=TINY))
+    monkeypatch.setattr(demonstration, "benchmark", partial(benchmark, overrides=TINY))
     monkeypatch.setattr(demonstration, "render", note)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     demo({"bc": BC, "infogail": InfoGAIL}, seed=3, episodes=10, force=False)

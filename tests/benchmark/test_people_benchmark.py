@@ -9,12 +9,11 @@ from infogail.benchmark.cells import benchmark
 from infogail.benchmark.report import write_report
 from infogail.benchmark.results import improvements
 from infogail.benchmark.tables import print_table, summarise
-from infogail.config.config import Config
 from infogail.envs.errors import BadInput
 from infogail.evaluation.recognise import recognise
 from infogail.learning.learner import InfoGAIL
 
-TINY = Config(num_codes=2, num_envs=16, iterations=1, bc_steps=50, rim_steps=2, rim_tries=1)
+TINY = {"num_codes": 2, "num_envs": 16, "iterations": 1, "bc_steps": 50, "rim_steps": 2, "rim_tries": 1}
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +24,10 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(out):
+def results(out, one_process):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.cpu_count", lambda: 1)
-        return benchmark({"bc": BC, "infogail": InfoGAIL}, ["replay"], range(1), out, 2, TINY)
+        return benchmark({"bc": BC, "infogail": InfoGAIL}, ["replay"], range(1), out, 2, overrides=TINY)
 
 
 def test_people_and_peers_stand_beside_the_learners(results):
@@ -62,7 +61,7 @@ def test_its_report(out, results, monkeypatch):
 
 def test_nobody_records_people_anew(tmp_path):
     with pytest.raises(BadInput, match="infogail import"):
-        benchmark({"bc": BC}, ["replay"], range(1), tmp_path, 2, TINY)
+        benchmark({"bc": BC}, ["replay"], range(1), tmp_path, 2, overrides=TINY)
 
 
 def test_the_printed_table_is_whole_and_has_units(results, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
@@ -16,17 +17,19 @@ from infogail.config.config import Config
 from infogail.envs.catalogue import get_scenario
 from infogail.evaluation.episodes import demonstrated_episodes
 from infogail.learning.learner import InfoGAIL
+from infogail.rendering.film import film
 
 SECTIONS = ("table", "seeds", "curves", "codes", "occupancy", "trajectories", "video", "run")
-TINY = Config(num_envs=32, iterations=2, bc_steps=100, rim_steps=2)
+TINY = {"num_envs": 32, "iterations": 2, "bc_steps": 100, "rim_steps": 2}
 
 
 @pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
+def page_file(tmp_path_factory, one_process):
     out = tmp_path_factory.mktemp("benchmark")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.cpu_count", lambda: 1)
-        results = benchmark({"bc": BC, "infogail": InfoGAIL}, ["pass"], range(2), out, 20, TINY)
+        patch.setattr("infogail.rendering.film.film", lambda *each: islice(film(*each), 20))  # whole films take long
+        results = benchmark({"bc": BC, "infogail": InfoGAIL}, ["pass"], range(2), out, 20, overrides=TINY)
         failed, *_ = results.metrics
         others = {cell: metrics for cell, metrics in results.metrics.items() if cell != failed}
         return write_report(out, Results(others, {failed: "<out of luck>"}), "infogail benchmark --out here")
@@ -47,7 +50,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(page_file):
 
 
 def test_occupancy_of_a_highway_is_speed_over_time(highway_recording):
-    cell = Cell("highway", "infogail", Config(num_codes=4))
+    cell = Cell("highway", "infogail", Config.of(num_codes=4))
     driven = [replace(e, code=k % 4) for k, e in enumerate(demonstrated_episodes(highway_recording))]
     medium = occupancy_map(cell, get_scenario("highway"), highway_recording, driven)
     assert medium.source.startswith("data:image/svg") and len(medium.source) > 10_000

@@ -1,5 +1,4 @@
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -21,11 +20,14 @@ import torch
 import infogail
 from infogail.benchmark.cells import plan
 from infogail.cli import main, parse
-from infogail.cli.commands import learner_classes
+from infogail.cli.training import learner_classes
 from infogail.config.config import Config
-from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.recording import Recording
 from infogail.envs.errors import BadInput
 from infogail.envs.files import seal, unseal
+from infogail.envs.recordings.record import record
+from infogail.envs.twin import DrivingEnvironment
 from infogail.parallel.signals import Stopped
 from infogail.parallel.terminal import print_table, write_plainly
 from infogail.rendering.film import film
@@ -86,7 +88,7 @@ BAD_INPUT = {
     "xyz": f"unknown command 'xyz'; there are {', '.join(COMMANDS[:-1])} and {COMMANDS[-1]}",
     "record pas": "unknown scenario 'pas'; did you mean 'pass'?",
     "record Turn": "unknown scenario 'Turn'; did you mean 'turn'?",
-    "train xyz --out a": ", turn-line, highway, highway-manners and replay",
+    "train xyz --out a": "pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners and replay",
     "record pass --epsiodes 20": "--epsiodes, 20; did you mean '--episodes'?",
     "train pass --out a --num-code=3": "--num-code=3; did you mean '--num-codes'?",
     "render made/bc --bogus": "--bogus; see 'infogail --help'",
@@ -122,17 +124,17 @@ BAD_INPUT = {
         f"{command} --seed {2**63}": f"--seed {2**63}: give a number below 2^63" for command in ("record pass", "speed")
     },
     f"recognise made/infogail --seed {2**70}": f"--seed {2**70}: give a number below 2^63",
-    "train pass --out a --num-codes -2": "--num-codes -2: give 0 or more",
-    "train pass --out a --labelled 1.5": "--labelled 1.5: give a share from 0 to 1",
+    "train pass --out a --num-codes -2": "--num-codes -2: give a number above 0",
+    "train pass --out a --labelled 1.5": "--labelled 1.5: give a share of at most 1, or None",
     "benchmark --out a --presets papre": "unknown preset 'papre'; did you mean 'paper'?",
     "train pass --out a --learning-rate nan": "--learning-rate nan: give a finite number",
     "train pass --out a --clip inf": "--clip inf: give a finite number",
     "train pass --out a --entropy-coef -1": "--entropy-coef -1.0: give 0 or more",
     "train pass --out a --gamma 1": "--gamma 1.0: give a discount below 1",
     "train pass --out a --gae-lambda 1.5": "--gae-lambda 1.5: give a number from 0 to 1",
-    "train pass --out a --posterior-target 1.5": "--posterior-target 1.5: give a number from 0 to 1",
+    "train pass --out a --posterior-target 1.5": "--posterior-target 1.5: give a number from 0 to 1, or None",
     "train pass --out a --final-learning-rate 2": "--final-learning-rate 2.0: give a number from 0 to 1",
-    "train pass --out a --weight-clip -1": "--weight-clip -1.0: give 0 or more",
+    "train pass --out a --weight-clip -1": "--weight-clip -1.0: give a number above 0, or None",
     "train pass --out a --max-kl 0": "--max-kl 0.0: give a number above 0",
     "train pass --out a --policy-update trop": "--policy-update trop: did you mean 'trpo'?",
     "train pass --out a --preset no-rmi": "unknown preset 'no-rmi'; did you mean 'no-rim'?",
@@ -175,7 +177,7 @@ BAD_INPUT = {
     "train --resume made/bc --iterations 3": "--iterations 3: the run to resume has 2; leave it out",
     "train --resume made/gail --bc-steps 200": "--bc-steps 200: the run to resume has 100; leave it out",
     "train --resume made/gail --iterations 1": "/gail: has 2 iterations done already; give a larger --iterations",
-    "train --resume made/gail --iterations 0": "--iterations 0: give at least 1",
+    "train --resume made/gail --iterations 0": "--iterations 0: give a number above 0",
     "train --resume made/bc --demonstrations no": "--demonstrations no: no such file; leave it out",
     "train --resume made/bc --force": "--force True: the run to resume has False; leave it out",
     "train --resume made/bc --out b": "--out b: the run to resume has made/bc; leave it out",
@@ -227,13 +229,13 @@ def test_bad_input_is_one_line_that_names_it_and_the_remedy(here, capsys, argume
 )
 def test_settings_are_checked_from_python_too(setting, problem):
     with pytest.raises(BadInput) as raised:
-        Config(**setting)
+        Config.of(**setting)
     assert str(raised.value) == problem
 
 
 def test_settings_may_be_zero_where_that_means_something():
-    Config(weight_clip=0.0, replay_iterations=0, failure_penalty=0.0, warm_start_steps=0, max_evidence=0.0)
-    Config(seed=0, info_coef=0.0, gradient_penalty=0, rim_steps=0, gae_lambda=0.0, initial_log_std=-3, gamma=0.99)
+    Config.of(replay_iterations=0, failure_penalty=0.0, warm_start_steps=0, rim_coef=0.0, gamma=0.0, initial_log_std=0)
+    Config.of(seed=0, info_coef=0.0, gradient_penalty=0, rim_steps=0, gae_lambda=0.0, initial_log_std=-3, gamma=0.99)
 
 
 def test_a_tale_told_by_the_commands(made, tmp_path, capsys, monkeypatch):
@@ -352,15 +354,18 @@ def test_too_little_memory_is_said_in_one_line(made, tmp_path, capsys, size):
 
 
 def test_training_that_diverges_says_so(made, tmp_path, capsys):
-    train = f"train pass --demonstrations {made}/pass.safetensors --out {tmp_path}/run {TINY} --learning-rate 1e30"
-    assert run(train) == 2
+    train = f"train pass --demonstrations {made}/pass.safetensors --out {tmp_path}/run {TINY}"
+    assert run(f"{train} --discriminator-learning-rate 1e30") == 2
     assert capsys.readouterr().err == (
         f"infogail: {tmp_path}/run: training diverged in iteration 1: discriminator/loss is not finite; "
-        "it has no checkpoint yet; train anew with a lower --learning-rate\n"
+        "it has no checkpoint yet; train anew with a lower --learning-rate or --discriminator-learning-rate\n"
     )
 
 
 def test_train_alone_records_and_names_the_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "infogail.envs.recordings.record.record", lambda scenario, _, *more: record(scenario, 10, *more)
+    )
     monkeypatch.chdir(tmp_path)
     assert run(f"train turn {TINY} --seed 3 --preset no-rim") == 0
     out, errors = capsys.readouterr()
@@ -410,9 +415,12 @@ def test_a_finished_run_is_trained_for_longer(made, tmp_path, capsys):
     assert run(f"train --resume {tmp_path}/run --iterations 5") == 0
     for iterations in (3, 4, 5):
         assert run(f"train --resume {tmp_path}/stopped --iterations {iterations}") == 0
-    assert Manifest.load(tmp_path / "run").config.iterations == 5
+    assert Manifest.load(tmp_path / "run").config.run.iterations == 5
+    scenario, config = get_scenario("pass"), Manifest.load(made / "gail").config
     learner = learner_classes()["gail"](
-        Demonstrations.load(made / "pass.safetensors").episodes(slice(8)), Manifest.load(made / "gail").config
+        DrivingEnvironment(scenario, config.run.num_envs),
+        Recording.load(made / "pass.safetensors", scenario).demonstrations.episodes(slice(8)),
+        config,
     )
     for _ in range(5):
         learner.iterate()
@@ -444,7 +452,7 @@ def test_a_clone_is_trained_for_longer(made, tmp_path, capsys):
     assert run(f"train pass --algorithm bc --demonstrations {file} --out {tmp_path}/whole {TINY} --bc-steps 300") == 0
     runs = [tmp_path / "run", tmp_path / "whole"]
     assert len({(folder / "policy.safetensors").read_bytes() for folder in runs}) == 1
-    assert [Manifest.load(folder).config.bc_steps for folder in runs] == [300, 300]
+    assert [Manifest.load(folder).config.cloning.steps for folder in runs] == [300, 300]
 
 
 def test_a_stopped_run_may_become_longer(made, tmp_path):
@@ -463,7 +471,7 @@ def test_a_stopped_run_may_become_longer(made, tmp_path):
             "infogail",
             made / "pass.safetensors",
             "pass",
-            dataclasses.replace(config, iterations=2),
+            config.with_(iterations=2),
             tmp_path / "run",
             on_iteration=stop,
         )
@@ -489,13 +497,13 @@ def test_options_override_presets_in_a_benchmark_too():
     command = parse(
         ["benchmark", "--out", "a", "--presets", "default", "no-rim", "trpo", "--rim-tries", "5", "--no-learn-std"]
     )
-    assert command.given == {"rim_tries", "learn_std"}
-    cells = plan(["infogail"], ["pass"], [4], command.config, command.presets, command.given)
-    settings = {cell.preset: cell.config for cell in cells}
+    assert command.typed == {"rim_tries": 5, "learn_std": False}
+    cells = plan(["infogail"], ["pass"], [4], command.presets, command.typed)
+    completed = {cell.preset: cell.config for cell in cells}
     for name in ("default", "no-rim", "trpo"):
         alone = parse(f"train pass --preset {name} --rim-tries 5 --no-learn-std --seed 4".split()).config
-        assert settings[name] == alone.for_scenario("pass") and alone.rim_tries == 5
-    assert settings["no-rim"].rim_steps == 0 and settings["trpo"].policy_update == "trpo"
+        assert completed[name] == alone and alone.rim.tries == 5
+    assert completed["no-rim"].rim.steps == 0 and completed["trpo"].policy.update == "trpo"
 
 
 AWKWARD = "runs/[red] ä b"
@@ -532,7 +540,7 @@ PLAIN = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
 
 def process(arguments, folder, **environment):
     """`infogail ARGUMENTS` in a process of its own, with no terminal."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | environment
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment
     command = [sys.executable, "-m", "infogail", *shlex.split(arguments)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
 
@@ -545,7 +553,7 @@ def process(arguments, folder, **environment):
         ("record pass --epsiodes 20", 2, "did you mean '--episodes'?"),
         ("record", 2, "(required); see 'infogail record --help'"),
         ("evaluate 'no ä×'", 2, "no ä×/manifest.json: no such file"),
-        ("recognise made/infogail", 0, "SVM (supervised)"),
+        ("evaluate made/infogail --episodes 2", 0, "posterior_accuracy"),
         ("train pass --demonstrations made/pass.safetensors --out 'ä'", 2, "set PYTHONUTF8=1, or write elsewhere"),
     ],
 )
@@ -570,7 +578,7 @@ def test_ascii_for_what_is_not(monkeypatch):
 def on_terminal(script, columns):
     """What the Python `script` prints on a terminal, without its control sequences."""
     controller, terminal = pty.openpty()
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "COLUMNS": str(columns), "TERM": "xterm"}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": str(columns), "TERM": "xterm"}
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=terminal, stdout=terminal, stderr=terminal, env=environment
     ):
@@ -605,8 +613,8 @@ def test_a_preset_is_the_default_that_options_override():
 
     command = parsed("--out a --preset no-rim --rim-tries 2 --seed 3")
     assert command.algorithm == "infogail"
-    assert command.config == Config(rim_coef=0.0, rim_steps=0, rim_tries=2, seed=3)
-    assert parsed("--preset no-rim --preset=trpo").config == Config(policy_update="trpo")
+    assert command.config == Config.of(rim_coef=0.0, rim_steps=0, rim_tries=2, seed=3)
+    assert parsed("--preset no-rim --preset=trpo").config == Config.of(policy_update="trpo")
     assert parsed("--preset gail-trpo").algorithm == "gail"
     assert parsed("--preset gail-trpo --algorithm infogail").algorithm == "infogail"
     assert parsed("--out a").config == Config()  # nothing of it stays

@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 from commonroad_files import Obstacle, file_text
+from one_process import in_this_process
 
 from infogail.benchmark import report
 from infogail.cli import main
@@ -59,6 +60,7 @@ def test_benchmark(folder, capsys, monkeypatch):
 
     monkeypatch.setattr(report, "render", render)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("infogail.benchmark.cells.workers", in_this_process)
     capsys.readouterr()
     main(["benchmark", "--out", str(folder), "--scenarios", "replay", "--seeds", "1", *TINY])
     lines = said_once(capsys)

@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import (
-    Demonstrations,
-    InvalidDemonstrations,
-    Recording,
-    num_training_episodes,
-    record,
-)
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.data.recording import InvalidDemonstrations, Recording, num_training_episodes
 from infogail.envs.files import seal, unseal
+from infogail.envs.recordings.record import record
 from infogail.envs.scenarios.scenario import EPISODE_STEPS
 
 EPISODES, SCHEMA = 4, "infogail-demonstrations-2"
@@ -22,19 +18,20 @@ FLOAT8 = b'{"actions":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}'
 
 @pytest.fixture(scope="module", params=["pass", "turn"])
 def recording(request):
-    return record(request.param, EPISODES, seed=3)[0]
+    return record(get_scenario(request.param), EPISODES, seed=3)[0]
 
 
 @pytest.fixture(scope="module")
 def uneven():
     """Three episodes of 2, 3 and 1 decisions; every number is its own row's."""
     rows = np.arange(6, dtype=np.float32)
+    scenario = get_scenario("turn")
     demonstrations = Demonstrations(
-        "turn", np.repeat(rows[:, None], 9, 1), np.stack((rows, -rows), -1) / 10, np.array([0, 2, 5, 6])
+        scenario.spec, np.repeat(rows[:, None], 9, 1), np.stack((rows, -rows), -1) / 10, np.array([0, 2, 5, 6])
     )
     states = np.arange(9.0)[:, None, None] * np.ones((1, 1, 4))
-    scenes = {name: np.array([10.0, 20.0, 30.0]) + k for k, name in enumerate(get_scenario("turn").draws)}
-    return Recording(demonstrations, states, scenes, np.array([0, 1, 0]))
+    scenes = {name: np.array([10.0, 20.0, 30.0]) + k for k, name in enumerate(scenario.draws)}
+    return Recording(scenario, demonstrations, states, scenes, np.array([0, 1, 0]))
 
 
 @pytest.fixture(scope="module")
@@ -56,24 +53,21 @@ def assert_same(one, other):
 
 
 def test_what_is_saved_is_what_is_loaded(recording, tmp_path):
-    path, scenario = tmp_path / "a.safetensors", recording.demonstrations.scenario
+    path = tmp_path / "a.safetensors"
     recording.save(path)
-    assert_same(Recording.load(path, scenario), recording)
-    assert_same(Demonstrations.load(path, scenario), recording.demonstrations)
-    assert_same(Demonstrations.load(path), recording.demonstrations)
+    assert_same(Recording.load(path, recording.scenario), recording)
 
 
-def test_a_highways_recording_has_characters_and_is_loaded_as_it_was(highway_recording, tmp_path):
-    path, demonstrations = tmp_path / "a.safetensors", highway_recording.demonstrations
+def test_a_highways_recording_is_loaded_as_it_was_and_judged_by_its_centroids(highway_recording, tmp_path):
+    path, scenario = tmp_path / "a.safetensors", highway_recording.scenario
     highway_recording.save(path)
-    assert_same(Recording.load(path, "highway"), highway_recording)
-    learners = Demonstrations.load(path, "highway")
-    assert_same(learners, demonstrations)
-    assert learners.characters.means.shape == (4, 4) and not learners.labels
+    loaded = Recording.load(path, scenario)
+    assert_same(loaded, highway_recording)
+    judge = scenario.fit_judge(loaded)
+    assert judge.centroids.means.shape == (4, 4) and not loaded.demonstrations.labels
+    np.testing.assert_array_equal(judge.centroids.means, scenario.fit_judge(highway_recording).centroids.means)
     labels = highway_recording.with_labels(0.01).labels
     assert sorted(labels.values()) == [0, 1, 2, 3]
-    some = highway_recording.episodes(slice(3)).demonstrations  # a part is judged by the whole's characters
-    np.testing.assert_array_equal(some.characters.means, demonstrations.characters.means)
 
 
 def test_a_highways_recording_holds_what_was_driven(highway_recording):
@@ -88,7 +82,7 @@ def test_a_highways_recording_holds_what_was_driven(highway_recording):
         np.testing.assert_allclose(
             demonstrations.observations[rows], np.stack(scenario.observe(states[:-1], scene), -1), rtol=1e-6, atol=1e-6
         )
-    again, _ = record("highway", 1, seed=0)
+    again, _ = record(get_scenario("highway"), 1, seed=0)
     np.testing.assert_array_equal(again.vehicle_states, highway_recording.trajectory(0))
     np.testing.assert_array_equal(again.demonstrations.actions, demonstrations.actions[:EPISODE_STEPS])
 
@@ -104,17 +98,17 @@ def test_labels_are_told_of_the_first_of_each_style(recording):
 
 def test_a_learner_gets_neither_styles_nor_states_nor_scenes(recording, tmp_path):
     recording.save(tmp_path / "a.safetensors")
-    demonstrations = Demonstrations.load(tmp_path / "a.safetensors")
-    learners_part = {"scenario", "observations", "actions", "episode_bounds", "labels", "characters", "road"}
+    demonstrations = Recording.load(tmp_path / "a.safetensors", recording.scenario).demonstrations
+    learners_part = {"spec", "observations", "actions", "episode_bounds", "labels"}
     assert set(vars(demonstrations)) == learners_part
     assert not demonstrations.labels
     other = replace(recording, styles=1 - recording.styles)
     other.save(tmp_path / "b.safetensors")
-    assert_same(Demonstrations.load(tmp_path / "b.safetensors"), demonstrations)
+    assert_same(Recording.load(tmp_path / "b.safetensors", recording.scenario).demonstrations, demonstrations)
 
 
 def test_a_recording_holds_what_was_driven(recording):
-    demonstrations, scenario = recording.demonstrations, get_scenario(recording.demonstrations.scenario)
+    demonstrations, scenario = recording.demonstrations, recording.scenario
     np.testing.assert_array_equal(demonstrations.episode_bounds, np.arange(EPISODES + 1) * EPISODE_STEPS)
     for k in range(EPISODES):
         states, scene = recording.trajectory(k), recording.scene(k)
@@ -127,7 +121,7 @@ def test_a_recording_holds_what_was_driven(recording):
 
 
 def test_the_seed_decides_and_nothing_else(recording):
-    scenario = recording.demonstrations.scenario
+    scenario = recording.scenario
     np.random.seed(0)
     told = []
     again, failed = record(scenario, EPISODES, 3, lambda: told.append(1))
@@ -222,8 +216,6 @@ MALFORMED = {
     "an unknown array": (lambda arrays, metadata: arrays.update(rewards=np.zeros(6)), "'rewards' is unknown"),
     "another schema": (note("schema", "infogail-demonstrations-0"), "schema is 'infogail-demonstrations-0', not"),
     "no metadata": (lambda arrays, metadata: metadata.clear(), "schema is None, not"),
-    "an unknown scenario": (note("scenario", "merge"), "scenario is 'merge', none of pass, turn"),
-    "another's features": (note("scenario", "pass"), 'but pass has ["lane_offset"'),
     "features renamed": (note("features", json.dumps(["speed"])), 'features are ["speed"], but turn has'),
     "another decision rate": (note("decisions_per_second", "10"), "decisions_per_second is 10, not 5"),
 }
@@ -236,18 +228,23 @@ def test_what_is_malformed_is_named(case, parts, tmp_path):
     damage(arrays, metadata)
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(seal(arrays, metadata))
-    for load in (Demonstrations.load, Recording.load):
-        with pytest.raises(InvalidDemonstrations) as raised:
-            load(path)
-        message = str(raised.value)
-        assert message.startswith(f"{path}: ") and problem in message and "infogail record" in message
-        assert "\n" not in message
+    with pytest.raises(InvalidDemonstrations) as raised:
+        Recording.load(path, get_scenario("turn"))
+    message = str(raised.value)
+    assert message.startswith(f"{path}: ") and problem in message and "infogail record" in message
+    assert "\n" not in message
 
 
-def test_a_file_of_another_scenario_is_refused(uneven, tmp_path):
+def test_a_file_of_another_scenario_is_refused(parts, uneven, tmp_path):
     uneven.save(tmp_path / "turn.safetensors")
     with pytest.raises(InvalidDemonstrations, match=r"turn\.safetensors: recorded in turn, not in pass; give a file"):
-        Demonstrations.load(tmp_path / "turn.safetensors", "pass")
+        Recording.load(tmp_path / "turn.safetensors", get_scenario("pass"))
+    arrays, metadata = parts
+    for name, scenario, problem in (("merge", "turn", "in merge, not in turn"), ("pass", "pass", 'pass has ["lane_')):
+        (tmp_path / name).write_bytes(seal(arrays, metadata | {"scenario": name}))
+        with pytest.raises(InvalidDemonstrations) as raised:
+            Recording.load(tmp_path / name, get_scenario(scenario))
+        assert problem in str(raised.value)
 
 
 def test_files_that_are_none_are_named(uneven, tmp_path):
@@ -266,7 +263,7 @@ def test_files_that_are_none_are_named(uneven, tmp_path):
     unreadable.append((tmp_path / "dtype", "schema is None, not 'infogail-demonstrations-2'"))
     for path, problem in [*unreadable, (tmp_path, "is a folder"), (tmp_path / "absent", "no such file")]:
         with pytest.raises(InvalidDemonstrations) as raised:
-            Recording.load(path, "turn")
+            Recording.load(path, get_scenario("turn"))
         message = str(raised.value)
         assert message.startswith(f"{path}: {problem}") and "infogail record" in message and "\n" not in message
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infogail.envs.catalogue import environment_id
 from infogail.envs.physics.dynamics import Car, drive, drive_thoroughly, undamaged
-from infogail.envs.twin import _mix, random_streams, uniform
+from infogail.envs.physics.streams import random_streams, splitmix64, uniform
 
 DRIVES = (drive, drive_thoroughly)
 DT = 1 / 15
@@ -171,7 +171,7 @@ def test_splitmix64():
     # The published outputs for the seed 1234567 (Vigna's splitmix64.c), as int64 with the same bits.
     published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
     state = 1234567 + np.arange(1, 5, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    assert _mix(torch.from_numpy(state.view(np.int64))).numpy().view(np.uint64).tolist() == published
+    assert splitmix64(torch.from_numpy(state.view(np.int64))).numpy().view(np.uint64).tolist() == published
 
 
 def test_uniform_numbers():

@@ -17,7 +17,7 @@ from moviepy import VideoFileClip
 
 from infogail.envs.catalogue import SCENARIO_NAMES, environment_id, get_scenario
 from infogail.envs.physics.dynamics import drive, undamaged, vehicle_states
-from infogail.envs.scenarios.scenario import VehicleState
+from infogail.envs.physics.state import VehicleState
 
 SCENARIOS = ("pass", "turn", "highway")
 CALM = {"pass": [-0.4, 0.0], "turn": [-1.0, 0.0], "highway": [-0.4, 0.0]}

@@ -6,9 +6,8 @@ from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from infogail.envs.catalogue import environment_id, get_scenario
-from infogail.envs.data.demonstrations import record
-from infogail.envs.recordings.experts import CHARACTERS, Expert
-from infogail.envs.scenarios.scenario import Characters
+from infogail.envs.recordings.record import record
+from infogail.envs.scenarios.styles import StyleCentroids
 
 SCENARIOS = {name: get_scenario(name) for name in ("pass", "turn")}
 HARDER = {name: get_scenario(name) for name in ("pass-pace", "pass-follow")}
@@ -18,16 +17,16 @@ RECORDED = 96
 
 @pytest.fixture(scope="module", params=SCENARIOS)
 def recording(request):
-    return record(request.param, RECORDED, seed=1)[0]
+    return record(get_scenario(request.param), RECORDED, seed=1)[0]
 
 
 def drive(env, style, seed):
     """Whether the episode ended early, its states (T + 1, V, 4), its actions (T, 2)."""
     env.reset(seed=seed)
-    expert = Expert(env.scenario, env.scene, style, np.random.default_rng(seed))
+    driver = env.scenario.demonstrator(env.scene, style, np.random.default_rng(seed))
     states, actions, over = [env.vehicle_state], [], False
     while not over:
-        actions.append(expert.act(states[-1]))
+        actions.append(driver.act(states[-1]))
         _, _, terminated, truncated, _ = env.step(actions[-1].astype(np.float32))
         states.append(env.vehicle_state)
         over = terminated or truncated
@@ -45,14 +44,16 @@ def test_experts_do_what_their_style_says(name, style):
     assert right >= 38
     assert np.max(extremes) <= 1.0
     used = np.median(extremes, 0) > 0.1
-    assert used[0] and (used[1] or env.scenario.styles[style] == "behind")  # both controls are used
+    assert used[0] and (used[1] or str(env.scenario.styles[style]) == "behind")  # both controls are used
 
 
-def test_characters_on_the_highway_differ_as_they_wish_to(highway_recording):
+def test_drivers_on_the_highway_differ_as_they_wish_to(highway_recording):
     scenario, styles = get_scenario("highway"), highway_recording.styles
     measures = np.stack([scenario.measure(highway_recording.trajectory(k)) for k in range(len(styles))], axis=1)
-    speed, headway, acceleration, changes = Characters.of(measures, styles).means.T
-    aggressive, passive, tailgater, speeder = (scenario.styles.index(s) for s in CHARACTERS)
+    speed, headway, acceleration, changes = StyleCentroids.of(measures, styles).means.T
+    aggressive, passive, tailgater, speeder = (
+        list(map(str, scenario.styles)).index(style) for style in ("aggressive", "passive", "tailgater", "speeder")
+    )
     assert speed[passive] < speed[tailgater] < speed[speeder] < speed[aggressive]
     assert (
         headway[aggressive] < headway[speeder] < min(headway[tailgater], headway[passive])
@@ -60,17 +61,17 @@ def test_characters_on_the_highway_differ_as_they_wish_to(highway_recording):
     assert acceleration[passive] > acceleration[speeder]  # there is much speed to lose
     assert changes.argmax() == aggressive
     others = np.arange(len(styles))[:, None] != np.arange(len(styles))
-    told = [Characters.of(measures[:, o], styles[o]).nearest(measures[:, k]) for k, o in enumerate(others)]
+    told = [StyleCentroids.of(measures[:, o], styles[o]).nearest(measures[:, k]) for k, o in enumerate(others)]
     assert (told == styles).mean() >= 0.9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["highway", "highway-manners"])
-def test_characters_tell_the_styles_of_held_out_drivers(recorded, name):
+def test_a_fitted_judge_tells_the_styles_of_held_out_drivers(recorded, name):
     training, held_out = recorded(name)
-    measures = [get_scenario(name).measure(held_out.trajectory(k)) for k in range(len(held_out.styles))]
-    characters = training._judgeable().demonstrations.characters
-    assert (characters.nearest(np.stack(measures, axis=1)) == held_out.styles).mean() >= 0.95
+    judge = training.scenario.fit_judge(training)
+    judged = [judge(held_out.trajectory(k), held_out.scene(k)) for k in range(len(held_out.styles))]
+    assert (np.array(judged) == held_out.styles).mean() >= 0.95
 
 
 @pytest.mark.parametrize("style", [0, 1])
@@ -112,9 +113,9 @@ def test_the_pace_and_staying_behind_are_read_from_the_trajectory():
     ego = np.stack((x, np.where(abs(x - 150) < 60, 4.0, 0.0), 0 * x, 0 * x + 24.9), -1)  # right of a lead at 150 m
     lead = np.broadcast_to([150.0, 0.0, 0.0, 15.0], (T, 4))
     states = np.stack((ego, lead), 1)
-    assert scenario.styles[int(scenario.style(states, {}))] == "right calm"
+    assert str(scenario.styles[int(scenario.style(states, {}))]) == "right calm"
     states[30:, 0, 3] = 25.1  # of the second half alone
-    assert scenario.styles[int(scenario.style(states, {}))] == "right brisk"
+    assert str(scenario.styles[int(scenario.style(states, {}))]) == "right brisk"
 
     follow = get_scenario("pass-follow")
     states[:, 0] = np.stack((x / 3, 0 * x, 0 * x, 0 * x + 15.5), -1)
@@ -126,9 +127,9 @@ def test_the_pace_and_staying_behind_are_read_from_the_trajectory():
 
 
 def test_styles_are_as_common_as_the_scenario_says():
-    styles = record("pass-unbalanced", 100, seed=0)[0].styles
+    styles = record(get_scenario("pass-unbalanced"), 100, seed=0)[0].styles
     assert 0.7 < (styles == 0).mean() < 0.9
-    recording = record("turn-line", 60, seed=0)[0]
+    recording = record(get_scenario("turn-line"), 60, seed=0)[0]
     scenario = get_scenario("turn-line")
     values = [float(scenario.style_value(recording.trajectory(k), recording.scene(k))) for k in range(60)]
     assert np.std(values) > 0.8 and np.sort(np.abs(values))[10] < 0.6  # all lines, those near the middle too
@@ -140,7 +141,7 @@ def test_the_same_generator_drives_alike_and_another_does_not():
     env.reset(seed=0)
 
     def first_action(seed):
-        return Expert(env.scenario, env.scene, 0, np.random.default_rng(seed)).act(env.vehicle_state)
+        return env.scenario.demonstrator(env.scene, 0, np.random.default_rng(seed)).act(env.vehicle_state)
 
     np.testing.assert_array_equal(first_action(1), first_action(1))
     assert (first_action(1) != first_action(2)).all()
@@ -161,7 +162,7 @@ def test_styles_are_about_even(recording):
 
 
 def test_drivers_vary_in_speed_timing_line_and_smoothness(recording):
-    scenario = SCENARIOS[recording.demonstrations.scenario]
+    scenario = recording.scenario
     states = np.stack([recording.trajectory(k) for k in range(RECORDED)])
     driven = [(states[k], recording.scene(k)) for k in range(RECORDED)]
     offsets = np.abs([scenario.lane_offset(*each) for each in driven])

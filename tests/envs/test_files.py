@@ -16,9 +16,11 @@ import pytest
 import infogail
 from infogail.baselines.bc import BC
 from infogail.config.config import Config
-from infogail.envs.data.demonstrations import Recording, record
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.recording import Recording
 from infogail.envs.errors import BadInput
 from infogail.envs.files import MAX_FILE, UnreadableFile, seal, unseal, write_atomically
+from infogail.envs.recordings.record import record
 from infogail.runs import checkpoint
 from infogail.runs.driver import SCHEMA
 from infogail.runs.folder import Manifest, RunFolder
@@ -135,8 +137,8 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mutants")
-    record("pass", 10, seed=0)[0].save(folder / "pass.safetensors")
-    train(BC, "bc", folder / "pass.safetensors", "pass", Config(bc_steps=100, hidden=4), folder / "run")
+    record(get_scenario("pass"), 10, seed=0)[0].save(folder / "pass.safetensors")
+    train(BC, "bc", folder / "pass.safetensors", "pass", Config.of(bc_steps=100, hidden=4), folder / "run")
     return folder / "run"
 
 
@@ -147,7 +149,7 @@ def newest(run: Path) -> dict[str, np.ndarray]:
 
 
 def demonstrations(run: Path) -> dict[str, np.ndarray]:
-    recording = Recording.load(run / "demonstrations.safetensors")
+    recording = Recording.load(run / "demonstrations.safetensors", get_scenario("pass"))
     some = recording.demonstrations
     return {
         "observations": some.observations,
@@ -171,7 +173,7 @@ def sealed_driver(run: Path) -> dict[str, np.ndarray]:
 
 def manifest(run: Path) -> dict[str, np.ndarray]:
     loaded = Manifest.load(run)
-    return {"config": np.array(json.dumps([vars(loaded.config), loaded.scenario, loaded.algorithm]))}
+    return {"config": np.array(json.dumps([loaded.config.flat(), loaded.scenario, loaded.algorithm]))}
 
 
 LOADERS = {
@@ -183,15 +185,16 @@ LOADERS = {
 }
 
 
+@pytest.mark.parametrize("mutants", [500, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LOADERS)
-def test_whatever_is_changed_is_rejected_or_does_not_matter(run, name):
-    """10,000 mutants: each is refused in one line, or its content is that of the original."""
+def test_whatever_is_changed_is_rejected_or_does_not_matter(run, name, mutants):
+    """Mutants: each is refused in one line, or its content is that of the original."""
     file, load = LOADERS[name]
     path, seed = run / file, random.SystemRandom().randrange(2**32)
     rng, whole, expected = random.Random(seed), (run / file).read_bytes(), load(run)
     before, rejected, slowest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0, 0.0
     try:
-        for number in range(10_000):
+        for number in range(mutants):
             path.write_bytes(mutated(whole, rng))
             start = time.process_time()
             try:
@@ -207,4 +210,4 @@ def test_whatever_is_changed_is_rejected_or_does_not_matter(run, name):
     finally:
         path.write_bytes(whole)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert rejected > 8_000 and slowest < 5 and grown < 256, (rejected, slowest, grown)
+    assert rejected > 0.8 * mutants and slowest < 5 and grown < 256, (rejected, slowest, grown)

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from infogail.envs.catalogue import environment_id, get_scenario
+from infogail.envs.physics.streams import named, num_rows, scene_from_uniform
 from infogail.envs.physics.traffic import SPEED_LIMIT
 from infogail.envs.scenarios.highway import Highway
 from infogail.envs.scenarios.manners import Manners
-from infogail.envs.scenarios.scenario import Characters, named, num_rows, scene_from_uniform
+from infogail.envs.scenarios.styles import CentroidJudge, StyleCentroids
 
 HIGHWAY, MANNERS = Highway(), Manners()
 NUMBERS = {"lanes": 4, "vehicles": 8, "density": 2.0, "policy_frequency": 3}
@@ -121,26 +122,26 @@ def test_headway_is_from_bumper_to_bumper_and_bounded():
     assert headway(7, 0) == 2.0  # as at 1 m/s
 
 
-def test_characters_by_hand():
+def test_centroids_by_hand():
     measures = np.array([[1.0, 3.0, 10.0, 12.0], [0.0, 2.0, 5.0, 5.0]])
-    characters = Characters.of(measures, np.array([0, 0, 2, 2]))
-    np.testing.assert_array_equal(characters.means, [[2, 1], [np.inf, np.inf], [11, 5]])  # nobody is of style 1
-    np.testing.assert_allclose(characters.spread, [1.0, 0.5**0.5])
-    np.testing.assert_array_equal(characters.nearest(measures), [0, 0, 2, 2])
-    assert characters.nearest(np.array([2.0, 4.9])) == 0  # 5.5 spreads off; of style 2 it would be 9
-    assert characters.nearest(np.array([6.0, 4.9])) == 2
+    centroids = StyleCentroids.of(measures, np.array([0, 0, 2, 2]))
+    np.testing.assert_array_equal(centroids.means, [[2, 1], [np.inf, np.inf], [11, 5]])  # nobody is of style 1
+    np.testing.assert_allclose(centroids.spread, [1.0, 0.5**0.5])
+    np.testing.assert_array_equal(centroids.nearest(measures), [0, 0, 2, 2])
+    assert centroids.nearest(np.array([2.0, 4.9])) == 0  # 5.5 spreads off; of style 2 it would be 9
+    assert centroids.nearest(np.array([6.0, 4.9])) == 2
 
 
 def test_a_measure_that_never_differs_is_no_division_by_zero():
-    characters = Characters.of(np.array([[1.0, 2.0], [3.0, 3.0]]), np.array([0, 1]))
-    np.testing.assert_array_equal(characters.nearest(np.array([[1.1, 1.9], [3.0, 3.0]])), [0, 1])
+    centroids = StyleCentroids.of(np.array([[1.0, 2.0], [3.0, 3.0]]), np.array([0, 1]))
+    np.testing.assert_array_equal(centroids.nearest(np.array([[1.1, 1.9], [3.0, 3.0]])), [0, 1])
 
 
-def test_a_style_is_told_by_characters_alone():
+def test_a_style_is_judged_by_centroids_alone():
     trajectory = np.repeat(states_of((100.0, 4.0, 24.0), (141.0, 4.0, 24.0))[None], 61, axis=0)
-    still = Characters(np.array([[24.0, 1.5, 0, 0], [12.0, 3.0, 0, 0]]), np.ones(4))
-    assert HIGHWAY.style(trajectory, {}, still) == 0
-    with pytest.raises(ValueError, match="highway: its styles are told apart by the characters of demonstrations"):
+    still = StyleCentroids(np.array([[24.0, 1.5, 0, 0], [12.0, 3.0, 0, 0]]), np.ones(4))
+    assert CentroidJudge(HIGHWAY.measure, still)(trajectory, {}) == 0
+    with pytest.raises(ValueError, match="highway: styles are judged by what demonstrations are like; use fit_judge"):
         HIGHWAY.style(trajectory, {})
 
 
@@ -192,7 +193,7 @@ def test_numbers_that_make_no_sense_are_named(numbers, error, told):
 
 
 def test_what_cannot_be_configured_or_compiled_says_so():
-    with pytest.raises(TypeError, match="pass knows nothing of lanes"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'lanes'"):
         gymnasium.make("infogail/Pass-v0", lanes=3)
     with pytest.raises(ValueError, match="compile=True: traffic as in highway is not for compiling"):
         gymnasium.make_vec("infogail/Highway-v0", 2, vectorization_mode="vector_entry_point", compile=True)
@@ -283,7 +284,7 @@ def test_nobody_else_crashes_where_the_ego_stays_away():
 
 def test_manners_observe_what_the_gap_has_beyond_a_safe_one():
     assert isinstance(get_scenario("highway-manners", density=1.0), Manners)
-    assert MANNERS.styles == ("aggressive", "defensive")
+    assert tuple(map(str, MANNERS.styles)) == ("aggressive", "defensive")
     assert (MANNERS.lanes, MANNERS.num_vehicles) == (1, 6)
     for gap, speed, expected in (
         *((52.0, 16.0, 2.0), (50.0, 16.0, 0.0), (47.0, 16.0, -3.0), (10.0, -1.0, 0.0)),  # 10 m and 2.5 s are safe
@@ -303,8 +304,8 @@ def test_the_measure_of_manners_by_hand():
     np.testing.assert_allclose(MANNERS.measure(trajectory), [-7.5 / 5], rtol=1e-12)
     many = torch.tensor(np.stack((trajectory, trajectory[::-1]), axis=1))
     np.testing.assert_allclose(MANNERS.measure(many), [[-7.5 / 5] * 2], rtol=1e-12)
-    characters = Characters(np.array([[-3.5], [-1.3]]), np.ones(1))
-    assert MANNERS.style(trajectory, {}, characters) == 1
+    centroids = StyleCentroids(np.array([[-3.5], [-1.3]]), np.ones(1))
+    assert CentroidJudge(MANNERS.measure, centroids)(trajectory, {}) == 1
 
 
 def test_manners_begin_in_a_slow_column_about_as_far_apart_as_they_mean_to_stay():

@@ -8,7 +8,8 @@ from commonroad_files import Obstacle, file_text
 from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.cli import main
-from infogail.envs.data.demonstrations import Recording
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.recording import Recording
 from infogail.envs.recordings.commonroad import InvalidScenario, read_commonroad
 from infogail.envs.recordings.importing import held_out_files, import_files, natural_order, rectangles_touch
 from infogail.envs.recordings.roadway import place
@@ -128,7 +129,7 @@ def test_a_recording_of_it_drives_again_in_highway_env_and_sees_what_was_seen(im
     assert recording.demonstrations.num_episodes == 8 and recording.styles.tolist() == [0] * 8
     assert recording.scene(7) == {"demonstration": 7.0}
     recording.save(tmp_path / "replay.safetensors")
-    again = Recording.load(tmp_path / "replay.safetensors", "replay")
+    again = Recording.load(tmp_path / "replay.safetensors", get_scenario("replay"))
     np.testing.assert_array_equal(again.world.states, recording.world.states)
     env = gymnasium.make("infogail/Replay-v0", recording=tmp_path / "replay.safetensors").unwrapped
     for e in (0, 7):
@@ -245,7 +246,7 @@ def test_files_may_be_named_that_are_held_out(folder, tmp_path, capsys):
     out = str(tmp_path / "replay.safetensors")
     main(["import", *map(str, names[1:]), "--held-out", str(names[0]), "--out", out])
     assert "held out: rec_1.xml" in capsys.readouterr().out
-    assert Recording.load(Path(out)).num_training == report.training
+    assert Recording.load(Path(out), get_scenario("replay")).num_training == report.training
 
 
 def test_a_file_that_cannot_be_read_does_not_stop_the_others(folder, tmp_path, capsys):
@@ -261,7 +262,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(folder, tmp_path, c
     assert len(named) == 2 and f"{bad}: obstacle 51 has no <shape>" in named[0] and "no such file" in named[1]
     assert f"imported: {out}, of 4 of 6 files" in said.out and "files: 4 (2 more cannot be read)" in said.out
     np.testing.assert_array_equal(
-        Recording.load(out).demonstrations.actions, import_files(list(map(Path, good))).actions
+        Recording.load(out, get_scenario("replay")).demonstrations.actions, import_files(list(map(Path, good))).actions
     )
     with pytest.raises(SystemExit) as stop:
         main(["import", str(bad), str(tmp_path / "none.xml"), "--out", str(tmp_path / "nothing.safetensors")])

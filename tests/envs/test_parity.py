@@ -12,9 +12,9 @@ from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.catalogue import environment_id
 from infogail.envs.physics.dynamics import as_car, contact, undamaged
-from infogail.envs.twin import missing_compiler
+from infogail.envs.stepping import missing_compiler
 
-CASES = 1000  # per scenario and form
+CASES = 1000  # per scenario and form, with actions of the finer dtype
 
 
 def make_twin(scenario: str, count: int, compiled: bool) -> Any:
@@ -49,26 +49,26 @@ def hard_cases(scenario: str, count: int, rng: np.random.Generator) -> tuple[dic
     return scene, actions
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("dtype", "cases"), [("float32", CASES // 5), ("float64", CASES)])
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["eager", "compiled"])
 @pytest.mark.parametrize("scenario", ["pass", "turn"])
-def test_twin_drives_as_highway_env_does(scenario: str, compiled: bool, dtype: str):
+def test_twin_drives_as_highway_env_does(scenario: str, compiled: bool, dtype: str, cases: int):
     if compiled and (missing := missing_compiler()):
         pytest.skip(f"no {missing}")
-    scene, actions = hard_cases(scenario, CASES, np.random.default_rng(7))
+    scene, actions = hard_cases(scenario, cases, np.random.default_rng(7))
     actions = actions.astype(dtype)
-    twin, reference = make_twin(scenario, CASES, compiled), gymnasium.make(environment_id(scenario)).unwrapped
+    twin, reference = make_twin(scenario, cases, compiled), gymnasium.make(environment_id(scenario)).unwrapped
     obs, _ = twin.reset(options={"scene": scene})
     steps = []
     for action in actions:
         obs, reward, terminated, truncated, infos = twin.step(action)
-        ended = infos.get("_final_obs", np.zeros(CASES, bool))[:, None]
+        ended = infos.get("_final_obs", np.zeros(cases, bool))[:, None]
         last = np.where(ended, infos.get("final_obs", obs), obs)
         states = infos["final_info"]["vehicle_state"] if "final_info" in infos else twin.vehicle_state
         flags = np.stack((terminated, truncated, infos["crashed"], infos["off_road"]), -1)
         steps.append((states, last, reward, flags))
     crashes = exits = closest_misses = 0
-    for case in range(CASES):
+    for case in range(cases):
         reference.reset(options={"scene": {name: values[case] for name, values in scene.items()}})
         nearest = np.inf
         for action, (states, last, reward, flags) in zip(actions, steps, strict=True):
@@ -84,9 +84,9 @@ def test_twin_drives_as_highway_env_does(scenario: str, compiled: bool, dtype: s
                 break
         crashes, exits = crashes + info["crashed"], exits + info["off_road"]
         closest_misses += not info["crashed"] and nearest < 2.4
-    assert exits >= 200, exits
+    assert exits >= cases / 5, exits
     if scenario == "pass":
-        assert crashes >= 300 and closest_misses >= 40, (crashes, closest_misses)
+        assert crashes >= 0.3 * cases and closest_misses >= 0.04 * cases, (crashes, closest_misses)
 
 
 def test_contact_is_highway_envs():

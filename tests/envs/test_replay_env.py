@@ -12,14 +12,17 @@ from gymnasium.utils.env_checker import check_env
 from replay_world import Car, record_world
 
 from infogail.config.config import Config
+from infogail.config.presets import settings
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import InvalidDemonstrations, Recording, record
+from infogail.envs.data.recording import InvalidDemonstrations, Recording
 from infogail.envs.data.world import problem
 from infogail.envs.errors import BadInput
+from infogail.envs.physics.state import VehicleState
 from infogail.envs.recordings.importing import import_files
-from infogail.envs.scenarios.scenario import VehicleState
+from infogail.envs.recordings.record import record
 from infogail.learning.learner import InfoGAIL
 from infogail.learning.posterior import Posterior
+from tests.learners import make_learner
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "us101"
 
@@ -55,7 +58,7 @@ def twin(recording, num_envs, **settings):
 
 def compare(path, windows, noise, dtype):
     """Drive `windows` (n,) of the recording by people's own actions and noise, in both forms; what became of them."""
-    recording = Recording.load(path)
+    recording = Recording.load(path, get_scenario("replay"))
     rng = np.random.default_rng(0)
     actions = recording.demonstrations.actions.reshape(-1, 60, 2)[windows].astype(np.float64)
     actions = np.clip(actions + rng.normal(0.0, noise, (len(windows), 1, 2)), -1.0, 1.0).astype(dtype)
@@ -86,7 +89,7 @@ def compare(path, windows, noise, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_forms_drive_the_same_on_a_bend(bend, dtype):
-    number = Recording.load(bend).demonstrations.num_episodes
+    number = Recording.load(bend, get_scenario("replay")).demonstrations.num_episodes
     crashed, off_road = compare(bend, np.arange(8 * number) % number, 0.3, dtype)
     assert crashed > 3 and off_road > 3
 
@@ -133,7 +136,7 @@ def test_what_is_seen_by_hand(straight):
 
 
 def test_starts_where_training_may(straight):
-    recording = Recording.load(straight)
+    recording = Recording.load(straight, get_scenario("replay"))
     batch = twin(straight, 64)
     batch.reset(seed=3)
     started = np.floor(batch.unwrapped.scene["demonstration"])
@@ -165,36 +168,38 @@ def test_what_cannot_be_says_so(bend):
         gymnasium.make("infogail/Replay-v0").reset()
     with pytest.raises(InvalidDemonstrations, match="infogail import FILES"):
         get_scenario("replay", recording=bend.parent / "none.safetensors")
-    with pytest.raises(TypeError, match="replay knows nothing of lanes"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'lanes'"):
         get_scenario("replay", lanes=3)
     with pytest.raises(ValueError, match="not for compiling"):
         twin(bend, 2, compile=True)
     with pytest.raises(BadInput, match="infogail import"):
-        record("replay", 10, 0)
+        record(get_scenario("replay"), 10, 0)
 
 
 def test_codes_part_people_by_how_near_they_follow(tmp_path):
     """In each lane one with nobody ahead and one a second behind, whatever the lane and the speed."""
     ahead, behind = ([Car(x, y, speed) for y, speed in ((-4.0, 9.0), (0.0, 10.0), (4.0, 11.0))] for x in (120.0, 105.0))
     recording = record_world(tmp_path / "pairs.safetensors", ahead + behind)
-    posterior = Posterior(recording.demonstrations, Config(num_codes=2), torch.Generator().manual_seed(0))
+    posterior = Posterior(
+        recording.demonstrations, Config.of(num_codes=2, num_envs=12), torch.Generator().manual_seed(0)
+    )
     posterior.divide_demonstrations()
-    codes = posterior.codes({"demonstration": np.arange(12.0)}).numpy()
+    codes = posterior.codes(torch.arange(12)).numpy()
     follows = recording.world.demonstration_car[:12] >= 3  # of the twelve windows to learn from
     assert len(set(codes[follows])) == len(set(codes[~follows])) == 1 and codes[follows][0] != codes[~follows][0]
 
 
 def test_settings_of_people():
     """Codes, noise, iterations and discount where none are given; what is given stays."""
-    config = Config().for_scenario("replay")
-    assert (config.num_codes, config.initial_log_std, config.iterations) == (3, -2.0, 30)
-    assert config.gamma**10 == pytest.approx(0.7737809375)  # in a second, as 0.95^5
-    assert config.info_coef == 1.0
-    given = Config(num_codes=5, initial_log_std=-1.0, iterations=7, gamma=0.9, info_coef=0.0)
-    assert given.for_scenario("replay") == given
-    other = Config().for_scenario("highway")
-    assert (other.num_codes, other.initial_log_std, other.iterations) == (4, -1.5, 45)
-    assert (other.gamma, other.info_coef) == (0.95, 3.0)
+    config = settings(get_scenario("replay"))
+    assert (config.codes.num_codes, config.policy.initial_log_std, config.run.iterations) == (3, -2.0, 30)
+    assert config.policy.gamma**10 == pytest.approx(0.7737809375)  # in a second, as 0.95^5
+    assert config.codes.info_coef == 1.0
+    given = {"num_codes": 5, "initial_log_std": -1.0, "iterations": 7, "gamma": 0.9, "info_coef": 0.0}
+    assert settings(get_scenario("replay"), overrides=given) == Config.of(**given)
+    other = settings(get_scenario("highway"))
+    assert (other.codes.num_codes, other.policy.initial_log_std, other.run.iterations) == (4, -1.5, 45)
+    assert (other.policy.gamma, other.codes.info_coef) == (0.95, 3.0)
 
 
 def spoiled(arrays, name, value):
@@ -202,7 +207,7 @@ def spoiled(arrays, name, value):
 
 
 def test_a_world_is_not_believed(straight):
-    recording = Recording.load(straight)
+    recording = Recording.load(straight, get_scenario("replay"))
     world, episodes = recording.world, recording.demonstrations.num_episodes
     arrays = world.arrays()
     assert problem(arrays, '["a", "b"]', episodes, 60) is None
@@ -233,17 +238,20 @@ def test_a_world_is_not_believed(straight):
 
 
 def test_drives_in_a_persons_place_with_the_code_read_from_that_person(bend):
-    recording = Recording.load(bend)
-    training = recording.episodes(slice(recording.num_training)).demonstrations
-    config = Config(num_envs=16, iterations=2, num_codes=2, rim_tries=2, rim_steps=10, hidden=8, discriminator_steps=2)
-    learner = InfoGAIL(training, config)
+    recording = Recording.load(bend, get_scenario("replay"))
+    chosen = recording.episodes(slice(recording.num_training))
+    training = chosen.demonstrations
+    config = Config.of(
+        num_envs=16, iterations=2, num_codes=2, rim_tries=2, rim_steps=10, hidden=8, discriminator_steps=2
+    )
+    learner = make_learner(InfoGAIL, chosen, config)
     log = learner.iterate()
     assert log["rollout/env_steps"] == 16 * 60 and np.isfinite(list(log.values())).all()
     pairs = torch.from_numpy(training.pairs()).reshape(training.num_episodes, 60, -1)
     with torch.no_grad():
         evidence = learner.posterior.evidence(pairs).sum(1) + learner.posterior.evidence.prior.log()
-    scene = {"demonstration": np.array([0.4, 1.0, 2.9, 1.5])}
-    assert torch.equal(learner.posterior.codes(scene), evidence.argmax(-1)[[0, 1, 2, 1]])
+    in_place_of = recording.scenario.demonstration({"demonstration": torch.tensor([0.4, 1.0, 2.9, 1.5] * 4)})
+    assert torch.equal(learner.posterior.codes(in_place_of), evidence.argmax(-1)[[0, 1, 2, 1] * 4])
 
 
 def test_placement_is_along_the_reference_line_and_across_it(bend):

@@ -14,7 +14,7 @@ from gymnasium.wrappers import vector as wrappers
 from replay_world import record_world
 
 from infogail.envs.catalogue import SCENARIO_NAMES, environment_id
-from infogail.envs.twin import missing_compiler
+from infogail.envs.stepping import missing_compiler
 
 CRASH = np.array([1.0, 1.0], np.float32)  # full throttle and full lock leave any road soon
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from passer import Passer
 
-from infogail.envs.catalogue import environment_id
-from infogail.envs.data.demonstrations import record
-from infogail.envs.scenarios.scenario import NO_STYLE
+from infogail.envs.catalogue import environment_id, get_scenario
+from infogail.envs.recordings.record import record
+from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.evaluation.episodes import drive_episode
 
 
@@ -20,7 +20,7 @@ def test_an_episode_holds_what_was_seen_done_and_become(env):
     episode = drive_episode(Passer(), env, code=1, seed=5)
     assert (episode.observations.shape, episode.actions.shape) == ((60, 7), (60, 2))
     assert episode.vehicle_states.shape == (61, 2, 4)
-    assert (episode.crashed, episode.off_road, env.scenario.styles[episode.style]) == (False, False, "right")
+    assert (episode.crashed, episode.off_road, str(env.scenario.styles[episode.style])) == (False, False, "right")
     obs, _ = env.reset(options={"scene": episode.scene})
     for t, action in enumerate(episode.actions):
         assert np.array_equal(obs, episode.observations[t])
@@ -49,12 +49,12 @@ def test_leaving_the_road_ends_the_episode_without_style(env):
 
 def test_leaving_the_road_after_the_manoeuvre_is_a_failure_all_the_same():
     env = gymnasium.make(environment_id("turn")).unwrapped
-    recorded = record("turn", 1, seed=0)[0]
+    recorded = record(get_scenario("turn"), 1, seed=0)[0]
     scene, states = recorded.scene(0), recorded.trajectory(0)
     beyond = env.scenario.distance(states[:-1], scene) > scene["radius"] * np.pi / 2 + 2.0
     actions = np.where(beyond[:, None], np.float32([0.0, 1.0]), recorded.demonstrations.actions)
     replay = iter(actions)
-    driver = SimpleNamespace(act=lambda obs, code: next(replay), codes=[0], characters=None)
+    driver = SimpleNamespace(act=lambda obs, code: next(replay), codes=[0])
     episode = drive_episode(driver, env, code=0, scene=scene)
     assert env.scenario.style(episode.vehicle_states, scene) == recorded.styles[0]
     assert (episode.off_road, episode.style) == (True, NO_STYLE)

@@ -3,7 +3,6 @@ import pytest
 from replay_world import Reader, Scripted, record_manners
 from sklearn.metrics import mutual_info_score
 
-from infogail.envs.catalogue import get_scenario
 from infogail.evaluation.meaning import (
     agreement,
     lane_changes,
@@ -64,7 +63,7 @@ def recording(tmp_path_factory):
 
 
 def test_manner(recording):
-    scenario = get_scenario("replay", **recording.demonstrations.road)
+    scenario = recording.scenario
     follower, alone, braking = (manner(scenario, e) for e in (0, 4, 6))
     # From 15 m down to 9 m between the bumpers, at 11 m/s.
     assert follower.headway == pytest.approx(12.0 / 11.0) and follower.relative_speed == pytest.approx(1.0)
@@ -101,10 +100,10 @@ def test_a_code_may_change_within_a_window(recording):
 
 
 def test_relative_speed_is_to_the_cars_of_the_lane_within_100_m(recording):
-    scenario = get_scenario("replay", **recording.demonstrations.road)
-    states, scene = scenario.recorded_states(0)[:1].copy(), {"demonstration": np.float64(0)}
+    scenario = recording.scenario
+    states, scene = scenario.road.recorded_states(0)[:1].copy(), {"demonstration": np.float64(0)}
     assert states[0, 0, :4].tolist() == [100.0, -4.0, 0.0, 11.0]
-    assert scenario.relative_speed(states, scene).tolist() == [1.0]
+    assert scenario.road.relative_speed(states, scene).tolist() == [1.0]
     ahead = int(np.flatnonzero(states[0, 1:, 4] == 120.0)[0]) + 1
     states[0, ahead, 4] = 201.0
-    assert np.isnan(scenario.relative_speed(states, scene)).all()
+    assert np.isnan(scenario.road.relative_speed(states, scene)).all()

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from replay_world import Car, Scripted, record_world, steady_cars
 
-from infogail.envs.catalogue import get_scenario
 from infogail.envs.scenarios.replay import BURN_IN
 from infogail.evaluation import protocol as evaluation
 from infogail.evaluation.codes import read_code
@@ -54,8 +53,8 @@ def test_without_a_posterior_the_code_is_0(people_file, people):
 
 
 def test_who_fails_stands_still_and_is_counted(people):
-    scenario = get_scenario("replay", **people.demonstrations.road)
-    states, scene = scenario.recorded_states(12), {"demonstration": np.float64(12)}
+    scenario = people.scenario
+    states, scene = scenario.road.recorded_states(12), {"demonstration": np.float64(12)}
     whole = DriveRecord.of(scenario, states, scene)
     cut = DriveRecord.of(scenario, states[: BURN_IN + 11], scene, crashed=True)
     errors = np.linalg.norm(whole.positions - cut.positions, axis=1)

@@ -9,13 +9,14 @@ import pytest
 from passer import Passer
 
 from infogail.envs.catalogue import environment_id, get_scenario
-from infogail.envs.data.demonstrations import InvalidDemonstrations, record
-from infogail.envs.scenarios.scenario import NO_STYLE
+from infogail.envs.data.recording import InvalidDemonstrations, Recording
+from infogail.envs.recordings.record import record
+from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.evaluation import protocol as evaluation
 from infogail.evaluation.episodes import Episode, demonstrated_episodes
 from infogail.evaluation.protocol import drive, evaluate, evaluate_many, judge, quantities
-from infogail.evaluation.styles import style_of
-from infogail.runs.driver import Driver, InvalidRun, load
+from infogail.runs.driver import Driver, InvalidRun
+from infogail.runs.folder import DEMONSTRATIONS
 
 METRICS = [
     *("style_nmi", "style_ami", "style_ari", "style_accuracy", "style_accuracy_merged"),
@@ -44,7 +45,7 @@ def passer(run: Path) -> Passer:
 
 @pytest.fixture(scope="module")
 def recording():
-    return record("pass", 20, seed=3)[0]
+    return record(get_scenario("pass"), 20, seed=3)[0]
 
 
 @pytest.fixture(scope="module")
@@ -187,10 +188,10 @@ def test_a_highway_run_is_judged_by_its_demonstrations_characters(highway_run, h
     failed = result["collision_rate"] + result["off_road_rate"]
     assert result["success_rate"] == 1.0 - failed  # every other episode is of some style
     assert result["wasserstein_speed"] is not None and result["style_coverage"] > 0
-    driver = load(highway_run)
-    np.testing.assert_array_equal(driver.characters.means, highway_recording.demonstrations.characters.means)
     highway = get_scenario("highway")
-    styles = [style_of(highway, driver.characters, highway_recording.trajectory(k), {}) for k in range(24)]
+    judge = highway.fit_judge(Recording.load(highway_run / DEMONSTRATIONS, highway))
+    np.testing.assert_array_equal(judge.centroids.means, highway.fit_judge(highway_recording).centroids.means)
+    styles = [judge(highway_recording.trajectory(k), {}) for k in range(24)]
     assert (styles == highway_recording.styles).mean() > 0.9
 
 
@@ -204,7 +205,7 @@ def test_the_posterior_is_judged_on_held_out_demonstrations_alone(recording):
         seen.append(observations)
         return -Passer().log_posterior(observations, None)
 
-    driver = Coder(scenario="pass", num_codes=2, answer=swapped)
+    driver = Coder(scenario=get_scenario("pass"), num_codes=2, answer=swapped)
     assert judge(driver, driven, demonstrated)["posterior_accuracy"] == 1.0  # whichever code is called 0
     assert np.array_equal(np.concatenate(seen[:4]), held_out)  # episode by episode, and all its steps alone
     assert np.array_equal(seen[4], held_out) and len(seen) == 5
@@ -213,9 +214,11 @@ def test_the_posterior_is_judged_on_held_out_demonstrations_alone(recording):
 
 
 def test_of_a_learner_without_posterior_no_posterior_is_judged():
-    demonstrated = demonstrated_episodes(record("turn", 10, seed=0)[0])
+    demonstrated = demonstrated_episodes(record(get_scenario("turn"), 10, seed=0)[0])
     driven = [Episode(**{**vars(episode), "code": k % 2}) for k, episode in enumerate(demonstrated)]
-    result = judge(Coder(scenario="turn", num_codes=2, answer=lambda observations: None), driven, demonstrated)
+    result = judge(
+        Coder(scenario=get_scenario("turn"), num_codes=2, answer=lambda observations: None), driven, demonstrated
+    )
     assert set(result) == set(METRICS)
     assert [result[key] for key in METRICS if key.startswith("posterior")] == [None, None, None]
     assert result["wasserstein_time_to_collision"] is None  # nobody else is on that road

@@ -8,7 +8,8 @@ import torch
 
 from infogail.cli import main
 from infogail.config.config import Config
-from infogail.envs.data.demonstrations import record
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.recordings.record import record
 from infogail.evaluation.recognise import commonest_style, kl_to_normal, standardised, unsupervised, vae_means
 from infogail.learning.learner import InfoGAIL
 from infogail.runs.runner import train
@@ -43,8 +44,8 @@ def test_peers_part_what_lies_apart(name):
 
 
 def test_the_command_compares_all_methods(tmp_path, capsys):
-    record("turn", 40, seed=0)[0].save(tmp_path / "turn.safetensors")
-    tiny = Config(num_envs=32, iterations=1)  # the posterior divides the demonstrations at the very beginning
+    record(get_scenario("turn"), 40, seed=0)[0].save(tmp_path / "turn.safetensors")
+    tiny = Config.of(num_envs=32, iterations=1)  # the posterior divides the demonstrations at the very beginning
     train(InfoGAIL, "infogail", tmp_path / "turn.safetensors", "turn", tiny, tmp_path / "run")
     main(["recognise", str(tmp_path / "run")])
     lines = [re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]

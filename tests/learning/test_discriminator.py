@@ -111,7 +111,9 @@ def pairs_with(actions):
 
 def discriminator_of(pairs, config, **options):
     """One for observations of 3 and actions of 2 entries, standardised by `pairs` (N, 5)."""
-    discriminator = Discriminator(3, 2, config, torch.Generator().manual_seed(0), **options)
+    discriminator = Discriminator(
+        3, 2, config.discriminator, torch.Generator().manual_seed(0), config.policy.gamma, **options
+    )
     discriminator.standardise.fit(pairs)
     return discriminator
 
@@ -122,15 +124,15 @@ def rollout_of(actions, ends=None):
     obs, terminated = torch.randn(steps, width, 3), torch.zeros(steps, width, dtype=torch.bool)
     for b, end in enumerate(ends or []):
         terminated[end, b] = True
-    codes, styles = torch.zeros(width, dtype=torch.int64), np.zeros(width, np.int64)
-    return Rollout(obs, actions, torch.zeros(steps, width), obs, terminated, terminated, codes, styles)
+    codes = torch.zeros(width, dtype=torch.int64)
+    return Rollout(obs, actions, torch.zeros(steps, width), obs, terminated, terminated, codes)
 
 
 @pytest.mark.parametrize(("early_end", "step"), [("failure", math.log(2)), ("success", -math.log(2)), ("neither", 0.0)])
 def test_what_a_discriminator_that_cannot_tell_pays_for_surviving(early_end, step):
     # The bias is chosen (see `imitation_reward`): with D = 1/2 everywhere an episode of t steps earns t · `step`,
     # whatever the driving was like: a crash costs log 2 for each step that it cuts off, or saves it, or neither.
-    discriminator = Discriminator(3, 2, Config(), torch.Generator(), early_end)
+    discriminator = Discriminator(3, 2, Config().discriminator, torch.Generator(), 0.95, early_end)
     for parameter in discriminator.net.parameters():
         nn.init.zeros_(parameter)
     rollout = rollout_of(torch.zeros(6, 3, 2), ends=[0, 3, 5])
@@ -149,7 +151,7 @@ def test_a_critic_learns_to_tell_and_its_output_is_the_reward(name):
     torch.manual_seed(0)
     actions = torch.tensor([0.5, 0.0]) + 0.1 * torch.randn(20, 50, 2)
     shown = pairs_with((actions * torch.tensor([-1.0, 1.0])).flatten(0, 1).numpy())
-    config = Config(discriminator_batch=256, discriminator_loss="wasserstein", **CRITICS[name])
+    config = Config.of(discriminator_batch=256, discriminator_loss="wasserstein", **CRITICS[name])
     discriminator = discriminator_of(shown, config)
     rollout = rollout_of(actions)
     for _ in range(8):
@@ -164,8 +166,8 @@ def test_a_critic_learns_to_tell_and_its_output_is_the_reward(name):
 
 
 def test_its_shape_can_be_chosen():
-    config = Config(discriminator_layers=3, discriminator_hidden=20, discriminator_activation="tanh")
-    net = Discriminator(3, 2, config, torch.Generator()).net
+    config = Config.of(discriminator_layers=3, discriminator_hidden=20, discriminator_activation="tanh")
+    net = Discriminator(3, 2, config.discriminator, torch.Generator(), 0.95).net
     assert [layer.out_features for layer in net if isinstance(layer, nn.Linear)] == [20, 20, 20, 1]
     assert [type(layer) for layer in net[1::2]] == [nn.Tanh] * 3
 
@@ -174,7 +176,7 @@ def test_it_learns_to_tell_and_pays_for_being_like_the_demonstrations():
     torch.manual_seed(0)
     actions = torch.cat((torch.full((20, 50, 1), 0.3), 0.2 * torch.randn(20, 50, 1)), -1)
     shown = pairs_with((actions * torch.tensor([-1.0, 1.0])).flatten(0, 1).numpy())  # the other pedal
-    discriminator = discriminator_of(shown, Config(discriminator_batch=256))
+    discriminator = discriminator_of(shown, Config.of(discriminator_batch=256))
     rollout = rollout_of(actions)
     for _ in range(8):
         log = discriminator.update(rollout, shown)
@@ -190,7 +192,7 @@ def test_a_gradient_penalty_keeps_it_flat():
     steepness = []
     for weight in (0.0, 10.0):
         torch.manual_seed(0)
-        config = Config(discriminator_batch=256, gradient_penalty=weight)
+        config = Config.of(discriminator_batch=256, gradient_penalty=weight)
         discriminator = discriminator_of(shown, config)
         log = [discriminator.update(rollout_of(actions), shown) for _ in range(5)][-1]
         steepness.append(log["discriminator/gradient_penalty"])
@@ -198,7 +200,7 @@ def test_a_gradient_penalty_keeps_it_flat():
 
 
 def with_absorbing(**settings):
-    config = Config(absorbing=True, discriminator_batch=256, **settings)
+    config = Config.of(absorbing=True, discriminator_batch=256, **settings)
     shown = pairs_with(np.random.default_rng(0).normal(size=(400, 2)))
     return discriminator_of(shown, config), shown
 

@@ -8,16 +8,17 @@ from infogail.baselines.bc import BC
 from infogail.baselines.gail import GAIL
 from infogail.config.config import Config
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.data.recording import Recording
 from infogail.learning.learner import InfoGAIL
+from tests.learners import make_learner
 
-TINY = Config(
+TINY = Config.of(
     num_envs=16, threads=1, ppo_epochs=1, discriminator_batch=64, discriminator_steps=2, rim_steps=3, posterior_batch=8
 )
 
 
-def run(kind, demonstrations, config, iterations):
-    learner = kind(demonstrations, config)
+def run(kind, recording, config, iterations):
+    learner = make_learner(kind, recording, config)
     logs = [learner.iterate() for _ in range(iterations)]
     return learner, logs
 
@@ -42,10 +43,10 @@ def differing(one, other):
 
 @pytest.mark.parametrize("scenario", ["pass", "turn"])
 def test_gail_is_infogail_with_one_code_and_no_information_reward(recorded, scenario):
-    demonstrations = recorded(scenario)[0].demonstrations
+    recording = recorded(scenario)[0]
     shared = "policy", "value", "discriminator"
     gail, infogail, start = (
-        run(kind, demonstrations, replace(TINY, num_codes=1, info_coef=0.0), iterations)[0]
+        run(kind, recording, TINY.with_(num_codes=1, info_coef=0.0), iterations)[0]
         for kind, iterations in ((GAIL, 3), (InfoGAIL, 3), (GAIL, 0))
     )
     assert not differing(state(gail, *shared), state(infogail, *shared))
@@ -53,21 +54,21 @@ def test_gail_is_infogail_with_one_code_and_no_information_reward(recorded, scen
 
 
 def test_gails_codes_are_dummies(recorded):
-    one, three = (run(GAIL, recorded("pass")[0].demonstrations, replace(TINY, num_codes=k), 2)[0] for k in (1, 3))
+    one, three = (run(GAIL, recorded("pass")[0], TINY.with_(num_codes=k), 2)[0] for k in (1, 3))
     assert not differing(state(one), state(three))
 
 
 def test_the_information_reward_reaches_the_policy_and_nothing_else(recorded):
-    demonstrations = recorded("pass")[0].demonstrations
-    paid, unpaid = (run(InfoGAIL, demonstrations, replace(TINY, info_coef=x), 1)[0] for x in (3.0, 0.0))
+    recording = recorded("pass")[0]
+    paid, unpaid = (run(InfoGAIL, recording, TINY.with_(info_coef=x), 1)[0] for x in (3.0, 0.0))
     learned_by_ppo = set(state(paid, "policy", "value"))
     assert differing(state(paid), state(unpaid)) == learned_by_ppo
 
 
 def test_same_seed_same_bits(recorded):
-    demonstrations = recorded("pass")[0].demonstrations
+    recording = recorded("pass")[0]
     (one, logs), (again, same_logs), (other, _) = (
-        run(InfoGAIL, demonstrations, replace(TINY, seed=seed), 2) for seed in (0, 0, 1)
+        run(InfoGAIL, recording, TINY.with_(seed=seed), 2) for seed in (0, 0, 1)
     )
     assert not differing(state(one), state(again)) and logs == same_logs
     assert differing(state(one), state(other)) == set(state(one)) - {"evidence.features"}
@@ -80,14 +81,15 @@ def test_labels_change_nothing(recorded, tmp_path):
     states = []
     for name, styles in (("told", recording.styles), ("mixed", mixed)):
         replace(recording, styles=styles).save(tmp_path / name)
-        demonstrations = Demonstrations.load(tmp_path / name)
-        assert not demonstrations.labels and not [field for field in vars(demonstrations) if "style" in field]
-        states.append(state(run(InfoGAIL, demonstrations, TINY, 2)[0]))
+        loaded = Recording.load(tmp_path / name, recording.scenario)
+        fields = vars(loaded.demonstrations)
+        assert not loaded.demonstrations.labels and not [field for field in fields if "style" in field]
+        states.append(state(run(InfoGAIL, loaded, TINY, 2)[0]))
     assert not differing(*states)
 
 
 def test_the_policys_actions_are_judged_and_rewarded_as_logged(recorded):
-    log = run(InfoGAIL, recorded("pass")[0].demonstrations, TINY, 1)[1][0]
+    log = run(InfoGAIL, recorded("pass")[0], TINY, 1)[1][0]
     assert log["rollout/env_steps"] == 16 * 60
     assert log["reward/imitation"] > 0.0
     assert log["reward/information"] <= np.log(2) + 1e-6  # log Q + log K, per episode
@@ -96,7 +98,7 @@ def test_the_policys_actions_are_judged_and_rewarded_as_logged(recorded):
 @pytest.fixture(scope="module")
 def twenty():
     """Settings of a run that is just long enough: 20 of 30 iterations, a quarter of the environments."""
-    return Config(num_envs=128, threads=1), 20
+    return Config.of(num_envs=128, threads=1), 20
 
 
 def last(logs, key):
@@ -105,14 +107,14 @@ def last(logs, key):
 
 
 def test_infogail_gives_each_code_its_style(recorded, twenty):
-    _, logs = run(InfoGAIL, recorded("pass")[0].demonstrations, *twenty)
+    _, logs = run(InfoGAIL, recorded("pass")[0], *twenty)
     assert logs[0]["rollout/success_rate"] < 0.2
     assert last(logs, "success_rate") > 0.7
     assert last(logs, "style_nmi") > 0.6
 
 
 def test_gail_learns_to_drive_but_its_codes_say_nothing(recorded, twenty):
-    _, logs = run(GAIL, recorded("pass")[0].demonstrations, *twenty)
+    _, logs = run(GAIL, recorded("pass")[0], *twenty)
     assert logs[0]["rollout/success_rate"] < 0.2
     assert last(logs, "success_rate") > 0.7
     assert last(logs, "style_nmi") < 0.2  # the control: the threshold above asks for more than driving well
@@ -120,7 +122,7 @@ def test_gail_learns_to_drive_but_its_codes_say_nothing(recorded, twenty):
 
 def test_bc_fits_held_out_demonstrations_and_goes_between_their_ways(recorded):
     training, held_out = recorded("pass")
-    learner = BC(training.demonstrations, Config(threads=1))
+    learner = make_learner(BC, training, Config.of(threads=1))
     obs, actions = (torch.from_numpy(getattr(held_out.demonstrations, name)) for name in ("observations", "actions"))
 
     @torch.no_grad()

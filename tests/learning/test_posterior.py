@@ -8,8 +8,10 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from infogail.config.config import Config
+from infogail.config.presets import settings
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import Demonstrations, record
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.recordings.record import record
 from infogail.learning.posterior import (
     Evidence,
     Posterior,
@@ -17,15 +19,15 @@ from infogail.learning.posterior import (
     entropy,
     info_reward,
     polyak_update,
+    posterior_features,
     rim_loss,
     share_out,
     spread_out,
     step_info_reward,
-    style_features,
 )
 from infogail.learning.rollout import Rollout
 
-LOG2 = math.log(2)
+LOG2, SPEC = math.log(2), get_scenario("pass").spec
 EVEN = torch.full((2,), 0.5)
 # Two steps, the first three times as likely under code 0, the second twice as likely: from 1/2 the belief in code 0
 # goes to 3/4 (odds 3 : 1) and to 6/7 (odds 6 : 1). One trajectory, (T, n, K) = (2, 1, 2).
@@ -67,7 +69,7 @@ def test_exemplars_are_spread_out():
 
 def test_graded_evidence_adds_up_to_a_gaussian():
     # A slope of 0.5 tanh(1) and a precision of 0.5 / 2, three times: mean 4 tanh(1) / 2, cut off at ±1.
-    evidence = Evidence([0], 5, Config(hidden=4, graded_code=True))
+    evidence = Evidence([0], 5, Config.of(hidden=4, graded_code=True))
     for parameter in evidence.net.parameters():
         parameter.data.zero_()
     evidence.net[-1].bias.data[0] = 1.0
@@ -107,7 +109,7 @@ def test_uninformative_evidence_earns_nothing():
     [(0, [0.202733, 0.143841]), (1, [-0.346574, -0.202733])],
 )
 def test_step_info_reward(code, expected):
-    reward = step_info_reward(EVIDENCE, torch.tensor([code]), max_evidence=0.0)
+    reward = step_info_reward(EVIDENCE, torch.tensor([code]), max_evidence=None)
     assert reward.squeeze(1).tolist() == pytest.approx(expected, abs=1e-6)
 
 
@@ -118,7 +120,7 @@ def test_step_info_reward_of_an_episode_is_log_k_at_most():
     total = step_info_reward(evidence, torch.tensor([0, 1]), max_evidence=0.1).sum(0)
     assert total.tolist() == pytest.approx([LOG2, -0.765987], abs=1e-5)
     sure = 50 * torch.eye(3)[None].expand(7, 3, 3)
-    total = step_info_reward(sure, torch.arange(3), max_evidence=0.0).sum(0)
+    total = step_info_reward(sure, torch.arange(3), max_evidence=None).sum(0)
     assert total.tolist() == pytest.approx([math.log(3)] * 3)
     assert step_info_reward(torch.randn(4, 2, 1), torch.tensor([0, 0]), 0.1).tolist() == [[0.0, 0.0]] * 4
 
@@ -160,9 +162,10 @@ def seen(evidence, demonstrations):
     return belief(evidence(torch.from_numpy(demonstrations.padded_observations()).transpose(0, 1)))[-1].exp()
 
 
-def divide(demonstrations, seed, **settings):
+def divide(demonstrations, scenario, seed, **changes):
     torch.manual_seed(seed)
-    posterior = Posterior(demonstrations, Config(seed=seed, **settings), torch.Generator().manual_seed(seed))
+    config = settings(get_scenario(scenario), overrides={"seed": seed, **changes})
+    posterior = Posterior(demonstrations, config, torch.Generator().manual_seed(seed))
     posterior.divide_demonstrations()
     return posterior
 
@@ -173,7 +176,7 @@ def divide(demonstrations, seed, **settings):
 def test_it_tells_the_styles_apart_by_demonstrations_alone(recorded, scenario, seed):
     training, held_out = recorded(scenario)
     with torch.enable_grad():
-        posterior = divide(training.demonstrations, seed)
+        posterior = divide(training.demonstrations, scenario, seed)
     beliefs = seen(posterior.evidence, held_out.demonstrations).numpy()
     right = [beliefs[np.arange(len(beliefs)), styles] for styles in (held_out.styles, 1 - held_out.styles)]
     best = max(right, key=np.mean)
@@ -183,10 +186,10 @@ def test_it_tells_the_styles_apart_by_demonstrations_alone(recorded, scenario, s
 
 @pytest.mark.parametrize("scenario", ["pass-pace", "pass-follow", "pass-unbalanced"])
 def test_it_divides_more_styles_and_rare_ones(scenario):
-    recording, _ = record(scenario, 160, seed=2)
+    recording, _ = record(get_scenario(scenario), 160, seed=2)
     num_styles, right = len(get_scenario(scenario).styles), 0
     for seed in range(3):
-        evidence = divide(recording.demonstrations, seed).evidence
+        evidence = divide(recording.demonstrations, scenario, seed).evidence
         found = seen(evidence, recording.demonstrations).argmax(1).numpy()
         table = np.zeros((num_styles, num_styles))
         np.add.at(table, (found, recording.styles), 1)
@@ -202,21 +205,21 @@ def test_labels_name_the_codes(recorded):
     for styles in (recording.styles, 1 - recording.styles):
         demonstrations = replace(recording, styles=styles).with_labels(0.01)
         assert len(demonstrations.labels) == 2
-        found = seen(divide(demonstrations, 0).evidence, demonstrations).argmax(1).numpy()
+        found = seen(divide(demonstrations, "pass", 0).evidence, demonstrations).argmax(1).numpy()
         assert (found == styles).mean() > 0.95
 
 
 def test_a_graded_code_follows_the_line():
-    recording, _ = record("turn-line", 60, seed=2)
+    recording, _ = record(get_scenario("turn-line"), 60, seed=2)
     scenario = get_scenario("turn-line")
-    beliefs = seen(divide(recording.demonstrations, 0).evidence, recording.demonstrations).detach().numpy()
+    beliefs = seen(divide(recording.demonstrations, "turn-line", 0).evidence, recording.demonstrations).detach().numpy()
     values = [float(scenario.style_value(recording.trajectory(k), recording.scene(k))) for k in range(60)]
     assert abs(spearmanr(beliefs @ np.arange(7), values).statistic) > 0.9
 
 
 def test_undivided_it_is_unsure(recorded):
     training, held_out = recorded("pass")
-    beliefs = seen(divide(training.demonstrations, 0, rim_steps=0).evidence, held_out.demonstrations)
+    beliefs = seen(divide(training.demonstrations, "pass", 0, rim_steps=0).evidence, held_out.demonstrations)
     assert beliefs.max(-1).values.mean() < 0.8
 
 
@@ -224,7 +227,7 @@ def test_undivided_it_is_unsure(recorded):
 def test_it_reads_style_features_and_nothing_else(recorded, scenario):
     demonstrations = recorded(scenario)[0].demonstrations
     other_actions = replace(demonstrations, actions=-demonstrations.actions)
-    one, other = (divide(shown, 0, rim_steps=3).evidence for shown in (demonstrations, other_actions))
+    one, other = (divide(shown, scenario, 0, rim_steps=3).evidence for shown in (demonstrations, other_actions))
     obs = torch.from_numpy(demonstrations.observations[::50])
     assert torch.equal(one(obs), other(obs))
     definition = get_scenario(scenario)
@@ -237,18 +240,19 @@ def test_it_reads_style_features_and_nothing_else(recorded, scenario):
 def test_style_features_are_found_by_name():
     for scenario in ("pass", "turn"):
         definition = get_scenario(scenario)
-        assert [definition.features[k] for k in style_features(scenario)] == list(definition.style_features)
+        read = posterior_features(definition.spec, "style")
+        assert [definition.features[k] for k in read] == list(definition.style_features)
 
 
 def test_each_step_says_little():
-    evidence = Evidence([0, 1], 3, Config(hidden=8))
+    evidence = Evidence([0, 1], 3, Config.of(hidden=8))
     obs = 1e3 * torch.randn(200, 2)
     assert (evidence(obs).max(-1).values - evidence(obs).min(-1).values).max() <= 1.0  # a factor of e at most
 
 
 def test_evidence_may_be_sharper_where_styles_lie_near_each_other():
     torch.manual_seed(0)
-    evidence = Evidence([0, 1], 3, Config(hidden=8), tolerance=0.25)
+    evidence = Evidence([0, 1], 3, Config.of(hidden=8), tolerance=0.25)
     with torch.no_grad():
         evidence.net[-1].weight.mul_(100.0)
     assert evidence(1e3 * torch.randn(200, 2)).abs().max().item() == pytest.approx(0.4, rel=1e-3)  # 0.1 nats / 0.25
@@ -258,7 +262,7 @@ def test_evidence_may_be_sharper_where_styles_lie_near_each_other():
     ("num_codes", "graded", "tries"), [(2, False, 12), (3, False, 18), (4, False, 24), (7, True, 12)]
 )
 def test_more_codes_take_more_tries(recorded, num_codes, graded, tries):
-    config = Config(num_codes=num_codes, graded_code=graded)
+    config = Config.of(num_codes=num_codes, graded_code=graded)
     assert Posterior(recorded("pass")[0].demonstrations, config, torch.Generator()).num_tries == tries
 
 
@@ -266,7 +270,7 @@ def test_a_code_that_no_demonstration_has_keeps_a_prior(recorded):
     # Every demonstration is labelled with code 0. Code 1 keeps 0.1 of its even share: 0.05 beside 1, in sum 1.
     demonstrations = recorded("pass")[0].demonstrations
     demonstrations = replace(demonstrations, labels=dict.fromkeys(range(demonstrations.num_episodes), 0))
-    prior = divide(demonstrations, 0, rim_steps=1).evidence.prior
+    prior = divide(demonstrations, "pass", 0, rim_steps=1).evidence.prior
     assert prior.tolist() == pytest.approx([1 / 1.05, 0.05 / 1.05], rel=0.01)
 
 
@@ -275,7 +279,7 @@ def test_trajectories_are_moved_by_what_the_scenario_tolerates(highway_recording
         (highway_recording.demonstrations, 0.3),
         (recorded("pass")[0].demonstrations, 1.0),
     ):
-        posterior = Posterior(demonstrations, Config(), torch.Generator().manual_seed(0))
+        posterior = Posterior(demonstrations, Config.of(num_codes=2), torch.Generator().manual_seed(0))
         still = torch.zeros(5, 4000, len(posterior.evidence.features))
         moved = posterior.shifted(still)
         assert moved.std().item() == pytest.approx(expected, rel=0.03)
@@ -283,7 +287,7 @@ def test_trajectories_are_moved_by_what_the_scenario_tolerates(highway_recording
 
 
 def test_unbounded_evidence_says_what_the_network_says():
-    evidence = Evidence([0, 1], 3, Config(hidden=8, max_evidence=0.0))
+    evidence = Evidence([0, 1], 3, Config.of(hidden=8, max_evidence=None))
     obs = torch.randn(200, 2)
     torch.testing.assert_close(evidence(1e3 * obs), evidence.net(evidence.standardise(1e3 * obs)))
     assert evidence(1e3 * obs).abs().max() > 1.0
@@ -292,7 +296,7 @@ def test_unbounded_evidence_says_what_the_network_says():
 @pytest.mark.parametrize("posterior_input", ["state", "pair"])
 def test_it_may_read_all_of_the_state_or_the_action_too(recorded, posterior_input):
     demonstrations = recorded("pass")[0].demonstrations
-    evidence = divide(demonstrations, 0, rim_steps=3, posterior_input=posterior_input).evidence
+    evidence = divide(demonstrations, "pass", 0, rim_steps=3, posterior_input=posterior_input).evidence
     pairs = torch.from_numpy(demonstrations.pairs()[::50])
     read = []
     for k in range(pairs.shape[-1]):
@@ -309,16 +313,16 @@ def distinguished_by(feature):
     obs[..., feature] += 1.0 - 2.0 * codes
     never, zero = torch.zeros(20, 64, dtype=torch.bool), torch.zeros(20, 64)
     first = torch.zeros_like(obs)  # only what an action led to is read
-    return Rollout(first, torch.zeros(20, 64, 2), zero, obs, never, never, codes, np.zeros(64, np.int64))
+    return Rollout(first, torch.zeros(20, 64, 2), zero, obs, never, never, codes)
 
 
 def test_it_learns_to_read_the_policys_code():
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     demonstrations = Demonstrations(
-        "pass", rng.normal(size=(40, 7)).astype(np.float32), np.zeros((40, 2), np.float32), np.array([0, 20, 40])
+        SPEC, rng.normal(size=(40, 7)).astype(np.float32), np.zeros((40, 2), np.float32), np.array([0, 20, 40])
     )
-    posterior = Posterior(demonstrations, Config(rim_coef=0.0), torch.Generator().manual_seed(0))
+    posterior = Posterior(demonstrations, Config.of(num_codes=2, rim_coef=0.0), torch.Generator().manual_seed(0))
     rollout = distinguished_by(feature=2)
     assert posterior.reward(rollout).sum(0).mean() < 0.3
     for _ in range(15):
@@ -331,8 +335,8 @@ def test_as_published_it_learns_each_steps_code():
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     observations = rng.normal(size=(40, 7)).astype(np.float32)
-    demonstrations = Demonstrations("pass", observations, np.zeros((40, 2), np.float32), np.array([0, 20, 40]))
-    config = Config(rim_coef=0.0, info_reward="step", max_evidence=0.0, posterior_input="pair")
+    demonstrations = Demonstrations(SPEC, observations, np.zeros((40, 2), np.float32), np.array([0, 20, 40]))
+    config = Config.of(num_codes=2, rim_coef=0.0, info_reward="step", max_evidence=None, posterior_input="pair")
     posterior = Posterior(demonstrations, config, torch.Generator().manual_seed(0))
     rollout = distinguished_by(feature=2)
     rollout = replace(rollout, observations=rollout.next_observations)  # pairs begin with what was seen before
@@ -350,15 +354,15 @@ def test_the_reward_is_the_targets_which_follows_slowly():
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     observations = rng.normal(size=(40, 7)).astype(np.float32)
-    demonstrations = Demonstrations("pass", observations, np.zeros((40, 2), np.float32), np.array([0, 20, 40]))
+    demonstrations = Demonstrations(SPEC, observations, np.zeros((40, 2), np.float32), np.array([0, 20, 40]))
     rollout, earned = distinguished_by(feature=2), {}
-    for share in (0.0, 0.01, 1.0):
+    for share in (None, 0.01, 1.0):
         torch.manual_seed(1)
-        config = Config(rim_coef=0.0, posterior_target=share)
+        config = Config.of(num_codes=2, rim_coef=0.0, posterior_target=share)
         posterior = Posterior(demonstrations, config, torch.Generator().manual_seed(0))
         for _ in range(5):
             posterior.update(rollout)
         earned[share] = posterior.reward(rollout).sum(0)
-        assert ("posterior_target" in posterior.parts()) == (share > 0.0)
-    torch.testing.assert_close(earned[1.0], earned[0.0])
-    assert earned[0.01].mean() < 0.5 * earned[0.0].mean()
+        assert ("posterior_target" in posterior.parts()) == (share is not None)
+    torch.testing.assert_close(earned[1.0], earned[None])
+    assert earned[0.01].mean() < 0.5 * earned[None].mean()

@@ -1,10 +1,11 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from infogail.config.config import Config
+from infogail.config.presets import settings
+from infogail.envs.catalogue import get_scenario
 from infogail.learning.networks import Policy
 from infogail.learning.ppo import (
     PPO,
@@ -60,7 +61,7 @@ def test_clip_fraction():
 def test_a_code_blind_policy_does_not_look_at_codes_and_another_does():
     obs, codes = torch.randn(50, 3), torch.arange(50) % 2
     for num_codes, moved in ((1, False), (2, True)):
-        policy = Policy(3, 2, num_codes, Config(hidden=8, initial_log_std=-1.0))
+        policy = Policy(3, 2, num_codes, Config.of(hidden=8, initial_log_std=-1.0).policy)
         means = [policy(policy.inputs(obs, given)).mean for given in (codes, 1 - codes)]
         assert policy.inputs(obs, codes).shape[-1] == 3 + 2 * moved
         assert (means[0] != means[1]).any() == moved
@@ -72,8 +73,7 @@ def rollout_of(ppo, obs, next_obs, codes, terminated):
         driven = ppo.policy(ppo.policy.inputs(obs, codes.expand(obs.shape[:2])))
         actions = torch.normal(driven.mean, driven.std.expand_as(driven.mean))
         log_probs = driven.log_prob(actions)
-    done, styles = torch.ones_like(terminated), np.zeros(len(codes), np.int64)
-    return Rollout(obs, actions, log_probs, next_obs, terminated, done, codes, styles)
+    return Rollout(obs, actions, log_probs, next_obs, terminated, torch.ones_like(terminated), codes)
 
 
 @pytest.mark.parametrize("kind", [PPO, TRPO])
@@ -81,7 +81,7 @@ def test_the_policy_moves_to_what_is_rewarded_for_each_code(kind):
     torch.manual_seed(0)
     obs, codes = torch.randn(4, 256, 3), torch.arange(256) % 2
     ends = torch.ones(4, 256, dtype=torch.bool)
-    config = Config(minibatches=4, max_kl=0.15).for_scenario("pass")
+    config = settings(get_scenario("pass"), overrides={"minibatches": 4, "max_kl": 0.15})
     ppo = kind(3, 2, 2, config, torch.Generator().manual_seed(0))
     wanted = torch.tensor([[-0.5, 0.3], [0.5, -0.3]])  # by code
     for _ in range(15):
@@ -90,7 +90,7 @@ def test_the_policy_moves_to_what_is_rewarded_for_each_code(kind):
     for code in (0, 1):
         mean, std = ppo.policy(ppo.policy.inputs(obs[0], torch.full((256,), code)))
         torch.testing.assert_close(mean.mean(0), wanted[code], atol=0.1, rtol=0.0)
-    assert (std < math.exp(config.initial_log_std)).all()  # and grows surer of it
+    assert (std < math.exp(config.policy.initial_log_std)).all()  # and grows surer of it
 
 
 @pytest.mark.parametrize("kind", [PPO, TRPO])
@@ -98,7 +98,7 @@ def test_the_policy_moves_to_what_is_rewarded_for_each_code(kind):
 def test_a_large_entropy_coefficient_widens_every_action(kind, action_size):
     torch.manual_seed(0)
     obs, codes = torch.randn(4, 64, 3), torch.zeros(64, dtype=torch.int64)
-    config = Config(entropy_coef=10.0, minibatches=4, initial_log_std=-1.5)
+    config = Config.of(entropy_coef=10.0, minibatches=4, initial_log_std=-1.5)
     learner = kind(3, action_size, 1, config, torch.Generator().manual_seed(0))
     rollout = rollout_of(learner, obs, obs, codes, torch.ones(4, 64, dtype=torch.bool))
     log = learner.update(rollout, torch.randn(4, 64))
@@ -111,7 +111,7 @@ def test_ppo_logs_what_clips_and_what_its_values_explain():
     torch.manual_seed(0)
     obs, codes = torch.randn(4, 64, 3), torch.zeros(64, dtype=torch.int64)
     ends, rewards = torch.ones(4, 64, dtype=torch.bool), obs[..., 0]
-    ppo = PPO(3, 2, 1, Config(gamma=0.5, minibatches=1, clip=0.02), torch.Generator().manual_seed(0))
+    ppo = PPO(3, 2, 1, Config.of(gamma=0.5, minibatches=1, clip=0.02), torch.Generator().manual_seed(0))
     logs = [ppo.update(rollout_of(ppo, obs, obs, codes, ends), rewards) for _ in range(60)]
     assert logs[0]["ppo/explained_variance"] < 0.5 and logs[-1]["ppo/explained_variance"] > 0.9
     assert 0.0 < logs[-1]["ppo/clip_fraction"] < 0.5  # of two passes, the first has ratios of 1
@@ -127,12 +127,12 @@ def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminate
     second, codes = torch.arange(64) % 2, torch.zeros(64, dtype=torch.int64)
     obs, next_obs = torch.randn(2, 4, 64, 3)
     obs[..., 0], next_obs[..., 0] = second, 1 - second
-    config = Config(gamma=0.5, minibatches=1)
+    config = Config.of(gamma=0.5, minibatches=1)
     ppo = kind(3, 2, 1, config, torch.Generator().manual_seed(0))
     for _ in range(60):
         ends = torch.full((4, 64), terminated)
         ppo.update(rollout_of(ppo, obs, next_obs, codes, ends), (1.0 - second).expand(4, 64))
-    values = value_scale(config) * ppo.value(ppo.policy.inputs(obs, codes)).squeeze(-1)
+    values = value_scale(config.policy) * ppo.value(ppo.policy.inputs(obs, codes)).squeeze(-1)
     assert [values[:, second == s].mean().item() for s in (0, 1)] == pytest.approx(worth, abs=0.1)
 
 
@@ -140,5 +140,5 @@ def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminate
     ("final", "expected"), [(0.1, [2.0, 1.1, 0.2]), (1.0, [2.0, 2.0, 2.0]), (0.0, [2.0, 1.0, 0.0])]
 )
 def test_the_learning_rate_falls_linearly_to_its_final_share(final, expected):
-    config = Config(learning_rate=2.0, final_learning_rate=final)
-    assert [learning_rate(config, progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx(expected)
+    config = Config.of(learning_rate=2.0, final_learning_rate=final)
+    assert [learning_rate(config.policy, progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx(expected)

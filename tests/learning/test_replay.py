@@ -1,4 +1,3 @@
-import numpy as np
 import torch
 
 from infogail.learning.memory import RolloutMemory
@@ -10,7 +9,7 @@ def rollout_of(number):
     whole = torch.full((2, 3), float(number))
     never, codes = torch.zeros(2, 3, dtype=torch.bool), torch.arange(3) + number
     state = whole[..., None].expand(2, 3, 4).clone()
-    return Rollout(state, state[..., :2], whole, state + 0.5, never, never, codes, np.full(3, number))
+    return Rollout(state, state[..., :2], whole, state + 0.5, never, never, codes, torch.full((3,), number))
 
 
 def marks(rollout):
@@ -49,4 +48,3 @@ def test_it_goes_on_where_it_was():
     assert marks(found)[::3] == [2, 3, 4]
     for name, tensor in expected.tensors().items():
         assert torch.equal(tensor, found.tensors()[name]) and tensor.dtype == found.tensors()[name].dtype
-    assert isinstance(found.styles, np.ndarray)

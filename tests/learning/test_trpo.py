@@ -91,7 +91,7 @@ def test_an_update_by_hand():
             mean, std = super().forward(inputs)
             return Gaussian(torch.cat((mean, torch.zeros(len(inputs), 1)), -1), std)
 
-    config = Config(max_kl=0.02, entropy_coef=0.0)
+    config = Config.of(max_kl=0.02, entropy_coef=0.0)
     trpo = TRPO(1, 2, 1, config, torch.Generator())
     trpo.policy = First([0.0], [0.0, 0.0])
     trpo.policy.log_std.requires_grad_(False)

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,8 @@ from infogail.baselines.bc import BC
 from infogail.baselines.gail import GAIL
 from infogail.cli import main
 from infogail.config.config import Config
-from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.recording import Recording
 from infogail.envs.errors import BadInput
 from infogail.learning import ppo
 from infogail.learning.learner import InfoGAIL
@@ -31,10 +31,11 @@ from infogail.parallel.signals import Stopped
 from infogail.runs import checkpoint
 from infogail.runs.folder import InvalidRun, Manifest, RunFolder
 from infogail.runs.runner import resume, train
+from tests.learners import make_learner
 from tests.runs.test_checkpoint import outcome
 
 LEARNERS = {"infogail": InfoGAIL, "bc": BC}
-SMALL = Config(num_envs=16, iterations=4, checkpoint_interval=1, rim_steps=3, bc_steps=400, hidden=8)
+SMALL = Config.of(num_envs=16, iterations=4, checkpoint_interval=1, rim_steps=3, bc_steps=400, hidden=8)
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.parallel.test_distributed"])
 
@@ -149,8 +150,8 @@ def test_what_the_processes_tell_each_other():
     begun, stepped = zip(first["net"], second["net"], strict=True)
     for name in begun[0].keys() - {"torch/random"}:
         assert begun[0][name] == begun[1][name] != stepped[0][name] == stepped[1][name]
-    half = replace(Config(), num_envs=512, discriminator_batch=512, posterior_batch=32, bc_batch=256)
-    assert (first["config"], second["config"]) == (half, replace(half, seed=distributed.SEED_STRIDE))
+    half = Config.of(num_envs=512, discriminator_batch=512, posterior_batch=32, bc_batch=256)
+    assert (first["config"], second["config"]) == (half, half.with_(seed=distributed.SEED_STRIDE))
 
 
 def test_a_single_process_does_nothing():
@@ -169,9 +170,9 @@ def test_what_carries_the_tensors(monkeypatch):
         assert distributed.backend() == expected
 
 
-def learn(demonstrations, config, iterations):
+def learn(recording, config, iterations):
     """What is logged, what all is in the end, and of the first advantages the own mean, all mean, all deviation."""
-    learner = InfoGAIL(demonstrations, distributed.shard_config(config))
+    learner = make_learner(InfoGAIL, recording, distributed.shard_config(config))
     advantages, given = [], ppo.standardised_advantages
     ppo.standardised_advantages = lambda *inputs: advantages.append(given(*inputs)) or advantages[-1]
     logs = [distributed.mean_log(learner.iterate()) for _ in range(iterations)]
@@ -183,7 +184,7 @@ def learn(demonstrations, config, iterations):
 def test_two_processes_learn_the_same_styles(recorded):
     """As `test_infogail_gives_each_code_its_style` asks of one, on the same total batch."""
     (logs, state, standardised), (other_logs, other_state, _) = in_two(
-        learn, recorded("pass")[0].demonstrations, Config(num_envs=128, threads=1), 20
+        learn, recorded("pass")[0], Config.of(num_envs=128, threads=1), 20
     )
     assert logs == other_logs and {log["rollout/env_steps"] for log in logs} == {128 * 60}
     assert logs[0]["rollout/success_rate"] < 0.2
@@ -198,17 +199,17 @@ def test_two_processes_learn_the_same_styles(recorded):
 
 def test_two_processes_take_the_same_trust_region_steps(recorded):
     few = {"num_envs": 16, "iterations": 2, "rim_steps": 2, "rim_tries": 2, "discriminator_steps": 2}
-    config = Config(**few, policy_update="trpo", posterior_batch=8, discriminator_batch=64)
-    (logs, state, _), (other_logs, other_state, _) = in_two(learn_by_trpo, recorded("pass")[0].demonstrations, config)
+    config = Config.of(**few, policy_update="trpo", posterior_batch=8, discriminator_batch=64)
+    (logs, state, _), (other_logs, other_state, _) = in_two(learn_by_trpo, recorded("pass")[0], config)
     assert logs == other_logs and all(log["trpo/step"] > 0 for log in logs)
     same = {name for name in state if state[name] == other_state[name]}
     assert {name for name in state if name.startswith(("policy/", "value/", "discriminator/", "posterior/"))} <= same
 
 
-def learn_by_trpo(demonstrations, config):
+def learn_by_trpo(recording, config):
     """What is logged and what all is in the end; the advantages are not looked at."""
-    learner = InfoGAIL(demonstrations, distributed.shard_config(config))
-    logs = [distributed.mean_log(learner.iterate()) for _ in range(config.iterations)]
+    learner = make_learner(InfoGAIL, recording, distributed.shard_config(config))
+    logs = [distributed.mean_log(learner.iterate()) for _ in range(config.run.iterations)]
     return logs, hashes(learner.parts()), None
 
 
@@ -221,7 +222,7 @@ def stopped_and_resumed(file, folder):
             if done == 1 and distributed.rank() == 1:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        config = replace(SMALL, checkpoint_interval=100)
+        config = SMALL.with_(checkpoint_interval=100)
         with pytest.raises(Stopped, match="143"):
             train(learner, name, file, "pass", config, folder / f"{name}-stopped", on_iteration=interrupt)
         distributed.all_gather_objects(None)
@@ -240,7 +241,9 @@ class Saboteur(GAIL):
     def iterate(self):
         log = super().iterate()
         if self.iteration == 2 and distributed.rank() == 1:
-            self.env._world.traffic[0, 0, 0] = float("nan")
+            state = self.env.state_dict()
+            state["traffic"][0, 0, 0] = float("nan")
+            self.env.load_state_dict(state)
         return log
 
 
@@ -263,7 +266,7 @@ def test_torchrun_trains_one_run(file, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"trained: {run}; judge it with 'infogail evaluate {run}'\n"
     assert done.stderr.count("training infogail on pass") == 1 and "Error" not in done.stderr
-    assert Manifest.load(run).processes == 2 and Manifest.load(run).config.num_envs == 16
+    assert Manifest.load(run).processes == 2 and Manifest.load(run).config.run.num_envs == 16
     rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["env_steps"] for row in rows] == [16 * 60, 2 * 16 * 60]
     assert len(list(run.glob("events*"))) == 1
@@ -272,7 +275,7 @@ def test_torchrun_trains_one_run(file, tmp_path):
     own = {name.split("/")[1] for name in state if name.startswith("process")}
     assert {"env", "generator", "posterior_generator"} <= own <= {"env", "generator", "posterior_generator", "torch"}
     assert {name.split("/")[0] for name in state} >= {"policy", "value", "discriminator", "posterior", "ppo_optimiser"}
-    Demonstrations.load(run / "demonstrations.safetensors", "pass")
+    Recording.load(run / "demonstrations.safetensors", get_scenario("pass"))
 
 
 def test_bad_input_is_told_once(file, tmp_path):

@@ -6,8 +6,8 @@ from replay_world import Reader, Scripted, record_manners
 from test_camera import Plain
 
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import record
-from infogail.envs.scenarios.scenario import NO_STYLE
+from infogail.envs.recordings.record import record
+from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.evaluation.episodes import demonstrated_episodes
 from infogail.rendering.diagrams import plot, plot_people
 from infogail.rendering.palette import DEMONSTRATION, code_colour
@@ -22,7 +22,7 @@ def driven_as(recording, codes):
 
 @pytest.mark.parametrize("name", ["pass", "turn"])
 def test_plots_hold_every_trajectory_and_count_what_codes_did(name):
-    recording, _ = record(name, 5, seed=1)
+    recording, _ = record(get_scenario(name), 5, seed=1)
     scenario, bounds = get_scenario(name), recording.demonstrations.episode_bounds
     driven = driven_as(recording, (0, 1, 0, 1))
     driven[1] = replace(driven[1], crashed=True, style=NO_STYLE)
@@ -54,11 +54,11 @@ def test_a_plot_of_the_highway_has_speed_over_time_and_a_point_for_each_episode(
     assert [line.get_marker() for line in means.lines if line.get_color() == code_colour(1)] == ["o", "x", "o"]
     assert len([line for line in over_time.lines if line.get_color() == DEMONSTRATION]) == 24
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "1 failed" in legend[2] and HIGHWAY.styles[driven[0].style] in legend[1]
+    assert "1 failed" in legend[2] and str(HIGHWAY.styles[driven[0].style]) in legend[1]
 
 
 def test_by_default_a_diagram_shows_the_ego_from_above():
-    recording, _ = record("pass", 3, seed=1)
+    recording, _ = record(get_scenario("pass"), 3, seed=1)
     (axes,) = plot(Plain(), recording, driven_as(recording, (0, 1)), 2).axes
     states = recording.trajectory(0)
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), states[:, 0, :2] * (1, -1))

@@ -8,8 +8,9 @@ from PIL import Image
 from starts import start
 
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.data.demonstrations import record
-from infogail.envs.scenarios.scenario import NO_STYLE, POLICY_FREQUENCY, SIMULATION_FREQUENCY
+from infogail.envs.recordings.record import record
+from infogail.envs.scenarios.scenario import POLICY_FREQUENCY, SIMULATION_FREQUENCY
+from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.evaluation.episodes import demonstrated_episodes, drive_episode
 from infogail.rendering import film as rendering
 from infogail.rendering.camera import Stage
@@ -28,12 +29,11 @@ class Scripted:
     """Passes on the side that its code says; with `straight`, runs into the lead."""
 
     straight: bool = False
-    scenario = "pass"
+    scenario = PASS
     algorithm = "infogail"
     num_codes = 2
     codes = (0, 1)
     seed = 0
-    characters = None
     prior = np.array([0.5, 0.5])
     belief = Driver.belief
 
@@ -61,7 +61,7 @@ def episodes():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    record("pass", 4, seed=0)[0].save(folder / "demonstrations.safetensors")
+    record(get_scenario("pass"), 4, seed=0)[0].save(folder / "demonstrations.safetensors")
     return folder
 
 
@@ -152,7 +152,7 @@ def test_a_film_of_the_highway_follows_each_ego(highway_recording, monkeypatch):
     driven = [replace(cut(demonstrated_episodes(highway_recording)[k], 33), code=k, style=0) for k in (0, 1)]
     details, remarks = [], []
     monkeypatch.setattr(rendering, "caption", lambda *a: (remarks.append(a[2]), details.append(a[5]), caption(*a))[-1])
-    frames = list(film(HIGHWAY, driven, [None, None], highway_recording.demonstrations.characters))
+    frames = list(film(HIGHWAY, driven, [None, None], HIGHWAY.fit_judge(highway_recording)))
     assert len(frames) == 33 * FRAMES_PER_DECISION + 1 + round(HOLD * FPS)
     width, height = HIGHWAY.view.size
     for k in (0, -1):
@@ -160,7 +160,7 @@ def test_a_film_of_the_highway_follows_each_ego(highway_recording, monkeypatch):
             picture = frames[k][top : top + height]
             assert picture.shape == (height, width, 3)
             assert has(picture[:, width // 4 : width // 2], colour(code)) and has(picture, OFF_ROAD)
-    assert set(remarks[: 2 * 90]) == {""} and set(remarks[2 * 90 :]) <= set(HIGHWAY.styles)
+    assert set(remarks[: 2 * 90]) == {""} and set(remarks[2 * 90 :]) <= set(map(str, HIGHWAY.styles))
     headway = HIGHWAY.headway(driven[0].vehicle_states[0])
     assert details[0] == (f"headway {headway:.1f} s" if headway < 4 else "nobody near ahead")
 

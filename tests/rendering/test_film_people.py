@@ -20,10 +20,9 @@ def run(tmp_path_factory):
 
 def test_the_road_runs_from_left_to_right_past_the_ego(run):
     """Scale 8 px/m: the ego is 20 m behind the middle of 1120 px, its lanes are level."""
-    road = {"recording": run / "demonstrations.safetensors"}
-    scenario = get_scenario("replay", **road)
+    scenario = get_scenario("replay", recording=run / "demonstrations.safetensors")
     draw_offscreen()
-    stage = Stage(scenario, {"demonstration": np.float64(12)}, colour(0), road)
+    stage = Stage(scenario, {"demonstration": np.float64(12)}, colour(0))
     picture = stage.picture()
     assert picture.shape == (240, 1120, 3)
     painted = np.argwhere((np.abs(picture.astype(int) - colour(0)) < 12).all(-1))

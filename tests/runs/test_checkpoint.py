@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -22,16 +21,16 @@ import torch
 from infogail.baselines.bc import BC
 from infogail.baselines.gail import GAIL
 from infogail.config.config import Config
-from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.errors import BadInput
 from infogail.learning.learner import InfoGAIL
 from infogail.parallel.signals import Stopped
 from infogail.runs import checkpoint
 from infogail.runs.folder import InvalidRun, Manifest, RunFolder
 from infogail.runs.runner import resume, train
+from tests.learners import make_learner
 
 LEARNERS = {"infogail": InfoGAIL, "gail": GAIL, "bc": BC}
-SMALL = Config(num_envs=16, iterations=5, checkpoint_interval=1, rim_steps=3, rim_tries=1, bc_steps=500, hidden=8)
+SMALL = Config.of(num_envs=16, iterations=5, checkpoint_interval=1, rim_steps=3, rim_tries=1, bc_steps=500, hidden=8)
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.runs.test_checkpoint"])
 
@@ -129,8 +128,7 @@ def test_runs_that_are_killed_often_end_as_if_nothing_had_been(file, tmp_path, u
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_checkpoint_holds_all_that_changes(name, file):
     """What three iterations made, put into a learner of another seed, goes on as it did: every tensor and number."""
-    demonstrations = Demonstrations.load(file)
-    one, other = (LEARNERS[name](demonstrations, replace(SMALL, seed=seed)) for seed in (1, 2))
+    one, other = (make_learner(LEARNERS[name], file, SMALL.with_(seed=seed)) for seed in (1, 2))
     for _ in range(3):
         one.iterate()
     kept = {key: tensor.clone() for key, tensor in checkpoint.state_of(one.parts()).items()}
@@ -195,10 +193,10 @@ def test_one_writer_at_a_time(file, tmp_path):
 
 def test_the_lock_ends_with_its_process(file, tmp_path):
     run = tmp_path / "run"
-    endless = replace(SMALL, bc_steps=10**9)
+    endless = SMALL.with_(bc_steps=10**9)
     process = PROCESSES.Process(target=train_or_resume, args=("bc", file, run, endless))
     process.start()
-    while not list(run.glob("checkpoints/*.safetensors")):
+    while not (run / "manifest.json").exists() or not any("checkpoint" in name for name in Manifest.load(run).files):
         time.sleep(0.05)
     with pytest.raises(InvalidRun, match="another process trains here"):
         resume(LEARNERS, run)
@@ -242,14 +240,14 @@ def test_what_is_not_finite_stops_the_run(file, tmp_path, monkeypatch, place, na
     good = tmp_path / "run" / "checkpoints" / "000002.safetensors"
     assert str(raised.value) == (
         f"{tmp_path / 'run'}: training diverged in iteration 3: {named} is not finite; "
-        f"its last good checkpoint is {good}; train anew with a lower --learning-rate"
+        f"its last good checkpoint is {good}; train anew with a lower --learning-rate or --discriminator-learning-rate"
     )
     resume(LEARNERS, tmp_path / "run")  # without the saboteur
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_the_iteration_end_and_saves(file, tmp_path, unbroken, number):
-    run, config = tmp_path / "run", replace(SMALL, checkpoint_interval=100)
+    run, config = tmp_path / "run", SMALL.with_(checkpoint_interval=100)
 
     def interrupt(done, total, log):
         if done == 2:
@@ -366,7 +364,7 @@ def fill_the_disk(file: Path, disk: Path) -> None:
 
 def test_a_checkpoint_is_small(file, tmp_path):
     """How much, `infogail speed` measures; here, that there is not much to write, and that it comes back."""
-    learner = InfoGAIL(Demonstrations.load(file), Config())
+    learner = make_learner(InfoGAIL, file, Config())
     with RunFolder.create(tmp_path / "run", Manifest("pass", "infogail", Config()), b"", force=False) as folder:
         state = checkpoint.state_of(learner.parts())
         checkpoint.save(folder, 1, state, b"")
@@ -377,7 +375,7 @@ def test_a_checkpoint_is_small(file, tmp_path):
 @pytest.mark.slow
 def test_ten_million_steps_leak_nothing(file, tmp_path):
     """Memory, file handles and throughput, from after the warm-up to the end."""
-    config = Config(iterations=170, checkpoint_interval=5)
+    config = Config.of(iterations=170, checkpoint_interval=5)
     memory, handles, seconds = [], [], []
 
     def measure(done, total, log):
@@ -386,11 +384,11 @@ def test_ten_million_steps_leak_nothing(file, tmp_path):
         seconds.append(log["seconds"])
 
     train(InfoGAIL, "infogail", file, "pass", config, tmp_path / "run", on_iteration=measure)
-    tenth = config.iterations // 10
-    first, last = (seconds[k + tenth - 1] - seconds[k] for k in (1, config.iterations - tenth))
-    assert config.iterations * config.num_envs * 60 > 10_000_000
+    tenth = config.run.iterations // 10
+    first, last = (seconds[k + tenth - 1] - seconds[k] for k in (1, config.run.iterations - tenth))
+    assert config.run.iterations * config.run.num_envs * 60 > 10_000_000
     print([round(value / 2**20) for value in memory])
-    levels = [median(memory[k : k + tenth]) for k in range(tenth, config.iterations, tenth)]
+    levels = [median(memory[k : k + tenth]) for k in range(tenth, config.run.iterations, tenth)]
     assert max(levels) < 1.05 * levels[0] and handles[-1] <= handles[1]
     assert last < 1.1 * first
 

@@ -13,16 +13,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import infogail
 from infogail.baselines.bc import BC
 from infogail.config.config import Config
-from infogail.envs.data.demonstrations import Demonstrations, InvalidDemonstrations, record
+from infogail.config.presets import settings
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.data.recording import InvalidDemonstrations, Recording
 from infogail.envs.errors import BadInput
 from infogail.envs.files import NonEmptyFolder, check_output, seal, unseal
+from infogail.envs.recordings.record import record
 from infogail.learning.learner import InfoGAIL
 from infogail.learning.networks import Policy
 from infogail.runs.driver import SCHEMA, load
 from infogail.runs.folder import InvalidRun, Manifest, RunFolder, check_run
 from infogail.runs.runner import resume, train
 
-TINY = Config(num_envs=16, iterations=2, rim_steps=2, bc_steps=200, threads=1, hidden=8)
+TINY = Config.of(num_envs=16, iterations=2, rim_steps=2, bc_steps=200, threads=1, hidden=8)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +43,9 @@ class Scripted:
     def __init__(self, *logs):
         self.logs, self.iteration, self.iterations, self.posterior = list(logs), 0, len(logs), None
 
-    def __call__(self, demonstrations, config):
+    def __call__(self, env, demonstrations, config):
         self.demonstrations = demonstrations
-        self.policy = Policy(demonstrations.observations.shape[1], 2, 1, config)
+        self.policy = Policy(demonstrations.observations.shape[1], 2, 1, config.policy)
         return self
 
     def iterate(self):
@@ -67,9 +71,9 @@ def test_a_run_holds_all_that_judging_needs(trained, file):
     assert (run / "demonstrations.safetensors").read_bytes() == file.read_bytes()
 
     manifest = json.loads((run / "manifest.json").read_text())
-    assert (manifest["format"], manifest["scenario"], manifest["algorithm"]) == (1, "pass", "infogail")
+    assert (manifest["format"], manifest["scenario"], manifest["algorithm"]) == (2, "pass", "infogail")
     assert manifest["versions"]["torch"] == torch.__version__ and manifest["threads"] == 1
-    assert manifest["config"] == asdict(TINY.for_scenario("pass")) and manifest["instruction_set"]
+    assert manifest["config"] == asdict(TINY) and manifest["instruction_set"]
     assert set(manifest["files"]) == names | {"checkpoints/000002.safetensors"}
     for name, sha256 in manifest["files"].items():
         assert hashlib.sha256((run / name).read_bytes()).hexdigest() == sha256
@@ -103,7 +107,7 @@ def test_nothing_in_a_run_is_a_pickle(trained):
 def test_a_loaded_driver_drives_as_the_trained_one(trained):
     run, driver, _ = trained
     loaded = infogail.load(str(run))
-    assert (loaded.scenario, loaded.algorithm, loaded.num_codes, loaded.seed) == ("pass", "infogail", 2, 0)
+    assert (loaded.scenario.name, loaded.algorithm, loaded.num_codes, loaded.seed) == ("pass", "infogail", 2, 0)
     observations = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
     codes = np.arange(50) % 2
     actions = loaded.act(observations, codes)
@@ -142,21 +146,23 @@ def test_a_learner_without_codes_takes_them_and_ignores_them(file, tmp_path):
 
 
 def test_settings_follow_the_scenario():
-    assert [Config().for_scenario(name).num_codes for name in ("pass", "pass-pace", "pass-follow")] == [2, 4, 3]
-    assert Config(num_codes=5).for_scenario("pass").num_codes == 5
-    graded = Config().for_scenario("turn-line")
-    assert graded.graded_code and graded.num_codes == 7 == graded.for_scenario("turn-line").num_codes
+    several = [settings(get_scenario(name)).codes.num_codes for name in ("pass", "pass-pace", "pass-follow")]
+    assert several == [2, 4, 3]
+    assert settings(get_scenario("pass"), overrides={"num_codes": 5}).codes.num_codes == 5
+    graded = settings(get_scenario("turn-line"))
+    assert graded.codes.graded_code and graded.codes.num_codes == 7
     with pytest.raises(BadInput, match="--num-codes 2: pass-pace has 4 styles; give no fewer with --labelled"):
-        Config(num_codes=2, labelled=0.1).for_scenario("pass-pace")
+        settings(get_scenario("pass-pace"), overrides={"num_codes": 2, "labelled": 0.1})
     with pytest.raises(BadInput, match="nobody knows the styles of people in replay; leave it out"):
-        Config(labelled=0.1).for_scenario("replay")
-    with pytest.raises(BadInput, match="--labelled 2: give a share from 0 to 1"):
-        Config(labelled=2)
+        settings(get_scenario("replay"), overrides={"labelled": 0.1})
+    with pytest.raises(BadInput, match="--labelled 2: give a share of at most 1, or None"):
+        Config.of(labelled=2)
 
 
 def test_a_graded_driver_takes_any_code_between_its_ends(tmp_path):
-    record("turn-line", 10, seed=0)[0].save(tmp_path / "demos")
-    train(InfoGAIL, "infogail", tmp_path / "demos", "turn-line", TINY, tmp_path / "run")
+    record(get_scenario("turn-line"), 10, seed=0)[0].save(tmp_path / "demos")
+    graded = TINY.with_(**get_scenario("turn-line").recommended)
+    train(InfoGAIL, "infogail", tmp_path / "demos", "turn-line", graded, tmp_path / "run")
     driver = load(tmp_path / "run")
     assert driver.codes == pytest.approx([-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1], abs=1e-6)
     obs = np.zeros(9, np.float32)
@@ -169,18 +175,18 @@ def test_a_graded_driver_takes_any_code_between_its_ends(tmp_path):
 def test_few_demonstrations_and_labels_reach_the_learner(file, tmp_path):
     given = []
 
-    def keep(demonstrations, config):
+    def keep(env, demonstrations, config):
         given.append(demonstrations)
-        return InfoGAIL(demonstrations, config)
+        return InfoGAIL(env, demonstrations, config)
 
-    train(keep, "infogail", file, "pass", replace(TINY, demonstrations_limit=6, labelled=0.01), tmp_path / "run")
+    train(keep, "infogail", file, "pass", TINY.with_(demonstrations_limit=6, labelled=0.01), tmp_path / "run")
     assert given[0].num_episodes == 6 and sorted(given[0].labels.values()) == [0, 1]
 
 
 def test_a_learner_is_given_the_first_four_fifths(file, tmp_path):
     learner = Scripted({})
     train(learner, "bc", file, "pass", TINY, tmp_path / "run")
-    whole = Demonstrations.load(file)
+    whole = Recording.load(file, get_scenario("pass")).demonstrations
     np.testing.assert_array_equal(learner.demonstrations.observations, whole.episodes(slice(8)).observations)
     assert isinstance(learner.demonstrations, Demonstrations)
 
@@ -315,7 +321,7 @@ def test_a_driver_of_another_schema_is_named(trained, tmp_path):
 def test_a_driver_of_another_run_is_named(trained, tmp_path):
     for change in ({"num_codes": 3}, {"hidden": 16}):
         run = rewritten(trained, tmp_path)
-        run.manifest = replace(run.manifest, config=replace(run.manifest.config, **change))
+        run.manifest = replace(run.manifest, config=run.manifest.config.with_(**change))
         run.write("x", b"")
         with pytest.raises(InvalidRun, match=r"not a driver of this version \(.*size mismatch"):
             infogail.load(run.path)
@@ -348,8 +354,9 @@ def test_a_driver_that_is_not_the_one_listed_is_named(trained, tmp_path):
 
 
 MANIFESTS = {
-    "format is 2, newer than 1; update infogail": {"format": 2},
-    "format is True, not 1": {"format": True},
+    "format is 3, newer than 2; update infogail": {"format": 3},
+    "format is True, not 2": {"format": True},
+    "format is 1, not 2\\); train the run anew": {"format": 1},
     "lacks 'config'": {"config": None},
     "scenario is 'merge', none of pass, turn": {"scenario": "merge"},
     "algorithm is 3, not a word": {"algorithm": 3},
@@ -386,23 +393,31 @@ def test_a_manifest_that_is_none_is_named(tmp_path, content):
         infogail.load(tmp_path)
 
 
+MISSING = object()
 CONFIGS = {
-    "unknown setting 'learning_rat'; did you mean learning_rate?": {"learning_rat": 1},
-    "config lacks 'gamma'": {"gamma": None},
-    "--num-envs True: give a whole number": {"num_envs": True},
-    "--num-envs 0: give a number above 0": {"num_envs": 0},
-    "--gamma nan: give a finite number": {"gamma": float("nan")},
-    "--hidden 8.5: give a whole number": {"hidden": 8.5},
-    "--clip 0.2: give a number": {"clip": "0.2"},
+    "config.policy has an unknown setting 'learning_rat'; did you mean learning_rate?": ("policy", {"learning_rat": 1}),
+    "config.policy lacks 'gamma'": ("policy", {"gamma": MISSING}),
+    "--num-envs True: give a whole number": ("run", {"num_envs": True}),
+    "--num-envs 0: give a number above 0": ("run", {"num_envs": 0}),
+    "--threads None: give a whole number": ("run", {"threads": None}),
+    "--gamma nan: give a finite number": ("policy", {"gamma": float("nan")}),
+    "--hidden 8.5: give a whole number": ("policy", {"hidden": 8.5}),
+    "--clip 0.2: give a number": ("policy", {"clip": "0.2"}),
+    "--weight-clip x: give a number, or None": ("discriminator", {"weight_clip": "x"}),
 }
 
 
 @pytest.mark.parametrize("problem", CONFIGS)
 def test_a_malformed_config_is_named(problem):
-    values = {key: value for key, value in (asdict(TINY) | CONFIGS[problem]).items() if value is not None}
+    part, change = CONFIGS[problem]
+    values = asdict(TINY)
+    values[part] = {key: value for key, value in (values[part] | change).items() if value is not MISSING}
     with pytest.raises(BadInput) as raised:
         Config.from_dict(values)
     assert problem in str(raised.value)
-    with pytest.raises(BadInput, match="not an object of settings"):
-        Config.from_dict([])
+    for malformed in ([], asdict(TINY) | {part: 3}):
+        with pytest.raises(BadInput, match="not an object of settings"):
+            Config.from_dict(malformed)
+    with pytest.raises(BadInput, match=f"config lacks '{part}'"):
+        Config.from_dict({key: value for key, value in asdict(TINY).items() if key != part})
     assert Config.from_dict(asdict(TINY)) == TINY

@@ -14,9 +14,9 @@ from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.benchmark.speed import traffic_costs
 from infogail.config.config import Config
-from infogail.envs.catalogue import environment_id
-from infogail.envs.data.demonstrations import record
+from infogail.envs.catalogue import environment_id, get_scenario
 from infogail.envs.errors import BadInput
+from infogail.envs.recordings.record import record
 from infogail.learning.learner import InfoGAIL
 from infogail.rendering.traffic_film import check_environment, film_traffic, shares
 from infogail.runs.driver import load
@@ -24,7 +24,7 @@ from infogail.runs.runner import train
 from infogail.traffic import population as module
 from infogail.traffic.population import StyledVehicle, make_populated, observe, population, safe_distance, too_close
 
-TINY = Config(num_codes=3, num_envs=16, iterations=1, rim_steps=2, rim_tries=1, bc_steps=100, hidden=16)
+TINY = Config.of(num_codes=3, num_envs=16, iterations=1, rim_steps=2, rim_tries=1, bc_steps=100, hidden=16)
 ENVIRONMENTS = [
     f"{name}-v0"
     for name in ("highway", "merge", "merge-generic", "exit", "two-way", "roundabout", "u-turn", "intersection")
@@ -33,7 +33,7 @@ LOUD = 40.0  # the last layer begins with small weights, and actions near 0 woul
 
 
 def trained(folder, scenario, config=TINY, episodes=10):
-    record(scenario, episodes, seed=0)[0].save(folder / "demonstrations.safetensors")
+    record(get_scenario(scenario), episodes, seed=0)[0].save(folder / "demonstrations.safetensors")
     train(InfoGAIL, "infogail", folder / "demonstrations.safetensors", scenario, config, folder / "run")
     return folder / "run"
 
@@ -290,7 +290,7 @@ def test_trained_drivers_neither_crash_nor_leave_the_road(trained_run, name, sec
 
 @pytest.fixture(scope="module")
 def trained_run(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("trained"), "highway", Config(num_codes=4, iterations=20), 60)
+    return trained(tmp_path_factory.mktemp("trained"), "highway", Config.of(num_codes=4, iterations=20), 60)
 
 
 # What can be wrong, and the film
@@ -302,7 +302,7 @@ def test_bad_input(run, tmp_path):
             population(run, mix)
     with pytest.raises(BadInput, match="no such file"):
         population(tmp_path)
-    other = trained(tmp_path, "pass", Config(num_envs=16, iterations=1, rim_steps=2, rim_tries=1, bc_steps=100))
+    other = trained(tmp_path, "pass", Config.of(num_envs=16, iterations=1, rim_steps=2, rim_tries=1, bc_steps=100))
     with pytest.raises(BadInput, match="trained on pass, without traffic on several lanes; give a run of highway"):
         population(other)
     with pytest.raises(BadInput, match="did you mean 'merge-v0'"):

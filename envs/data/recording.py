@@ -1,0 +1,203 @@
+"""Recordings as a judge sees them, and the file that holds them.
+
+One safetensors file holds demonstrations and what a judge may know besides: the style labels, the vehicles' states and
+the scenes. A learner gets `Recording.demonstrations` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from infogail.envs.data.demonstrations import Demonstrations, rows_of
+from infogail.envs.data.world import ARRAYS, Replays
+from infogail.envs.data.world import problem as world_problem
+from infogail.envs.errors import BadInput
+from infogail.envs.files import UnreadableFile, seal, unseal, versions, write_atomically
+from infogail.envs.physics.state import Scene
+
+if TYPE_CHECKING:
+    from infogail.envs.scenarios.scenario import Scenario
+
+SCHEMA = "infogail-demonstrations-2"
+
+
+class InvalidDemonstrations(BadInput):
+    """A demonstrations file is missing, malformed, or of another scenario; says which file, which field, what to do."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a judge may see besides: where everything was, and the style that each driver was told to drive."""
+
+    scenario: Scenario
+    demonstrations: Demonstrations
+    vehicle_states: np.ndarray
+    """(N + E, V, 4) float64: before each decision, and after the last of each episode."""
+    scenes: Scene
+    """(E,) or (E, size) float64 each"""
+    styles: np.ndarray
+    """(E,) int64, indices into the scenario's `styles`"""
+    world: Replays | None = None
+    """What was around, where people were recorded."""
+
+    @property
+    def num_training(self) -> int:
+        """How many of the episodes, from the first on, are for training; the others are held out for judging."""
+        total = self.demonstrations.num_episodes
+        return num_training_episodes(total) if self.world is None else int(self.world.num_training[0])
+
+    def trajectory(self, episode: int) -> np.ndarray:
+        """States (T + 1, V, 4) of one episode."""
+        first, last = self.demonstrations.episode_bounds[episode : episode + 2] + (episode, episode + 1)
+        return self.vehicle_states[first:last]
+
+    def scene(self, episode: int) -> Scene:
+        return {name: values[episode] for name, values in self.scenes.items()}
+
+    def episodes(self, index: np.ndarray | slice) -> Recording:
+        """Only the episodes in `index`, in that order."""
+        chosen = np.arange(self.demonstrations.num_episodes)[index]
+        bounds = self.demonstrations.episode_bounds + np.arange(len(self.demonstrations.episode_bounds))
+        return Recording(
+            self.scenario,
+            self.demonstrations.episodes(index),
+            self.vehicle_states[rows_of(bounds, chosen)],
+            {name: values[chosen] for name, values in self.scenes.items()},
+            self.styles[chosen],
+            self.world,
+        )
+
+    def with_labels(self, share: float) -> Demonstrations:
+        """The learner's part, told the styles of this share of the episodes, of each style equally many.
+
+        The first ones, and at least one of each style that occurs, unless `share` is 0.
+        """
+        of_each = [np.flatnonzero(self.styles == style) for style in np.unique(self.styles)]
+        count = max(1, round(share * len(self.styles) / len(of_each))) if share else 0
+        labels = {int(e): int(self.styles[e]) for episodes in of_each for e in episodes[:count]}
+        return replace(self.demonstrations, labels=labels)
+
+    @classmethod
+    def load(cls, path: Path, scenario: Scenario) -> Recording:
+        """Everything in the file at `path`, which must be of `scenario`.
+
+        Raises:
+            InvalidDemonstrations: see `validate`.
+        """
+        arrays, metadata = _read(Path(path), scenario)
+        world = Replays.from_arrays(_named(arrays, "world."), metadata["files"]) if scenario.recorded else None
+        observations, actions, bounds = (arrays[key] for key in ("observations", "actions", "episode_bounds"))
+        demonstrations = Demonstrations(scenario.spec, observations, actions, bounds)
+        states, styles = arrays["vehicle_states"], arrays["styles"]
+        recording = cls(scenario, demonstrations, states, _named(arrays, "scene."), styles, world)
+        return replace(recording, scenario=scenario.with_recording(recording))
+
+    def save(self, path: Path) -> None:
+        """Write the file at `path`, whole or not at all."""
+        demonstrations, scenario = self.demonstrations, self.scenario
+        arrays = {
+            "observations": demonstrations.observations,
+            "actions": demonstrations.actions,
+            "episode_bounds": demonstrations.episode_bounds,
+            "vehicle_states": self.vehicle_states,
+            "styles": self.styles,
+        } | {f"scene.{name}": values for name, values in self.scenes.items()}
+        metadata = {
+            "schema": SCHEMA,
+            "scenario": scenario.name,
+            "features": json.dumps(scenario.features),
+            "decisions_per_second": str(scenario.policy_frequency),
+            "versions": json.dumps(versions()),
+        }
+        if self.world is not None:
+            arrays |= {f"world.{name}": values for name, values in self.world.arrays().items()}
+            metadata["files"] = json.dumps(self.world.files)
+        validate(arrays, metadata, str(path), scenario)
+        write_atomically(path, seal(arrays, metadata))
+
+
+def num_training_episodes(total: int) -> int:
+    """How many of `total` episodes, from the first on, are for training; the others are held out for judging."""
+    return max(1, total * 4 // 5)
+
+
+def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], source: str, scenario: Scenario) -> None:
+    """Check everything that a learner or a judge of `scenario` relies on.
+
+    Raises:
+        InvalidDemonstrations: one line that names `source`, the field, its value and the remedy.
+    """
+
+    def require(condition: bool | np.bool_, problem: str) -> None:
+        if not condition:
+            raise InvalidDemonstrations(f"{source}: {problem}; record it anew with 'infogail record'")
+
+    if (name := metadata.get("scenario")) != scenario.name:
+        remedy = f"give a file of {scenario.name}"
+        raise InvalidDemonstrations(f"{source}: recorded in {name}, not in {scenario.name}; {remedy}")
+    require(
+        metadata.get("features") == json.dumps(scenario.features),
+        f"features are {metadata.get('features')}, but {name} has {json.dumps(scenario.features)}",
+    )
+    rate = metadata.get("decisions_per_second")
+    require(rate == str(scenario.policy_frequency), f"decisions_per_second is {rate}, not {scenario.policy_frequency}")
+    scenes = tuple(f"scene.{draw}" for draw in scenario.draws)
+    worlds = tuple(f"world.{part}" for part in ARRAYS) if scenario.recorded else ()
+    expected = ("observations", "actions", "episode_bounds", "vehicle_states", "styles", *scenes, *worlds)
+    for key in expected:
+        require(key in arrays, f"'{key}' is missing")
+    for key in arrays:
+        require(key in expected, f"'{key}' is unknown")
+    bounds = arrays["episode_bounds"]
+    require(bounds.dtype == np.int64 and bounds.ndim == 1, f"episode_bounds is {_kind(bounds)}, not int64 (E + 1,)")
+    require(len(bounds) > 1 and bounds[0] == 0, "episode_bounds does not begin at 0 or holds no episode")
+    require((np.diff(bounds) > 0).all(), "episode_bounds has an empty or overlapping episode")
+    rows, episodes = int(bounds[-1]), len(bounds) - 1
+    shapes = {
+        "observations": (np.float32, (rows, len(scenario.features))),
+        "actions": (np.float32, (rows, scenario.spec.action_size)),
+        # Of recorded people, the others' states stand in the world.
+        "vehicle_states": (np.float64, (rows + episodes, 1 if scenario.recorded else scenario.num_vehicles, 4)),
+        "styles": (np.int64, (episodes,)),
+    } | {f"scene.{name}": (np.float64, (episodes, *draw.shape)) for name, draw in scenario.draws.items()}
+    for key, (dtype, shape) in shapes.items():
+        array = arrays[key]
+        require(
+            array.dtype == dtype and array.shape == shape, f"'{key}' is {_kind(array)}, not {np.dtype(dtype)} {shape}"
+        )
+        require(np.isfinite(array).all(), f"'{key}' holds NaN or Inf")
+    require((np.abs(arrays["actions"]) <= 1).all(), "'actions' leave [-1, 1]")
+    styles = arrays["styles"]
+    require(((styles >= 0) & (styles < len(scenario.styles))).all(), f"'styles' leave 0 to {len(scenario.styles) - 1}")
+    if worlds:
+        wrong = world_problem(_named(arrays, "world."), metadata.get("files"), episodes, scenario.horizon)
+        require(wrong is None, f"its world: {wrong}")
+
+
+def _named(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+
+
+def _read(path: Path, scenario: Scenario) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    if path.is_dir():
+        raise InvalidDemonstrations(f"{path}: is a folder; give a file from 'infogail record'")
+    if not path.is_file():
+        command = f"{'import FILES' if scenario.recorded else f'record {scenario.name}'} --out {shlex.quote(str(path))}"
+        raise InvalidDemonstrations(f"{path}: no such file; make it with 'infogail {command}'")
+    try:
+        arrays, metadata = unseal(path, SCHEMA)
+    except (UnreadableFile, OSError) as error:
+        raise InvalidDemonstrations(f"{path}: {error}; record it anew with 'infogail record'") from error
+    validate(arrays, metadata, str(path), scenario)
+    return arrays, metadata
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype} {array.shape}"

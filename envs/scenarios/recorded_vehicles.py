@@ -1,0 +1,62 @@
+"""Cars of recorded traffic in highway-env: the ego in the place of a recorded driver, and the others."""
+
+from __future__ import annotations
+
+import numpy as np
+from highway_env.road.lane import AbstractLane
+from highway_env.road.road import Road
+from highway_env.vehicle.graphics import VehicleGraphics
+from highway_env.vehicle.kinematics import Vehicle
+
+
+class SizedVehicle(Vehicle):
+    """A car of its own size, whose lane is looked up when somebody asks: on recorded roads that takes longest."""
+
+    def __init__(self, road: Road, state: np.ndarray, length: float, width: float) -> None:
+        x, y, heading, speed = state.tolist()
+        super().__init__(None, (x, y), heading, speed)
+        self.road = road
+        self._resize(length, width)
+
+    @property
+    def lane_index(self) -> tuple[str, str, int]:
+        return self.road.network.get_closest_lane_index(self.position, self.heading)
+
+    @lane_index.setter
+    def lane_index(self, index: None) -> None: ...
+
+    @property
+    def lane(self) -> AbstractLane:
+        return self.road.network.get_lane(self.lane_index)
+
+    @lane.setter
+    def lane(self, lane: None) -> None: ...
+
+    def on_state_update(self) -> None: ...
+
+    def _resize(self, length: float, width: float) -> None:
+        self.LENGTH, self.WIDTH = length, width
+        self.diagonal = float(np.hypot(length, width))
+
+
+class Replaced(SizedVehicle):
+    """The ego, in the place of a recorded driver."""
+
+
+class RecordedVehicle(SizedVehicle):
+    """Is where it was recorded, whatever happens; it does not look for collisions, the ego does."""
+
+    def __init__(self, road: Road, recorded: np.ndarray, column: int) -> None:
+        self._to_come = iter(recorded)
+        self.recorded = next(self._to_come)  # (8,), see `RecordedState`
+        self.column = column  # of the recording
+        super().__init__(road, self.recorded[:4], *self.recorded[6:].tolist())
+        self.check_collisions = False
+        self.color = VehicleGraphics.DEFAULT_COLOR
+
+    def step(self, dt: float) -> None:
+        """Go to where it was next; `dt` is the recording's."""
+        self.recorded = next(self._to_come, self.recorded)
+        x, y, self.heading, self.speed, _, _, length, width = self.recorded.tolist()
+        self.position = np.array((x, y))
+        self._resize(length, width)

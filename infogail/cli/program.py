@@ -1,0 +1,65 @@
+"""`infogail COMMAND` from its arguments to its exit status."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import NoReturn
+
+from infogail.cli.parsing import parse
+from infogail.cli.training import Train
+from infogail.envs.errors import BadInput
+from infogail.parallel.launch import launched
+from infogail.parallel.signals import Stopped
+from infogail.parallel.terminal import write_plainly
+
+OUT_OF_MEMORY = "there is not enough memory for that; give a smaller --num-envs, --hidden or other size"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. Exit status: 0, 2 for bad input with one line on standard error, 130 for Ctrl-C."""
+    # Idle threads sleep: where cores are shared, threads that spin slow each other down a hundredfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    write_plainly()
+    try:
+        command = parse((sys.argv[1:] if arguments is None else arguments) or ["--help"])
+        if launched() and not isinstance(command, Train):
+            raise BadInput(f"{type(command).__name__.lower()}: torchrun is for training; run this without it")
+        command.run()
+    except Stopped as stop:
+        fail(stop.message, stop.status)
+    except KeyboardInterrupt:
+        fail("interrupted; nothing was left half-written", 130)
+    except BadInput as error:
+        fail(str(error), 2)
+    except MemoryError:
+        fail(OUT_OF_MEMORY, 2)
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # as torch says it
+            raise
+        fail(OUT_OF_MEMORY, 2)
+    except UnicodeEncodeError as error:
+        fail(f"{error.object}: holds bytes that are no text in this locale; set PYTHONUTF8=1, or rename it", 2)
+    except OSError as error:
+        if not error.filename:
+            fail(str(error), 2)
+        name = re.sub(r"\.([^/]*)\.\d+\.partial$", r"\1", str(error.filename))  # what it was to become
+        fail(f"{name}: {error.strerror}; give a place that can be written to", 2)
+    finally:
+        if launched():
+            from infogail.parallel.distributed import leave
+
+            leave()
+
+
+def fail(problem: str, status: int) -> NoReturn:
+    """Leave with one line on standard error."""
+    problem = " ".join(problem.splitlines())
+    if launched():
+        from infogail.parallel.distributed import print_once
+
+        print_once(f"infogail: {problem}")
+    else:
+        print(f"infogail: {problem}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,21 @@
+"""Learners as `infogail train` makes them, without a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from infogail.config.config import Config
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.data.recording import Recording
+from infogail.envs.twin import DrivingEnvironment
+from infogail.runs.runner import Learner, MakeLearner
+
+
+def make_learner(kind: MakeLearner, recording: Recording | Path, config: Config) -> Learner:
+    """A learner of that kind from all of a recording, or of the file of one of pass."""
+    if isinstance(recording, Path):
+        recording = Recording.load(recording, get_scenario("pass"))
+    scenario = recording.scenario
+    judge = None if scenario.recorded else scenario.fit_judge(recording)
+    env = DrivingEnvironment(scenario, config.run.num_envs, judge)
+    return kind(env, recording.demonstrations, config)
