@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -196,12 +197,14 @@ def feature_space(num_features: int, dtype: np.dtype) -> spaces.Box:
     return spaces.Box(-np.inf, np.inf, (num_features,), dtype.type)
 
 
-def check_scene(scenario: Any, scene: Scene) -> Scene:
+def check_scene(scenario: Scenario, scene: Scene) -> Scene:
     """`scene` itself, if it has just the quantities that the scenario draws, all finite.
 
     Raises:
         ValueError: naming the quantity.
     """
+    if not isinstance(scene, Mapping):
+        raise ValueError(f"scene is {scene!r}, not a dict of {', '.join(scenario.draws)}")
     for name in scenario.draws:
         if name not in scene:
             raise ValueError(f"scene lacks '{name}'; {scenario.name} needs {', '.join(scenario.draws)}")

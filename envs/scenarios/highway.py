@@ -68,6 +68,7 @@ class Highway(Scenario):
     """
 
     steering_range = (-0.15, 0.15)
+    usable_as_traffic = True
     compilable = False  # its drivers decide by who is where
     screen = (900, 150)
     features = (

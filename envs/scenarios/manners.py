@@ -40,6 +40,7 @@ class Manners(Highway):
     style_features: tuple[str, ...] = ("margin",)
     measures: tuple[str, ...] = ("mean_margin",)
     steering_range = (-0.1, 0.1)  # enough for one lane
+    usable_as_traffic = False  # they know one lane alone
 
     def __init__(
         self, lanes: int = 1, vehicles: int = 6, density: float = 0.6, policy_frequency: int = POLICY_FREQUENCY

@@ -83,6 +83,8 @@ class Scenario(ABC):
     """Physics steps per second."""
     fixed_settings: tuple[str, ...] = ()
     """highway-env's settings that cannot be changed; `vehicle_class`: the ego's, which follows from the action type."""
+    usable_as_traffic: bool = False
+    """Its drivers observe enough to drive in other environments, as `infogail.traffic.population` lets them."""
     compilable: bool = True
     """The twin's step has no branch that depends on data, if `thorough`."""
     screen: tuple[int, int] = (600, 150)

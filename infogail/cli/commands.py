@@ -185,7 +185,7 @@ class Traffic:
         from infogail.rendering.traffic_film import check_environment, film_files, film_traffic
 
         check_environment(self.environment)
-        run = self.path or newest_run(lambda scenario: scenario.name == "highway")
+        run = self.path or newest_run(lambda scenario: scenario.usable_as_traffic)
         out = self.out or run / "videos"
         for file in film_files(out, self.environment):
             check_output(file, self.force)

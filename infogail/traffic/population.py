@@ -67,7 +67,7 @@ def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bo
     """
     driver = load(run)
     scenario = driver.scenario
-    if scenario.name != HIGHWAY.name:
+    if not scenario.usable_as_traffic:
         raise BadInput(f"{run}: trained on {scenario.name}, without traffic on several lanes; give a run of highway")
     shares = driver.prior if mix is None else np.asarray(mix, dtype=np.float64)
     if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -322,3 +323,9 @@ def test_all_of_it_compiled(tensors):
     if not tensors:
         with pytest.raises(ValueError, match="must be finite"):
             envs.step(np.full((6, 2), np.nan))
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, partial(gymnasium.make_vec, vectorization_mode="vector_entry_point")])
+def test_a_scene_that_is_none_is_refused_by_name(make):
+    with pytest.raises(ValueError, match="^scene is None, not a dict of ego_offset"):
+        make("infogail/Pass-v0").reset(options={"scene": None})
