@@ -327,5 +327,5 @@ def test_all_of_it_compiled(tensors):
 
 @pytest.mark.parametrize("make", [gymnasium.make, partial(gymnasium.make_vec, vectorization_mode="vector_entry_point")])
 def test_a_scene_that_is_none_is_refused_by_name(make):
-    with pytest.raises(ValueError, match="^scene is None, not a dict of ego_offset"):
+    with pytest.raises(ValueError, match=r"^scene is None, not a dict of ego_offset"):
         make("infogail/Pass-v0").reset(options={"scene": None})
