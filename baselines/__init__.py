@@ -1,1 +1,1 @@
-"""Baselines to hold InfoGAIL against, composed of its own pieces."""
+"""Baselines for InfoGAIL, built from the same components."""

@@ -1,6 +1,6 @@
-"""Behavioural cloning (Pomerleau 1989): supervised learning of a code-blind Gaussian policy.
+"""Behavioural cloning (Pomerleau 1989): supervised learning of a Gaussian policy without codes.
 
-Where half of the demonstrations pass on the left and half on the right, the likeliest mean goes between: into the lead.
+If half of the demonstrations pass on the left and half on the right, the most likely mean is in between: into the lead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from infogail.learning.networks import Policy, adam, seeded
 
 
 class BC:
-    """Maximise the demonstrations' likelihood. No environment, no codes."""
+    """Maximise the likelihood of the demonstrations. Uses neither the environment nor codes."""
 
     posterior = None
     STEPS_PER_ITERATION = 100
@@ -33,7 +33,7 @@ class BC:
         self.iteration, self.iterations = 0, max(1, config.cloning.steps // self.STEPS_PER_ITERATION)
 
     def iterate(self) -> dict[str, float]:
-        """Some gradient steps; returns what to log."""
+        """`STEPS_PER_ITERATION` gradient steps; returns what to log."""
         for _ in range(self.STEPS_PER_ITERATION):
             batch = self.config.cloning.batch
             loss = clone_step(self.policy, self.optimiser, self.observations, self.actions, batch, self.generator)
@@ -41,5 +41,5 @@ class BC:
         return {"bc/negative_log_likelihood": loss.item()}
 
     def parts(self) -> dict[str, Any]:
-        """All that changes from one iteration to the next; a checkpoint holds it."""
+        """Everything that changes between iterations, for checkpoints."""
         return {"policy": self.policy, "optimiser": self.optimiser, "generator": self.generator}

@@ -1,4 +1,4 @@
-"""GAIL (Ho & Ermon 2016, arXiv 1606.03476): InfoGAIL without a code, so nothing to read back."""
+"""GAIL (Ho & Ermon 2016, arXiv 1606.03476): InfoGAIL without codes, and so without a posterior."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from infogail.learning.rollout import collect
 
 
 class GAIL:
-    """Drive, tell policy from demonstrations, improve. The codes are dummies that only judging looks at."""
+    """Collect rollouts, update the discriminator, improve the policy. The codes are dummies, used only for judging."""
 
     posterior = None
 
@@ -49,6 +49,6 @@ class GAIL:
         return log | {"reward/imitation": imitation.mean().item()} | rollout.summary()
 
     def parts(self) -> dict[str, Any]:
-        """All that changes from one iteration to the next; a checkpoint holds it."""
+        """Everything that changes between iterations, for checkpoints."""
         outside = {"env": self.env, "generator": self.generator, "replay": self.replay}
         return outside | self.actor_critic.parts() | self.discriminator.parts()

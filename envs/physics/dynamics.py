@@ -2,10 +2,10 @@
 
 Everything is a pure function of tensors over B independent environments. The equations and their order are those of
 `highway_env.vehicle.kinematics.Vehicle` and `highway_env.vehicle.objects.RoadObject`, the constants are read from
-there, and tests hold both together.
+there, and tests check that the two agree.
 
-`traffic` is a tensor (9, V, B) of V vehicles, the ego first: the fields of `Car`, its flags as 0 and 1, in one piece
-that is quick to index and copy, and component by component, so that operations run over contiguous memory.
+`traffic` is a tensor (9, V, B) of V vehicles, the ego first: the fields of `Car`, its flags as 0 and 1. A single tensor
+is fast to index and copy, and the component-first layout lets operations run over contiguous memory.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ MIN_SPEED, MAX_SPEED = Vehicle.MIN_SPEED, Vehicle.MAX_SPEED  # [m/s]
 
 
 class Car(NamedTuple):
-    """One vehicle in each environment, with what highway-env remembers about it between two physics steps."""
+    """One vehicle in each environment, with the state that highway-env keeps between two physics steps."""
 
     x: Tensor  # (B,) [m]
     y: Tensor  # (B,) [m]
     heading: Tensor  # (B,) [rad]
     speed: Tensor  # (B,) [m/s]
-    acceleration: Tensor  # (B,) [m/s²], the command in force; highway-env keeps it until the next one
+    acceleration: Tensor  # (B,) [m/s²], the command in effect; highway-env keeps it until the next one
     impact_x: Tensor  # (B,) [m], displacement that the next physics step adds to the position
     impact_y: Tensor  # (B,) [m]
     crashed: Tensor  # (B,) bool: has touched another vehicle
@@ -39,7 +39,7 @@ class Car(NamedTuple):
 
 
 def undamaged(states: Tensor) -> Tensor:
-    """Traffic of vehicles in `states` (4, V, B) = x, y, heading, speed; no command in force."""
+    """Traffic of vehicles in `states` (4, V, B) = x, y, heading, speed; no command in effect."""
     return torch.cat((states, states.new_zeros(len(Car._fields) - 4, *states.shape[1:])))
 
 
@@ -49,7 +49,7 @@ def vehicle_states(traffic: Tensor) -> Tensor:
 
 
 def as_car(rows: Tensor) -> Car:
-    """Rows (9, ...) of traffic by name."""
+    """Rows (9, ...) of traffic as a `Car`."""
     x, y, heading, speed, acceleration, impact_x, impact_y, crashed, struck = rows
     return Car(x, y, heading, speed, acceleration, impact_x, impact_y, crashed != 0, struck != 0)
 
@@ -60,25 +60,25 @@ def _traffic(cars: list[Car]) -> Tensor:
 
 
 class Slip(NamedTuple):
-    """The angle between a car's heading and its course, by cosine and sine."""
+    """The slip angle between a car's heading and its course, as cosine and sine."""
 
     cos: Tensor
     sin: Tensor
 
     @classmethod
     def of(cls, steering: Tensor) -> Slip:
-        """For front wheels at `steering` [rad]: the slip's tangent is half of theirs."""
+        """The slip for front wheels at `steering` [rad]: its tangent is half of theirs."""
         tan = steering.tan() / 2
         cos = (tan * tan + 1).rsqrt()
         return cls(cos, tan * cos)
 
 
 def drive(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt: float, steps: int) -> Tensor:
-    """Advance by `steps` physics steps of `dt` [s]; the ego has commands (B,) [m/s²] [rad], the others go straight on.
+    """Advance by `steps` physics steps of `dt` [s]; the ego has commands (B,) [m/s²] [rad], the others go straight.
 
-    Vehicles rarely touch. So all are first driven as if they could not; the few environments in which that may be
-    wrong (bodies near each other, an impact pending, a speed beyond the limits) are then driven again with everything
-    that highway-env does. The result is that of `drive_thoroughly`, to rounding.
+    Vehicles rarely touch, so all environments are first advanced without collisions; the few in which that may be wrong
+    (bodies near each other, an impact pending, a speed beyond the limits) are then recomputed with everything that
+    highway-env does. The result equals that of `drive_thoroughly` up to rounding.
     """
     cars = as_car(traffic)  # fields (V, B)
     cars = cars._replace(acceleration=torch.cat((acceleration[None], cars.acceleration[1:])))
@@ -97,7 +97,7 @@ def drive(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt: float, st
 
 
 def drive_thoroughly(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt: float, steps: int) -> Tensor:
-    """As `drive`, but with every check in every environment, and no branch that depends on data."""
+    """As `drive`, but with every check in every environment, and no data-dependent branches."""
     ego, *others = (as_car(rows) for rows in traffic.unbind(1))
     cars, slip = [ego._replace(acceleration=acceleration), *others], Slip.of(steering)
     for _ in range(steps):
@@ -114,7 +114,7 @@ def _road_step(cars: list[Car], slip: Slip, dt: float) -> list[Car]:
 
 
 def _bicycle_step(car: Car, slip: Slip | None, dt: float) -> Car:
-    """The motion alone: position with the old speed and heading, then heading, then speed."""
+    """The motion alone: position from the old speed and heading, then heading, then speed."""
     x, y, heading, speed, acceleration, *_ = car
     cos, sin, distance = heading.cos(), heading.sin(), speed * dt
     if slip is not None:  # the course's cosine and sine
@@ -132,7 +132,7 @@ def _bicycle_step(car: Car, slip: Slip | None, dt: float) -> Car:
 
 
 def vehicle_step(car: Car, slip: Slip | None, dt: float) -> Car:
-    """`Vehicle.step`: the motion, with commands overridden after a crash and clipped beyond the speed limits."""
+    """`Vehicle.step`: the motion, with commands overridden after a crash and clipped at the speed limits."""
     crashed, speed = car.crashed, car.speed
     acceleration = torch.where(crashed, -speed, car.acceleration)
     acceleration = torch.where(speed > MAX_SPEED, acceleration.minimum(MAX_SPEED - speed), acceleration)
@@ -152,7 +152,7 @@ def vehicle_step(car: Car, slip: Slip | None, dt: float) -> Car:
 
 
 def _collide(a: Car, b: Car, dt: float) -> tuple[Car, Car]:
-    """`RoadObject.handle_collisions`: each takes half of the displacement that parts them."""
+    """`RoadObject.handle_collisions`: each takes half of the displacement that separates them."""
     intersecting, will_intersect, push_x, push_y = contact(a, b, dt)
 
     def hit(car: Car, share: float) -> Car:
@@ -169,11 +169,12 @@ def _collide(a: Car, b: Car, dt: float) -> tuple[Car, Car]:
 def contact(
     a: Car, b: Car, dt: float, size_a: Size = (LENGTH, WIDTH), size_b: Size = (LENGTH, WIDTH)
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Separating-axis test: highway-env's `are_polygons_intersecting`, and the circle that it looks at first.
+    """Separating-axis test: highway-env's `are_polygons_intersecting`, and the circle test before it.
 
-    On an axis, let c be the way from a's centre to b's, r the sum of the bodies' half extents, and m half the way that
-    a moves relative to b within `dt`. The bodies overlap now if |c| ≤ r on all axes. What a sweeps is 2|m| longer than
-    a, its centre is m ahead: it overlaps b by r + |m| - |c - m|, and parting the two takes as much.
+    On an axis, let c be the displacement from a's centre to b's, r the sum of the bodies' half extents, and m half of
+    a's displacement relative to b within `dt`. The bodies overlap now if |c| ≤ r on all axes. The interval that a
+    sweeps is 2|m| longer than a, and its centre is m ahead: it overlaps b by r + |m| - |c - m|, which is also the
+    distance that separates the two.
 
     Args:
         size_a, size_b: length and width [m].
@@ -181,7 +182,7 @@ def contact(
     Returns:
         intersecting (B,) bool: the bodies overlap now;
         will_intersect (B,) bool: no axis separates them, each moving straight on for `dt` [s];
-        push_x, push_y (B,) [m]: the shortest displacement along an axis that would then part a from b.
+        push_x, push_y (B,) [m]: the shortest displacement along an axis that would then separate a from b.
     """
     cos_a, sin_a, cos_b, sin_b = a.heading.cos(), a.heading.sin(), b.heading.cos(), b.heading.sin()
     cos, sin = cos_a * cos_b + sin_a * sin_b, cos_a * sin_b - sin_a * cos_b  # of b's heading as seen from a
@@ -212,7 +213,7 @@ def contact(
 
 
 def _unusual(cars: Car, duration: float) -> Tensor:
-    """(B,) bool: environments in which `Vehicle.clip_actions` or an impact may act within `duration` [s].
+    """(B,) bool: environments in which `Vehicle.clip_actions` or an impact may take effect within `duration` [s].
 
     Fields of `cars` are (V, B).
     """
@@ -221,7 +222,7 @@ def _unusual(cars: Car, duration: float) -> Tensor:
 
 
 def _may_touch(path: list[Car], dt: float) -> Tensor:
-    """(B,) bool: a necessary condition for `contact` along the path, that costs little: a circle, one of the four axes.
+    """(B,) bool: a cheap necessary condition for `contact` along the path: the circle, and one of the four axes.
 
     Fields in `path` are (V, B). On the axis across b, the bodies and their motion within `dt` must overlap.
     """

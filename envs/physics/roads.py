@@ -1,4 +1,4 @@
-"""Roads: world ↔ road coordinates of a bend or along any line, batched, and the highway-env lanes drawn for them."""
+"""Road geometry: batched road coordinates for a bend or along any line, and the highway-env lanes that show them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SPACING = 1.0  # [m] between the points of a reference line
 
 
 def bend_coordinates(x: Array, y: Array, radius: Array, direction: Array) -> tuple[Array, Array, Array]:
-    """Road coordinates on a straight that enters a quarter circle at the origin, heading along x, and a straight again.
+    """Road coordinates on a straight along x, a quarter circle that begins at the origin, and another straight.
 
-    The bend's centre is (0, direction · radius); direction is 1 for a bend toward positive y, -1 for the other.
+    The bend's centre is (0, direction · radius); direction is 1 for a bend toward positive y, -1 toward negative y.
 
     Args:
         x, y: (...) position [m].
@@ -38,10 +38,10 @@ def bend_coordinates(x: Array, y: Array, radius: Array, direction: Array) -> tup
 
 
 def place(x: Array, y: Array, reference: Array) -> tuple[Array, Array]:
-    """Along and across (...) [m] of positions x, y (...) [m], in the frames with `reference` lines (..., P, 4).
+    """Distances (...) [m] along and across `reference` lines (..., P, 4), of positions x, y (...) [m].
 
-    At the nearest reference point: its distance along the line, and from there the components along its heading and
-    across it.
+    Measured from the nearest reference point: its distance along the line, and the position's components along its
+    heading and across it.
     """
     xp = array_namespace(x)
     dx, dy = x[..., None] - reference[..., 0], y[..., None] - reference[..., 1]
@@ -56,7 +56,7 @@ def place(x: Array, y: Array, reference: Array) -> tuple[Array, Array]:
 
 
 def straight_network(start: float, end: float, offsets: list[float]) -> RoadNetwork:
-    """Parallel lanes along x, from `start` to `end` [m], their centres at y = `offsets` [m], from left to right."""
+    """Parallel lanes along x, from `start` to `end` [m], with centres at y = `offsets` [m], from left to right."""
     network = RoadNetwork()
     for lines, y in zip(_line_types(len(offsets)), offsets, strict=True):
         network.add_lane("start", "end", StraightLane((start, y), (end, y), line_types=lines))
@@ -64,7 +64,7 @@ def straight_network(start: float, end: float, offsets: list[float]) -> RoadNetw
 
 
 def bend_network(radius: float, direction: float, straight: float, offsets: list[float]) -> RoadNetwork:
-    """The road of `bend_coordinates`, `straight` [m] before and after; lanes `offsets` [m] right of the centre."""
+    """The road of `bend_coordinates`, with straights of `straight` [m]; lanes `offsets` [m] right of the centre."""
     network = RoadNetwork()
     end = (radius, direction * radius)  # of the centre line's bend
     straights, arcs = _line_types(len(offsets)), _line_types(len(offsets), LineType.CONTINUOUS)
@@ -81,6 +81,6 @@ def bend_network(radius: float, direction: float, straight: float, offsets: list
 
 
 def _line_types(num_lanes: int, edge: int = LineType.CONTINUOUS_LINE) -> list[tuple[int, int]]:
-    """Of each lane, left and right. highway-env draws `CONTINUOUS_LINE` as a chord: an arc needs `CONTINUOUS`."""
+    """(left, right) of each lane. highway-env draws `CONTINUOUS_LINE` as a chord: an arc needs `CONTINUOUS`."""
     middle = LineType.STRIPED
     return [(edge if k == 0 else middle, edge if k == num_lanes - 1 else LineType.NONE) for k in range(num_lanes)]

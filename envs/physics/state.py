@@ -9,7 +9,7 @@ import numpy as np
 Array = Any
 """numpy.ndarray or torch.Tensor."""
 Scene = dict[str, Array]
-"""What was drawn at reset, by name, each (...)."""
+"""The quantities drawn at reset, by name, each (...)."""
 
 
 class VehicleState(NamedTuple):

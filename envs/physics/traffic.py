@@ -1,15 +1,15 @@
-"""highway-env's traffic, batched: drivers who follow by IDM, change lanes by MOBIL and steer for their lane's centre.
+"""highway-env's traffic, batched: drivers follow by IDM, change lanes by MOBIL and steer toward their lane's centre.
 
 Everything is a pure function of tensors over B independent environments. Decisions, their order and the constants are
 those of `highway_env.vehicle.behavior.IDMVehicle`, `highway_env.vehicle.controller.ControlledVehicle` and
-`highway_env.road.road.Road`; tests hold both together.
+`highway_env.road.road.Road`; tests check that the two agree.
 
 The road is `RoadNetwork.straight_road_network(lanes, speed_limit=30)`: lane k is centred at y = 4 k [m]. Its ends, at
 x = 0 and 10 km, are not modelled: no vehicle may come near them.
 
 `traffic` is a tensor (11, V, B): the rows of `Car`, then `target_lane`, the number of the lane that a driver steers
-for, and `timer` [s] since a driver last thought of another lane. Vehicle 0 is the ego, a plain `Vehicle` on commands,
-for which the last two rows mean nothing; the others are `IDMVehicle`s.
+toward, and `timer` [s] since a driver last considered a lane change. Vehicle 0 is the ego, a plain `Vehicle` under
+external commands, for which the last two rows are meaningless; the others are `IDMVehicle`s.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ SPEED_LIMIT = 30.0  # [m/s]
 ON_LANE = LANE_WIDTH / 2 + 1  # [m] from the centre: `Road.neighbour_vehicles` allows for a margin of 1 m
 REACHABLE = 2 * LANE_WIDTH  # [m] from the centre: `AbstractLane.is_reachable_from`
 MIN_LANE_CHANGE_SPEED = 1.0  # [m/s], in `IDMVehicle.change_lane_policy`
-EPSILON = not_zero(0.0)  # in place of speeds and distances that are smaller, before dividing
+EPSILON = not_zero(0.0)  # lower bound on speeds and distances, before dividing
 MAX_SLIP_SIN = sin(atan(tan(IDMVehicle.MAX_STEERING_ANGLE) / 2))
 IDM_BRAKING = 2 * (-IDMVehicle.COMFORT_ACC_MAX * IDMVehicle.COMFORT_ACC_MIN) ** 0.5  # [m/s²], IDM's 2 √(a b)
 
 
 def initial_traffic(states: Tensor, lanes: int) -> Tensor:
-    """Traffic (11, V, B) of vehicles in `states` (4, V, B) = x, y, heading, speed, each steering for its own lane.
+    """Traffic (11, V, B) of vehicles in `states` (4, V, B) = x, y, heading, speed, each steering for its current lane.
 
-    The timers are as `IDMVehicle` starts them, so that not all think of another lane at the same time.
+    Timers start as in `IDMVehicle`, so that drivers do not all consider a lane change at the same time.
     """
     x, y, *_ = states
     timer = ((x + y) * pi).remainder(IDMVehicle.LANE_CHANGE_DELAY)
@@ -61,8 +61,8 @@ def drive_in_traffic(
     Args:
         traffic: (11, V, B).
         acceleration, steering: (B,) [m/s²] [rad], the ego's commands, held over the steps.
-        target_speed: (V, B) [m/s]. For the ego 0, which is what drivers who find no `target_speed` on it assume. That
-            makes it brake hard by their reckoning, and keeps them from cutting in before it.
+        target_speed: (V, B) [m/s]. For the ego 0, which is what drivers assume of a vehicle without `target_speed`.
+            They therefore expect it to brake hard, which keeps them from cutting in ahead of it.
         delta: (V, B), the exponent in IDM; the ego's is not used.
         lanes: number of lanes.
     """
@@ -74,7 +74,7 @@ def drive_in_traffic(
     for _ in range(steps):
         view = View.of(cars, desired_speed, delta, order, lanes)
         accelerations, slip, target_lane, timer = _decide(cars, target_lane, timer, view)
-        # Row 0, the ego, keeps to its commands; what wrecks decide is overridden in `vehicle_step`.
+        # Row 0, the ego, keeps to its commands; decisions of crashed vehicles are overridden in `vehicle_step`.
         cars = cars._replace(acceleration=torch.cat((cars.acceleration[:1], accelerations[1:])))
         slip = Slip(*(torch.cat((ego[None], others[1:])) for ego, others in zip(ego_slip, slip, strict=True)))
         cars, timer = vehicle_step(cars, slip, dt), timer + dt
@@ -89,9 +89,9 @@ def lane_at(y: Tensor, lanes: int) -> Tensor:
 
 
 class Order(NamedTuple):
-    """The vehicles from front to back; side by side, in list order."""
+    """The vehicles from front to back; ties in list order."""
 
-    x: Tensor  # (V, B) [m], falling
+    x: Tensor  # (V, B) [m], descending
     vehicle: Tensor  # (V, B) int64
 
     @classmethod
@@ -101,19 +101,19 @@ class Order(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """Who is next in each lane: `Road.neighbour_vehicles`. V stands for nobody."""
+    """The nearest vehicles in each lane: `Road.neighbour_vehicles`. V stands for none."""
 
-    rank: Tensor  # (V, B) int64: where in `Order` a vehicle is
+    rank: Tensor  # (V, B) int64: a vehicle's position in `Order`
     front: Tensor  # (V + 1, lanes, B) int64, by rank
     rear: Tensor  # (V, lanes, B) int64, by rank
 
     @classmethod
     def of(cls, y: Tensor, order: Order, lanes: int) -> Neighbours:
-        """By one walk through the queue in each direction, which remembers the last vehicle met on each lane.
+        """By one pass through the order in each direction, which remembers the last vehicle seen in each lane.
 
-        A vehicle between two lanes counts for both. Side by side, at exactly the same x, vehicles are in front of each
+        A vehicle between two lanes counts for both. Vehicles side by side, at exactly the same x, are in front of each
         other and none is behind; of several, highway-env takes the last in the list as the one in front, the first as
-        the one behind. `Order` is such that the walks end on these.
+        the one behind. `Order` is such that the passes end on these.
         """
         x, vehicle = order
         size, batch = vehicle.shape
@@ -125,11 +125,11 @@ class Neighbours(NamedTuple):
         rear = vehicle.new_full((size, lanes, batch), size)
         for k in reversed(range(size - 1)):
             torch.where(on_lane[k + 1], vehicle[k + 1], rear[k + 1], out=rear[k])
-        # Of vehicles side by side, all but the last in the list are still to look from where the last one stands.
+        # Of vehicles side by side, all but the last in the list still need the neighbours of the last one's position.
         tied, env = (x[1:] == x[:-1]).nonzero(as_tuple=True)
         last = (x[:, env] >= x[tied, env]).sum(0) - 1
         rear[tied, :, env] = rear[last, :, env]
-        next_ahead = front[last + 1, :, env]  # (ties, lanes), maybe the vehicle itself
+        next_ahead = front[last + 1, :, env]  # (ties, lanes), possibly the vehicle itself
         front[tied, :, env] = torch.where(next_ahead == vehicle[tied, env][:, None], front[tied, :, env], next_ahead)
         ranks = torch.arange(size)[:, None].expand(size, batch)
         return cls(torch.empty_like(vehicle).scatter_(0, vehicle, ranks), front, rear)
@@ -144,7 +144,7 @@ class Neighbours(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """What IDM asks about a vehicle; fields of any one shape."""
+    """What IDM needs to know about a vehicle; all fields have one shape."""
 
     x: Tensor  # [m]
     speed: Tensor  # [m/s]
@@ -154,9 +154,9 @@ class Motion(NamedTuple):
 
 
 class View(NamedTuple):
-    """What drivers know when they decide; none of it changes while they do."""
+    """What drivers know when they decide; it stays fixed while they do."""
 
-    motions: Tensor  # (5, V + 1, B): rows of `Motion`; the last vehicle is nobody, too far ahead to matter
+    motions: Tensor  # (5, V + 1, B): rows of `Motion`; the last vehicle stands for none, infinitely far ahead
     lane: Tensor  # (V, B) int64
     delta: Tensor  # (V, B)
     neighbours: Neighbours
@@ -165,28 +165,28 @@ class View(NamedTuple):
     @classmethod
     def of(cls, cars: Car, desired_speed: Tensor, delta: Tensor, order: Order, lanes: int) -> View:
         motions = torch.stack(Motion(cars.x, cars.speed, cars.heading.cos(), cars.heading.sin(), desired_speed))
-        nobody = motions.new_tensor([torch.inf, 0, 1, 0, 1])[:, None, None].expand(-1, 1, motions.shape[-1])
+        absent = motions.new_tensor([torch.inf, 0, 1, 0, 1])[:, None, None].expand(-1, 1, motions.shape[-1])
         neighbours = Neighbours.of(cars.y, order, lanes)
-        return cls(torch.cat((motions, nobody), 1), lane_at(cars.y, lanes), delta, neighbours, lanes)
+        return cls(torch.cat((motions, absent), 1), lane_at(cars.y, lanes), delta, neighbours, lanes)
 
     def motion(self, vehicle: Tensor, env: Tensor) -> Motion:
-        """Of `vehicle` in environment `env`; arguments broadcast."""
+        """The motion of `vehicle` in environment `env`; arguments broadcast."""
         index = vehicle * self.motions.shape[-1] + env
         return Motion(*self.motions.flatten(1).index_select(1, index.flatten()).unflatten(1, index.shape))
 
 
 def desired_gap(car: Motion, front: Motion) -> Tensor:
-    """[m] that `car` wishes to `front`: `IDMVehicle.desired_gap`."""
+    """Gap [m] that `car` wants to `front`: `IDMVehicle.desired_gap`."""
     closing = car.speed - front.speed * (front.cos * car.cos + front.sin * car.sin)
     return IDMVehicle.DISTANCE_WANTED + car.speed * (IDMVehicle.TIME_WANTED + closing / IDM_BRAKING)
 
 
 def idm(speed: Array, desired_speed: Array, gap_ratio: Array, acceleration: Array, exponent: Array) -> Array:
-    """[m/s²] of the intelligent driver model: a (1 - (v / v₀)^δ - (s* / s)²), Treiber, Hennecke & Helbing 2000, eq. 1.
+    """Intelligent driver model [m/s²]: a (1 - (v / v₀)^δ - (s* / s)²), Treiber, Hennecke & Helbing 2000, eq. 1.
 
     Args:
         speed, desired_speed: [m/s], not negative.
-        gap_ratio: the gap that is desired ÷ the one that there is, s* / s.
+        gap_ratio: desired gap ÷ actual gap, s* / s.
         acceleration: a [m/s²].
         exponent: δ.
     """
@@ -194,13 +194,13 @@ def idm(speed: Array, desired_speed: Array, gap_ratio: Array, acceleration: Arra
 
 
 def idm_acceleration(car: Motion, front: Motion, delta: Tensor) -> Tensor:
-    """[m/s²] for `car` behind `front`: `IDMVehicle.acceleration`, by a driver whose exponent is `delta`."""
+    """Acceleration [m/s²] of `car` behind `front`, with the exponent `delta`: `IDMVehicle.acceleration`."""
     ratio = desired_gap(car, front) / (front.x - car.x).clamp(min=EPSILON)
     return idm(car.speed.clamp(min=0), car.desired_speed, ratio, IDMVehicle.COMFORT_ACC_MAX, delta)
 
 
 def _decide(cars: Car, target_lane: Tensor, timer: Tensor, view: View) -> tuple[Tensor, Slip, Tensor, Tensor]:
-    """`IDMVehicle.act` for all: acceleration [m/s²], slip, target lane and timer [s], each (V, B)."""
+    """`IDMVehicle.act` for all vehicles: acceleration [m/s²], slip, target lane and timer [s], each (V, B)."""
     vehicle, env = torch.arange(len(timer))[:, None], torch.arange(timer.shape[1])
     front = view.motion(view.neighbours.ahead(vehicle, view.lane, env), env)
     acceleration = idm_acceleration(Motion(*view.motions[:, :-1]), front, view.delta)
@@ -211,7 +211,7 @@ def _decide(cars: Car, target_lane: Tensor, timer: Tensor, view: View) -> tuple[
     target_lane = _start_changes(due, cars.y, target_lane, acceleration, view)
     target_lane = _abort_changes(changing, decides, target_lane, view)
 
-    # Whoever is changing lanes minds the vehicle ahead in both.
+    # Vehicles that are changing lanes take account of the vehicle ahead in both.
     vehicle, env = (decides & (view.lane != target_lane)).nonzero(as_tuple=True)
     front = view.motion(view.neighbours.ahead(vehicle, target_lane[vehicle, env].long(), env), env)
     in_target_lane = idm_acceleration(view.motion(vehicle, env), front, view.delta[vehicle, env])
@@ -221,26 +221,26 @@ def _decide(cars: Car, target_lane: Tensor, timer: Tensor, view: View) -> tuple[
 
 
 def _start_changes(due: Tensor, y: Tensor, target_lane: Tensor, acceleration: Tensor, view: View) -> Tensor:
-    """Target lanes (V, B) after those who are `due` (V, B) have thought of another: `IDMVehicle.mobil`.
+    """Target lanes (V, B) after the vehicles that are `due` (V, B) considered a lane change: `IDMVehicle.mobil`.
 
-    `acceleration` (V, B) [m/s²] is what they would do in their own lane.
+    `acceleration` (V, B) [m/s²] is theirs in their current lane.
     """
     vehicle, env = due.nonzero(as_tuple=True)
     own_lane, delta, motion = view.lane[vehicle, env], view.delta[vehicle, env], view.motion(vehicle, env)
 
     def gain_of_rear(rear: Tensor, after: Motion, before: Motion) -> tuple[Tensor, Tensor]:
-        """What a vehicle behind would do after the change, and how much more that is; by the deciding driver's delta.
+        """Acceleration of a vehicle behind after the change, and its gain; with the deciding driver's delta.
 
-        Nobody does nothing.
+        Both are 0 if there is none.
         """
-        rear_motion, nobody = view.motion(rear, env), rear == len(due)
-        then, now = (idm_acceleration(rear_motion, front, delta).masked_fill(nobody, 0.0) for front in (after, before))
+        rear_motion, absent = view.motion(rear, env), rear == len(due)
+        then, now = (idm_acceleration(rear_motion, front, delta).masked_fill(absent, 0.0) for front in (after, before))
         return then, then - now
 
     old_front = view.motion(view.neighbours.ahead(vehicle, own_lane, env), env)
     _, old_rear_gain = gain_of_rear(view.neighbours.behind(vehicle, own_lane, env), old_front, motion)
     target = target_lane[vehicle, env]
-    for lane in (own_lane - 1, own_lane + 1):  # right after left, and overriding it
+    for lane in (own_lane - 1, own_lane + 1):  # the right one comes last and overrides the left
         possible = (lane >= 0) & (lane < view.lanes) & (motion.speed.abs() >= MIN_LANE_CHANGE_SPEED)
         possible &= (y[vehicle, env] - LANE_WIDTH * lane).abs() <= REACHABLE
         lane = lane.clamp(0, view.lanes - 1)
@@ -255,11 +255,11 @@ def _start_changes(due: Tensor, y: Tensor, target_lane: Tensor, acceleration: Te
 
 
 def _abort_changes(changing: Tensor, decides: Tensor, target_lane: Tensor, view: View) -> Tensor:
-    """Target lanes (V, B) after those who were `changing` have made way: `IDMVehicle.change_lane_policy`.
+    """Target lanes (V, B) after the vehicles that were `changing` gave way: `IDMVehicle.change_lane_policy`.
 
-    A driver goes back to its own lane if another, within the desired gap ahead, is changing to the same lane. Drivers
-    act in list order: one sees what those before it in the list have just decided, starts and aborts, and what those
-    after it wanted before. So aborts follow from each other along the list, and repeating the rule settles them all.
+    A driver returns to its current lane if another, within the desired gap ahead, is changing to the same lane. Drivers
+    act in list order: each sees the new decisions (starts and aborts) of those before it in the list, and the previous
+    targets of those after it. So aborts depend on each other along the list; the rule is repeated until they settle.
     """
     vehicle, env = (view.lane != target_lane)[1:].nonzero(as_tuple=True)
     vehicle = vehicle + 1
@@ -299,10 +299,10 @@ def _pairs_within(group: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def steer_for(cars: Car, target_lane: Tensor) -> Slip:
-    """Slip (V, B) of vehicles that steer for the centre of `target_lane` (V, B): `ControlledVehicle.steering_control`.
+    """Slip (V, B) of vehicles steering for the centre of `target_lane` (V, B): `ControlledVehicle.steering_control`.
 
-    The lateral position is controlled by a lateral speed, that by a heading, and the heading by a rate of turn, which
-    is 2 v sin(slip) / LENGTH. highway-env goes on to the front wheels' angle; its limit is one of the slip, too.
+    The lateral position is controlled by a lateral speed, which is controlled by a heading, which is controlled by a
+    yaw rate, 2 v sin(slip) / LENGTH. highway-env also computes the front wheel angle; limiting it limits the slip.
     """
     speed = cars.speed.abs().clamp(min=EPSILON).copysign(cars.speed)
     lateral_speed = -IDMVehicle.KP_LATERAL * (cars.y - LANE_WIDTH * target_lane)
@@ -323,7 +323,7 @@ def _collide(cars: Car, order: Order, dt: float) -> Car:
 
     crashed = both(first, second, intersecting), both(env, env, intersecting)
     struck = both(first, second, will_intersect), both(env, env, will_intersect)
-    # Of a vehicle's pairs, the one with the partner last in the list comes last.
+    # Of a vehicle's pairs, the one whose partner is last in the list is handled last.
     partner = both(second, first, will_intersect)
     index = struck[0] * cars.x.shape[1] + struck[1]
     latest = partner.new_zeros(cars.x.numel()).scatter_reduce(0, index, partner, "amax")[index] == partner
@@ -338,7 +338,7 @@ def _collide(cars: Car, order: Order, dt: float) -> Car:
 
 
 def _near_pairs(cars: Car, order: Order, dt: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs first < second (n,) in environments (n,) that satisfy a necessary condition for `contact`, which is cheap.
+    """Pairs first < second (n,) in environments (n,) that satisfy a cheap necessary condition for `contact`.
 
     Vehicles in contact are within `reach` R of each other, and across the heading of one of them, their centres are at
     most WIDTH + R |sin θ| apart, θ being the angle between them. With headings α and β to the road, that is at most
@@ -349,7 +349,7 @@ def _near_pairs(cars: Car, order: Order, dt: float) -> tuple[Tensor, Tensor, Ten
     y = cars.y.gather(0, vehicle)
     half_width = (WIDTH / 2 + 1e-3 + 2 * reach * cars.heading.sin().abs()).gather(0, vehicle)
     pairs = []
-    for k in count(1):  # ranks r and r + k, until all are further apart along the road
+    for k in count(1):  # ranks r and r + k, until all are too far apart along the road
         near = x[:-k] - x[k:] <= reach
         beside = (y[:-k] - y[k:]).abs() <= half_width[:-k] + half_width[k:]
         rank, env = (near & beside).nonzero(as_tuple=True)
