@@ -1,5 +1,5 @@
-"""What the user gave cannot be used."""
+"""The error for input that cannot be used."""
 
 
 class BadInput(ValueError):
-    """What the user gave cannot be used: one line that says what, where, and the remedy."""
+    """User input that cannot be used; the message is one line that says what, where, and the remedy."""

@@ -1,7 +1,8 @@
-"""Files that are there whole or not at all, and say when a byte of theirs has changed.
+"""Atomic, durable file writes, and tensor files whose checksum reveals any changed byte.
 
-A file is written beside its place, made durable, and renamed: a reader, or a crash at any moment, finds the old file or
-the new one, never a part. Tensors go into safetensors files (nothing is ever unpickled), sealed by a hash.
+A file is written beside its destination, synced to disk, and renamed: at any moment, even after a crash, readers find
+the old file or the new one, never a partial one. Tensors go into safetensors files (nothing is ever unpickled), sealed
+by a hash.
 """
 
 from __future__ import annotations
@@ -23,47 +24,47 @@ from infogail.envs.errors import BadInput
 VERSIONED = ("torch", "highway-env", "gymnasium", "numpy")  # what results depend on
 MAX_FILE = 2**30  # [bytes] of a file of tensors; a million decisions take a tenth of it
 MAX_HEADER = 2**20  # [bytes] of its description
-NOTE = "infogail"  # the one entry of safetensors' own metadata: with several, their order would be random
+NOTE = "infogail"  # the only key in safetensors' own metadata: with several, their order would be random
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that results depend on, by name."""
+    """Versions of the packages that results depend on, by name."""
     return {name: version(name) for name in VERSIONED}
 
 
 class UnreadableFile(ValueError):
-    """A file of tensors cannot be trusted; says what is wrong with it."""
+    """A tensor file cannot be trusted; the message says what is wrong with it."""
 
 
 class NonEmptyFolder(BadInput):
-    """There is something where the output is to go, and nobody said that it may be replaced."""
+    """The output path is taken, and replacing what is there was not requested."""
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Refuse to write the file `path` where something is.
+    """Refuse to write the file `path` if that would replace something.
 
     Raises:
-        NonEmptyFolder: it is there, and `force` is false; or it is a folder, or below a file.
+        NonEmptyFolder: it exists, and `force` is false; or it is a folder; or one of its parents is a file.
     """
     check_folder(path.parent)
     if path.is_dir():
         raise NonEmptyFolder(f"{path}: is a folder; give the name of a file in it")
     if path.exists() and not force:
-        raise NonEmptyFolder(f"{path}: is there already; replace it with --force, or write elsewhere")
+        raise NonEmptyFolder(f"{path}: already exists; replace it with --force, or write elsewhere")
 
 
 def check_folder(path: Path) -> None:
-    """Refuse to make the folder `path` below a file, or in place of one."""
+    """Refuse to create the folder `path` if it, or one of its parents, is a file."""
     for part in (path, *path.parents):
         if part.is_file():
             raise NonEmptyFolder(f"{part}: is a file, not a folder; write elsewhere")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` into the file `path`, whole and durable, or leave what was there.
+    """Write `data` to the file `path` atomically and durably.
 
     Raises:
-        OSError: it cannot be written; what was there is there still.
+        OSError: it cannot be written; an existing file is left unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -79,7 +80,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make durable which files the folder holds."""
+    """Sync the folder's directory entries to disk."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -88,7 +89,7 @@ def sync_folder(path: Path) -> None:
 
 
 def seal(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file of `arrays` and `metadata`, with a hash over it; same content, same bytes."""
+    """The bytes of a safetensors file of `arrays` and `metadata`, with a hash over both; same content, same bytes."""
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     return save(arrays, {NOTE: json.dumps({**metadata, "sha256": _hash(arrays, metadata)}, sort_keys=True)})
 
@@ -97,11 +98,11 @@ def unseal(path: Path, schema: str) -> tuple[dict[str, np.ndarray], dict[str, st
     """Arrays and metadata of the file at `path`, sealed with `metadata["schema"] == schema`.
 
     Raises:
-        UnreadableFile: it is a link that leaves its folder, too large, no safetensors file, of another schema, or
-            any byte of it is not what was written. Sizes are checked before anything is read.
+        UnreadableFile: it is a link that leads out of its folder, is too large, is not a safetensors file, has another
+            schema, or differs in any byte from what was written. Sizes are checked before anything is read.
     """
     if path.is_symlink() and path.resolve().parent != path.parent.resolve():
-        raise UnreadableFile("is a link that leaves its folder; copy the file there")
+        raise UnreadableFile("is a link that leads out of its folder; copy the file there")
     size = path.stat().st_size
     if size > MAX_FILE:
         raise UnreadableFile(f"holds {size:,} bytes, more than {MAX_FILE:,}")
@@ -119,7 +120,7 @@ def unseal(path: Path, schema: str) -> tuple[dict[str, np.ndarray], dict[str, st
     except UnreadableFile:
         raise
     except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        # The types are those of dtypes that numpy lacks, and of metadata that is no JSON.
+        # Besides SafetensorError: raised for dtypes that NumPy lacks, and for metadata that is not valid JSON.
         raise UnreadableFile(f"not a readable safetensors file ({' '.join(str(error).split())})") from error
     if metadata.pop("sha256", None) != _hash(arrays, metadata):
         raise UnreadableFile("its content does not match its sha256: it was damaged or changed")
@@ -139,7 +140,7 @@ def _check_schema(found: object, expected: str) -> None:
 
 
 def _hash(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
-    """SHA-256 over names, dtypes, shapes, bytes and metadata, in an order that does not depend on the file's."""
+    """SHA-256 over names, dtypes, shapes, bytes and metadata, in an order independent of the file's."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape} ".encode())

@@ -1,4 +1,4 @@
-"""Demonstrations as a learner sees them: observations and actions, and nothing that only a judge may know."""
+"""Demonstrations as a learner sees them: observations and actions, without anything that only a judge may know."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from infogail.envs.environment import Spec
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """What a learner may see. N decisions of E episodes, one after the other."""
+    """What a learner may see: N decisions of E episodes, concatenated."""
 
     spec: Spec
     observations: np.ndarray
@@ -20,9 +20,9 @@ class Demonstrations:
     actions: np.ndarray
     """(N, A) float32 in [-1, 1]"""
     episode_bounds: np.ndarray
-    """(E + 1,) int64: episode e is the rows from `episode_bounds[e]` to `episode_bounds[e + 1]`."""
+    """(E + 1,) int64: episode e has the rows from `episode_bounds[e]` up to `episode_bounds[e + 1]`."""
     labels: Mapping[int, int] = field(default_factory=dict)
-    """Styles by episode, of those few whose style is told; none, unless semi-supervision is asked for."""
+    """Styles by episode, for the few labelled episodes; empty unless training is semi-supervised."""
 
     @property
     def num_episodes(self) -> int:
@@ -39,15 +39,15 @@ class Demonstrations:
         )
 
     def pairs(self) -> np.ndarray:
-        """(N, F + A): observations beside actions."""
+        """(N, F + A): observations and actions, concatenated."""
         return np.concatenate((self.observations, self.actions), -1)
 
     def padded_observations(self) -> np.ndarray:
-        """(E, T, F): one row per episode, the shorter ones filled up by repeating their last observation."""
+        """(E, T, F): one row per episode, the shorter ones padded by repeating their last observation."""
         return self._padded(self.observations)
 
     def padded_pairs(self) -> np.ndarray:
-        """(E, T, F + A): the same with `pairs`."""
+        """(E, T, F + A): the same for `pairs`."""
         return self._padded(self.pairs())
 
     def _padded(self, rows: np.ndarray) -> np.ndarray:
@@ -57,5 +57,5 @@ class Demonstrations:
 
 
 def rows_of(bounds: np.ndarray, episodes: np.ndarray) -> np.ndarray:
-    """Rows of the `episodes`, one after the other, where episode e is the rows `bounds[e]` to `bounds[e + 1]`."""
+    """Rows of the `episodes`, concatenated, where episode e has the rows from `bounds[e]` up to `bounds[e + 1]`."""
     return np.concatenate([np.arange(bounds[e], bounds[e + 1]) for e in episodes])

@@ -1,7 +1,7 @@
 """Recordings as a judge sees them, and the file that holds them.
 
-One safetensors file holds demonstrations and what a judge may know besides: the style labels, the vehicles' states and
-the scenes. A learner gets `Recording.demonstrations` alone.
+One safetensors file holds demonstrations and what only a judge may know: the style labels, the vehicles' states and the
+scenes. A learner gets only `Recording.demonstrations`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SCHEMA = "infogail-demonstrations-2"
 
 
 class InvalidDemonstrations(BadInput):
-    """A demonstrations file is missing, malformed, or of another scenario; says which file, which field, what to do."""
+    """A demonstrations file is missing, malformed, or of another scenario; names the file, the field and the remedy."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a judge may see besides: where everything was, and the style that each driver was told to drive."""
+    """Demonstrations with what only a judge may see: where all vehicles were, and the style assigned to each driver."""
 
     scenario: Scenario
     demonstrations: Demonstrations
@@ -45,11 +45,11 @@ class Recording:
     styles: np.ndarray
     """(E,) int64, indices into the scenario's `styles`"""
     world: Replays | None = None
-    """What was around, where people were recorded."""
+    """Road and traffic around the demonstrations, if the drivers were people."""
 
     @property
     def num_training(self) -> int:
-        """How many of the episodes, from the first on, are for training; the others are held out for judging."""
+        """Number of episodes for training, from the first on; the others are held out for judging."""
         total = self.demonstrations.num_episodes
         return num_training_episodes(total) if self.world is None else int(self.world.num_training[0])
 
@@ -75,18 +75,18 @@ class Recording:
         )
 
     def with_labels(self, share: float) -> Demonstrations:
-        """The learner's part, told the styles of this share of the episodes, of each style equally many.
+        """The demonstrations, with this share of the episodes labelled by style, equally many of each style.
 
-        The first ones, and at least one of each style that occurs, unless `share` is 0.
+        The first episodes of each style are labelled, at least one of each that occurs, unless `share` is 0.
         """
-        of_each = [np.flatnonzero(self.styles == style) for style in np.unique(self.styles)]
-        count = max(1, round(share * len(self.styles) / len(of_each))) if share else 0
-        labels = {int(e): int(self.styles[e]) for episodes in of_each for e in episodes[:count]}
+        by_style = [np.flatnonzero(self.styles == style) for style in np.unique(self.styles)]
+        count = max(1, round(share * len(self.styles) / len(by_style))) if share else 0
+        labels = {int(e): int(self.styles[e]) for episodes in by_style for e in episodes[:count]}
         return replace(self.demonstrations, labels=labels)
 
     @classmethod
     def load(cls, path: Path, scenario: Scenario) -> Recording:
-        """Everything in the file at `path`, which must be of `scenario`.
+        """Load the file at `path`, which must be of `scenario`.
 
         Raises:
             InvalidDemonstrations: see `validate`.
@@ -100,7 +100,7 @@ class Recording:
         return replace(recording, scenario=scenario.with_recording(recording))
 
     def save(self, path: Path) -> None:
-        """Write the file at `path`, whole or not at all."""
+        """Write the file at `path` atomically."""
         demonstrations, scenario = self.demonstrations, self.scenario
         arrays = {
             "observations": demonstrations.observations,
@@ -124,7 +124,7 @@ class Recording:
 
 
 def num_training_episodes(total: int) -> int:
-    """How many of `total` episodes, from the first on, are for training; the others are held out for judging."""
+    """Number of the `total` episodes that are for training, from the first on; the others are held out for judging."""
     return max(1, total * 4 // 5)
 
 
@@ -137,7 +137,7 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
 
     def require(condition: bool | np.bool_, problem: str) -> None:
         if not condition:
-            raise InvalidDemonstrations(f"{source}: {problem}; record it anew with 'infogail record'")
+            raise InvalidDemonstrations(f"{source}: {problem}; record it again with 'infogail record'")
 
     if (name := metadata.get("scenario")) != scenario.name:
         remedy = f"give a file of {scenario.name}"
@@ -163,7 +163,7 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
     shapes = {
         "observations": (np.float32, (rows, len(scenario.features))),
         "actions": (np.float32, (rows, scenario.spec.action_size)),
-        # Of recorded people, the others' states stand in the world.
+        # In recorded traffic, the others' states are in the world.
         "vehicle_states": (np.float64, (rows + episodes, 1 if scenario.recorded else scenario.num_vehicles, 4)),
         "styles": (np.int64, (episodes,)),
     } | {f"scene.{name}": (np.float64, (episodes, *draw.shape)) for name, draw in scenario.draws.items()}
@@ -173,9 +173,11 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
             array.dtype == dtype and array.shape == shape, f"'{key}' is {_kind(array)}, not {np.dtype(dtype)} {shape}"
         )
         require(np.isfinite(array).all(), f"'{key}' holds NaN or Inf")
-    require((np.abs(arrays["actions"]) <= 1).all(), "'actions' leave [-1, 1]")
+    require((np.abs(arrays["actions"]) <= 1).all(), "'actions' are outside [-1, 1]")
     styles = arrays["styles"]
-    require(((styles >= 0) & (styles < len(scenario.styles))).all(), f"'styles' leave 0 to {len(scenario.styles) - 1}")
+    require(
+        ((styles >= 0) & (styles < len(scenario.styles))).all(), f"'styles' are outside 0 to {len(scenario.styles) - 1}"
+    )
     if worlds:
         wrong = world_problem(_named(arrays, "world."), metadata.get("files"), episodes, scenario.horizon)
         require(wrong is None, f"its world: {wrong}")
@@ -194,7 +196,7 @@ def _read(path: Path, scenario: Scenario) -> tuple[dict[str, np.ndarray], dict[s
     try:
         arrays, metadata = unseal(path, SCHEMA)
     except (UnreadableFile, OSError) as error:
-        raise InvalidDemonstrations(f"{path}: {error}; record it anew with 'infogail record'") from error
+        raise InvalidDemonstrations(f"{path}: {error}; record it again with 'infogail record'") from error
     validate(arrays, metadata, str(path), scenario)
     return arrays, metadata
 

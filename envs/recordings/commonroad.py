@@ -1,10 +1,9 @@
-"""CommonRoad files: recorded driving on a map of lanelets, as plain arrays in this suite's world.
+"""Read CommonRoad files, recorded driving on a map of lanelets, into plain arrays.
 
-https://commonroad.in.tum.de says what is in such a file; `commonroad-io` reads it. A file is somebody else's, so
-nothing in it is believed: first a parser that follows no entity and no address looks whether it is plain XML of
-bearable size.
-Steps of up to `COARSEST` are interpolated at every `TIME_STEP`.
-CommonRoad's y points to the left of x, here it points to the right: y and headings are turned round on reading.
+https://commonroad.in.tum.de documents the format; `commonroad-io` reads it. Files are untrusted: a parser that expands
+no entities and makes no network requests first checks that they are plain XML of acceptable size.
+Time steps of up to `COARSEST` are interpolated to `TIME_STEP`.
+CommonRoad's y points to the left of x, here it points to the right: y and headings are negated on reading.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ from scipy.interpolate import CubicSpline
 from infogail.envs.errors import BadInput
 
 TIME_STEP = 0.1  # [s] between two states
-COARSEST = 0.2  # [s] between two states of a file, between which a cubic is exact to centimetres
+COARSEST = 0.2  # [s] between two states of a file; up to this, a cubic interpolates to within centimetres
 MAX_FILE = 200 * 2**20  # [bytes]
 MAX_LANELETS, MAX_CARS, MAX_STATES = 10_000, 10_000, 2_000_000  # in one file
-FARTHEST = 1e7  # [m] from the origin, beyond what maps of the earth have
-NEAR = 1e4  # [m]: where the lanelets are farther than that from the origin, they are moved there
+FARTHEST = 1e7  # [m] from the origin, beyond any map of the earth
+NEAR = 1e4  # [m]: lanelets farther than this from the origin are moved there
 LONGEST, WIDEST, FASTEST = 50.0, 10.0, 100.0  # [m] [m] [m/s] of cars
 VEHICLES = ("car", "truck", "bus", "motorcycle", "taxi", "priorityVehicle")
 PARKED = "parkedVehicle"
-STILL = 0.5  # [m]: a parked vehicle's recorded positions spread no farther
-NOT_FOR_CARS = {"sidewalk", "crosswalk", "bicycleLane"}  # types of lanelets
+STILL = 0.5  # [m]: largest spread of a parked vehicle's recorded positions
+NOT_FOR_CARS = {"sidewalk", "crosswalk", "bicycleLane"}  # lanelet types
 
 
 class InvalidScenario(BadInput):
-    """A CommonRoad file is missing, malformed, or not of the kind that can be replayed; says what is wrong with it."""
+    """A CommonRoad file is missing, malformed, or cannot be replayed; the message says what is wrong with it."""
 
 
 class Lanelet(NamedTuple):
-    """A piece of a lane; its lines run in the direction of driving, from the same first to the same last place."""
+    """A section of a lane; its lines run in the driving direction and begin and end side by side."""
 
     id: int
     left: np.ndarray
@@ -54,7 +53,7 @@ class Lanelet(NamedTuple):
     predecessors: tuple[int, ...]
     successors: tuple[int, ...]
     left_neighbour: int | None
-    """The lanelet beside it, if one drives the same way there."""
+    """The lanelet beside it, if it has the same driving direction."""
     right_neighbour: int | None
 
 
@@ -63,39 +62,39 @@ class Car(NamedTuple):
 
     id: int
     kind: str
-    """One of `VEHICLES`; of an obstacle that stands, CommonRoad's word for it."""
+    """One of `VEHICLES`; for a standing obstacle, its CommonRoad type."""
     length: float  # [m]
     width: float  # [m]
     first_step: int
-    """Of the file's time, at which it appears."""
+    """The file's time step at which it appears."""
     states: np.ndarray
-    """(T, 4): x [m], y [m], heading [rad], speed [m/s] of its middle at `first_step` and after"""
+    """(T, 4): x [m], y [m], heading [rad], speed [m/s] of its centre, from `first_step` on"""
 
 
 class RecordedScene(NamedTuple):
-    """What one file holds."""
+    """The contents of one file."""
 
     name: str
-    """Of the file, without folder."""
+    """The file's name, without the folder."""
     lanelets: dict[int, Lanelet]
     """By id."""
     cars: list[Car]
     standing: list[Car]
-    """Static obstacles and parked vehicles, as rectangles, with one state each; they stand there all the time."""
+    """Static obstacles and parked vehicles, as rectangles, with one state each; they are present at all steps."""
     left_out: Mapping[str, int]
-    """How many obstacles are no cars, or not recorded as needed, by the reason."""
+    """Number of obstacles that are not cars, or not recorded as needed, by reason."""
     notes: tuple[str, ...]
-    """What commonroad-io said of the file."""
+    """Messages of commonroad-io about the file."""
 
 
 def read_commonroad(path: Path) -> RecordedScene:
-    """The CommonRoad file (2018b or 2020a XML) at `path`.
+    """Read the CommonRoad file (2018b or 2020a XML) at `path`.
 
     Raises:
         InvalidScenario: one line that says what is wrong with it, and the remedy.
     """
     raw, lacking = _plain_xml(Path(path))
-    # Not `commonroad.common.file_reader`: that needs a protobuf so old that Ray cannot live with it.
+    # Not `commonroad.common.file_reader`: that requires a protobuf too old for Ray.
     from commonroad.common.reader.file_reader_xml import XMLFileReader
 
     try:
@@ -107,15 +106,13 @@ def read_commonroad(path: Path) -> RecordedScene:
             if not {kind.value for kind in lanelet.lanelet_type} & NOT_FOR_CARS
         }
         cars, standing, left_out = _cars(scenario, lacking)
-    except Exception as error:  # of any type: commonroad-io has none of its own
+    except Exception as error:  # of any type: commonroad-io defines none of its own
         reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
-        raise InvalidScenario(
-            f"{path}: not a CommonRoad scenario that can be read ({reason}); convert it anew"
-        ) from error
+        raise InvalidScenario(f"{path}: not a readable CommonRoad scenario ({reason}); convert it again") from error
     if not 0 < scenario.dt <= COARSEST * (1 + 1e-6):
         raise InvalidScenario(
-            f"{path}: its time step is {scenario.dt:g} s, not one of up to {COARSEST} s; "
-            "convert the recording anew, with more of its frames"
+            f"{path}: its time step is {scenario.dt:g} s, but must be at most {COARSEST} s; "
+            "convert the recording again, with more of its frames"
         )
     if not lanelets:
         raise InvalidScenario(f"{path}: has no lanelets for cars; give a file with a map of the road")
@@ -131,7 +128,7 @@ def read_commonroad(path: Path) -> RecordedScene:
 
 @contextlib.contextmanager
 def _collected_notes() -> Iterator[list[str]]:
-    """What commonroad-io logs, warns of and prints, instead of letting the user read hundreds of lines."""
+    """What commonroad-io logs, warns about and prints, collected so that users do not see hundreds of lines."""
     notes: list[str] = []
 
     class Collector(logging.Handler):
@@ -151,15 +148,15 @@ def _collected_notes() -> Iterator[list[str]]:
 
 
 def _plain_xml(path: Path) -> tuple[bytes, dict[int, set[str]]]:
-    """The file's XML, written anew without comments, and without anything that a parser may expand or look up.
+    """The file's XML, rewritten without comments, and without anything that a parser may expand or look up.
 
-    And what each obstacle's first state lacks, by its id: commonroad-io takes that for 0.
+    And what each obstacle's initial state lacks, by its id: commonroad-io would read it as 0.
     """
     try:
         import commonroad  # noqa: F401
         from lxml import etree
     except ImportError as error:
-        raise InvalidScenario(f"{path}: to read it, commonroad-io is needed: pip install 'infogail[data]'") from error
+        raise InvalidScenario(f"{path}: reading it requires commonroad-io: pip install 'infogail[data]'") from error
     if path.is_dir():
         raise InvalidScenario(f"{path}: is a folder; give the CommonRoad files in it")
     if not path.is_file():
@@ -176,9 +173,9 @@ def _plain_xml(path: Path) -> tuple[bytes, dict[int, set[str]]]:
         reason = " ".join(str(error).split())
         raise InvalidScenario(f"{path}: not XML, or damaged ({reason}); give a CommonRoad file") from error
     if root.getroottree().docinfo.doctype:
-        raise InvalidScenario(f"{path}: declares a document type, which may hide anything; remove its DOCTYPE")
+        raise InvalidScenario(f"{path}: declares a document type, which is not allowed; remove its DOCTYPE")
     if root.tag != "commonRoad":
-        raise InvalidScenario(f"{path}: is XML of <{root.tag}>, not of <commonRoad>; give a CommonRoad file")
+        raise InvalidScenario(f"{path}: its root element is <{root.tag}>, not <commonRoad>; give a CommonRoad file")
     for what, most, tags in (
         ("lanelets", MAX_LANELETS, ("lanelet",)),
         ("obstacles", MAX_CARS, ("obstacle", "dynamicObstacle", "staticObstacle")),
@@ -192,7 +189,7 @@ def _plain_xml(path: Path) -> tuple[bytes, dict[int, set[str]]]:
         key, first = obstacle.get("id", ""), obstacle.find("initialState")
         for tag in ("type", "shape", "initialState"):
             if obstacle.find(tag) is None:
-                raise InvalidScenario(f"{path}: obstacle {key or 'without id'} has no <{tag}>; convert it anew")
+                raise InvalidScenario(f"{path}: obstacle {key or 'without id'} has no <{tag}>; convert it again")
         if key.isdecimal() and first is not None:
             lacking[int(key)] = {tag for tag in ("position", "orientation", "velocity") if first.find(tag) is None}
     return etree.tostring(root, encoding="utf-8"), lacking
@@ -220,7 +217,7 @@ def _turned(points: Any) -> np.ndarray:
 
 
 def _cars(scenario: Any, lacking: Mapping[int, set[str]]) -> tuple[list[Car], list[Car], Counter[str]]:
-    """Those that drive, those that stand all the time, and how many obstacles are neither, by the reason."""
+    """The cars that drive, the obstacles that stand all the time, and how many are left out, by reason."""
     cars, standing, left_out = [], [], Counter[str]()
     obstacles = [(obstacle, False) for obstacle in scenario.dynamic_obstacles]
     for obstacle, static in obstacles + [(obstacle, True) for obstacle in scenario.static_obstacles]:
@@ -245,12 +242,12 @@ class _Unusable(Exception):
 
 
 def _car(obstacle: Any, static: bool, dt: float, lacking: set[str]) -> Car:
-    """The obstacle, if its place is known exactly, step by step every `dt` [s].
+    """The obstacle, if its position is known exactly, step by step every `dt` [s].
 
-    A static one may be of any shape, and becomes the rectangle around it.
+    A static one may have any shape, and becomes its bounding rectangle.
 
     Args:
-        lacking: what its first state does not say.
+        lacking: the tags missing from its initial state.
 
     Raises:
         _Unusable: it cannot be used.
@@ -285,14 +282,14 @@ def _car(obstacle: Any, static: bool, dt: float, lacking: set[str]) -> Car:
     cos, sin = np.cos(rows[:, 2]), np.sin(rows[:, 2])
     rows[:, :2] += np.stack((middle[0] * cos - middle[1] * sin, middle[0] * sin + middle[1] * cos), -1)
     rows[:, 1:3] *= -1.0
-    if unknown.any() and len(rows) > 1:  # the speed is then how the positions change along the heading
+    if unknown.any() and len(rows) > 1:  # the speed is then derived from the positions, along the heading
         along = np.stack((np.cos(rows[:, 2]), np.sin(rows[:, 2])), -1)
         rows[unknown, 3] = (np.gradient(rows[:, :2], dt, axis=0) * along).sum(-1)[unknown]
     return Car(obstacle.obstacle_id, obstacle.obstacle_type.value, length, width, steps[0], rows)
 
 
 def _rectangle(shape: Any, static: bool) -> tuple[float, float, tuple[float, float]]:
-    """Length and width [m], and the middle, seen from the recorded place, ahead and to the left [m]."""
+    """Length and width [m], and the offset of the centre from the recorded position, ahead and to the left [m]."""
     if hasattr(shape, "length") and hasattr(shape, "width"):
         length, width, middle = shape.length, shape.width, (-getattr(shape, "origin_x_shift", 0.0), 0.0)
     elif static and hasattr(shape, "radius"):
@@ -302,15 +299,15 @@ def _rectangle(shape: Any, static: bool) -> tuple[float, float, tuple[float, flo
         (length, width), middle = (high - low).tolist(), tuple(((low + high) / 2).tolist())
     else:
         raise _Unusable("not a rectangle")
-    if static and (length > LONGEST or width > WIDEST):  # a wall along the road, around which a rectangle blocks it
+    if static and (length > LONGEST or width > WIDEST):  # such as a wall whose bounding rectangle blocks the road
         raise _Unusable(f"standing, larger than {LONGEST:g} m by {WIDEST:g} m")
     return length, width, middle
 
 
 def _resampled(car: Car, dt: float) -> Car | None:
-    """The car at the multiples of `TIME_STEP` while it is there; None if there are none.
+    """The car at the multiples of `TIME_STEP` while it is present; None if there are none.
 
-    Positions on a cubic spline through those recorded every `dt` [s]; headings and speeds linearly between.
+    Positions are on a cubic spline through those recorded every `dt` [s]; headings and speeds are linear in between.
     """
     times = dt * (car.first_step + np.arange(len(car.states)))
     first, last = math.ceil(times[0] / TIME_STEP - 1e-6), math.floor(times[-1] / TIME_STEP + 1e-6)
@@ -329,7 +326,7 @@ def _resampled(car: Car, dt: float) -> Car | None:
 def _check_numbers(path: Path, lanelets: dict[int, Lanelet], cars: list[Car], standing: list[Car], dt: float) -> None:
     def require(holds: bool | np.bool_, problem: str) -> None:
         if not holds:
-            raise InvalidScenario(f"{path}: {problem}; convert it anew")
+            raise InvalidScenario(f"{path}: {problem}; convert it again")
 
     for lanelet in lanelets.values():
         for line in (lanelet.left, lanelet.right):
@@ -348,7 +345,7 @@ def _check_numbers(path: Path, lanelets: dict[int, Lanelet], cars: list[Car], st
 
 
 def _near_origin(scene: RecordedScene) -> RecordedScene:
-    """Moved to the origin, if it is so far away (as maps of whole countries are) that single precision would suffer."""
+    """Moved to the origin, if it is so far away (as in maps of whole countries) that single precision would suffer."""
     first = next(iter(scene.lanelets.values())).centre[0]
     if abs(first).max() <= NEAR:
         return scene

@@ -1,6 +1,6 @@
-"""Demonstrations of recorded drivers: CommonRoad files become the arrays of a demonstrations file.
+"""Import CommonRoad files: demonstrations of recorded drivers, as the arrays of a demonstrations file.
 
-Every recorded car is a driver, each six seconds of it an episode, in the midst of all the other cars of its file.
+Every recorded car is a driver, and each of its six-second windows an episode among all the other cars of its file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from infogail.envs.scenarios.replay import Replay
 from infogail.envs.scenarios.scenario import EPISODE_STEPS
 
 TRAINING_STRIDE = 10  # steps from one training window of a car to the next; held-out ones do not overlap
-HELD_OUT_EVERY = 4  # files
+HELD_OUT_EVERY = 4  # every fourth file
 MAX_STATES = 20_000_000  # of all cars at all steps, present or not: as many as a demonstrations file can hold
 
 
@@ -36,11 +36,11 @@ class Imported(NamedTuple):
     actions: np.ndarray
     """(N, 2) float32 in [-1, 1]"""
     vehicle_states: np.ndarray
-    """(N + E, 1, 4) float64: what the ego drives through by these actions; see `Recording`"""
+    """(N + E, 1, 4) float64: the ego's states under these actions; see `Recording`"""
     report: Report
 
     def recording(self) -> Recording:
-        """With what the drivers saw."""
+        """The recording, with the drivers' observations."""
         episodes = len(self.replays.track)
         scenario = Replay.of_world(self.replays, self.vehicle_states[:: EPISODE_STEPS + 1, 0])
         observations = scenario.observations(self.vehicle_states)
@@ -52,9 +52,9 @@ class Imported(NamedTuple):
 
 
 class _Scene(NamedTuple):
-    """One file along one way; its cars are those in any of the file's ways, its drivers those in this one.
+    """One file along one route; its cars are those on any of the file's routes, its drivers those on this one.
 
-    What stands on any of the ways comes last among the cars.
+    Obstacles that stand on any of the routes come last among the cars.
     """
 
     file: int
@@ -85,10 +85,10 @@ def import_files(
     Args:
         paths: the files, in any order.
         on_file: called twice for each file: when it was read, and when its actions were recovered.
-        held_out: those that are for judging, among `paths` or besides; by default `held_out_files` chooses.
+        held_out: the files for judging, among `paths` or in addition; by default `held_out_files` chooses.
 
     Raises:
-        InvalidScenario: no file can be used, or no demonstration can be made of all; see `read_commonroad`.
+        InvalidScenario: no file can be used, or no demonstration can be made of any; see `read_commonroad`.
     """
     given = _in_order(paths, held_out)
     files, unreadable = _read(given, on_file)
@@ -102,12 +102,14 @@ def import_files(
         raise InvalidScenario(f"{first}: no file is left to train on; give more files, or hold out fewer{unread}")
     scenes = [scene for k, file in enumerate(recorded) for scene in _scenes(k, file)]
     if not scenes:
-        raise InvalidScenario(f"{first}: no car drives on its lanelets; give files whose map fits their cars{unread}")
+        raise InvalidScenario(
+            f"{first}: no car drives on its lanelets; give files whose map matches their cars{unread}"
+        )
     world = _world(list(files), scenes)
     tally = _Tally.of(recorded, scenes)
     windows, tracks = _demonstrate(world, scenes, judged, repeated_drivers(recorded, judged), tally, on_file)
     for _ in range(len(given) - len({scene.file for scene in scenes})):
-        on_file()  # of the files without scenes
+        on_file()  # for the files without scenes
     if not windows[False]:
         left_out = (tally.cars_left_out + tally.windows_left_out).items()
         what = ", ".join(f"{number} {reason}" for reason, number in left_out)
@@ -126,7 +128,7 @@ def _demonstrate(
     tally: _Tally,
     on_file: Callable[[], None],
 ) -> tuple[dict[bool, list[_Window]], list[tuple[Car, Recovered]]]:
-    """The windows for training (False) and those held out (True); and the cars that they are cut from."""
+    """The windows for training (False) and those held out (True); and the tracks that they are cut from."""
     windows: dict[bool, list[_Window]] = {False: [], True: []}
     tracks: list[tuple[Car, Recovered]] = []
     for k, scene in enumerate(scenes):
@@ -150,10 +152,10 @@ def _demonstrate(
 
 
 def _in_order(paths: Sequence[Path], held_out: Sequence[Path]) -> list[Path]:
-    """The files, each once, as people count.
+    """The files, each once, in natural order.
 
     Raises:
-        InvalidScenario: a file is twice among `paths`, or twice among `held_out`.
+        InvalidScenario: a file occurs twice in `paths`, or twice in `held_out`.
     """
     files: dict[Path, Path] = {}
     for given in (held_out, paths):
@@ -167,7 +169,7 @@ def _in_order(paths: Sequence[Path], held_out: Sequence[Path]) -> list[Path]:
 
 
 def _read(paths: Sequence[Path], on_file: Callable[[], None]) -> tuple[dict[Path, RecordedScene], list[str]]:
-    """What the files hold, and a line for each that cannot be read.
+    """The contents of the files, and a line for each that cannot be read.
 
     Raises:
         InvalidScenario: none of them can.
@@ -190,14 +192,14 @@ def _read(paths: Sequence[Path], on_file: Callable[[], None]) -> tuple[dict[Path
 
 
 class _Tally(NamedTuple):
-    """What is counted on the way; the reasons in the order in which people read them."""
+    """The counts of an import; the reasons are in the order of the report."""
 
     cars_left_out: Counter[str]
     windows_left_out: Counter[str]
 
     @classmethod
     def of(cls, recorded: Sequence[RecordedScene], scenes: Sequence[_Scene]) -> _Tally:
-        """When the ways along the roads are known, and nothing else."""
+        """The counts when the routes along the roads are known, and nothing else."""
         cars = ("off the lanes", "too short", "also in held-out files", "recorded twice")
         windows = ("touching another car", "not reproducible", "off the lanes")
         tally = cls(Counter(dict.fromkeys(cars, 0)), Counter(dict.fromkeys(windows, 0)))
@@ -237,14 +239,14 @@ class _Tally(NamedTuple):
             median_miss=float(np.median(misses)),
             high_miss=float(np.quantile(misses, 0.95)),
             recorded_jerk=float(np.mean([mean_absolute_jerk(car.states[:, 3], TIME_STEP) for car, _ in tracks])),
-            recovered_jerk=float(np.mean([mean_absolute_jerk(found.states[:, 3], TIME_STEP) for _, found in tracks])),
+            recovered_jerk=float(np.mean([mean_absolute_jerk(track.states[:, 3], TIME_STEP) for _, track in tracks])),
         )
 
 
 def _starts(
     world: Mapping[str, np.ndarray], k: int, scene: _Scene, column: int, recovered: Recovered, held: bool
 ) -> Iterator[tuple[int, str]]:
-    """Steps of a car's track at which windows may begin; and why not, or nothing."""
+    """Steps of a car's track at which windows may begin; each with why it may not, or an empty string."""
     touching = _touching(world, k, column, scene.cars[column], recovered)
     off_lanes = ~scene.frame.on_lanes(recovered.states)
     stride = EPISODE_STEPS if held else TRAINING_STRIDE
@@ -284,12 +286,12 @@ def _imported(
 
 
 def natural_order(name: str) -> list[str | int]:
-    """By which names sort as people count: 9 before 10."""
+    """Sort key for the natural order of names: 9 before 10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
 
 
 def held_out_files(number: int) -> list[int]:
-    """Which of so many files are for judging: every fourth, of fewer than that the last; a single one is not."""
+    """Which of `number` files are for judging: every fourth; of fewer than four, the last; of one, none."""
     if number < HELD_OUT_EVERY:
         return [number - 1] if number > 1 else []
     return list(range(HELD_OUT_EVERY - 1, number, HELD_OUT_EVERY))
@@ -298,17 +300,17 @@ def held_out_files(number: int) -> list[int]:
 def rectangles_touch(states: np.ndarray, size: np.ndarray, others: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """(...) bool: rectangles of `size` (..., 2) = length, width [m] in `states` (..., 4) overlap the others.
 
-    No axis of either separates them. All shapes broadcast.
+    Separating-axis test. All shapes broadcast.
     """
     x, y = others[..., 0] - states[..., 0], others[..., 1] - states[..., 1]
     turned = others[..., 2] - states[..., 2]
     cos, sin = abs(np.cos(turned)), abs(np.sin(turned))
     half, halves = np.moveaxis(size, -1, 0) / 2, np.moveaxis(sizes, -1, 0) / 2
     touch = np.full(np.broadcast_shapes(x.shape, half.shape[1:], halves.shape[1:]), True)
-    for heading, own, other in ((states[..., 2], half, halves), (others[..., 2], halves, half)):
+    for heading, a, b in ((states[..., 2], half, halves), (others[..., 2], halves, half)):
         ahead, aside = np.cos(heading) * x + np.sin(heading) * y, np.cos(heading) * y - np.sin(heading) * x
-        touch &= abs(ahead) <= own[0] + other[0] * cos + other[1] * sin
-        touch &= abs(aside) <= own[1] + other[0] * sin + other[1] * cos
+        touch &= abs(ahead) <= a[0] + b[0] * cos + b[1] * sin
+        touch &= abs(aside) <= a[1] + b[0] * sin + b[1] * cos
     return touch
 
 
@@ -332,13 +334,13 @@ def _scenes(file: int, recorded: RecordedScene) -> list[_Scene]:
 
 
 def _world(paths: Sequence[Path], scenes: list[_Scene]) -> dict[str, np.ndarray]:
-    """All of `Replays` that does not depend on the demonstrations, by name."""
+    """The fields of `Replays` that do not depend on the demonstrations, by name."""
     first_row = np.cumsum([0] + [scene.steps for scene in scenes])
     first_point = np.cumsum([0] + [len(scene.frame.reference) for scene in scenes])
     rows, most = int(first_row[-1]), max(len(scene.cars) for scene in scenes)
     if rows * most > MAX_STATES:
         raise InvalidScenario(
-            f"{paths[0]}: {rows:,} steps of up to {most:,} cars are more than one demonstrations file holds; "
+            f"{paths[0]}: {rows:,} steps of up to {most:,} cars are more than one demonstrations file can hold; "
             "import fewer files at once, or cut them into parts of fewer cars"
         )
     states, places = np.zeros((rows, most, 4)), np.zeros((rows, most, 2))
@@ -359,7 +361,7 @@ def _world(paths: Sequence[Path], scenes: list[_Scene]) -> dict[str, np.ndarray]
 
 
 def _touching(world: Mapping[str, np.ndarray], scene: int, column: int, car: Car, recovered: Recovered) -> np.ndarray:
-    """(T,) bool: as it was recorded, or as it was recovered, the car touches another."""
+    """(T,) bool: the car touches another, in its recorded or its recovered states."""
     first, last = world["first_row"][scene : scene + 2]
     rows, present = world["states"][first:last], world["present"][first:last]
     driven = np.flatnonzero(present[:, column])

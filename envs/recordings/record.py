@@ -17,10 +17,10 @@ from infogail.envs.scenarios.scenario import Scenario
 def record(
     scenario: Scenario, episodes: int, seed: int, on_episode: Callable[[], None] = lambda: None
 ) -> tuple[Recording, int]:
-    """Let a scenario's demonstrators drive in highway-env until `episodes` of them did what their style says.
+    """Let a scenario's demonstrators drive in highway-env until `episodes` of them have shown their style.
 
     Returns:
-        the recording, and how many more episodes failed (crash, road exit, manoeuvre not done) and were left out.
+        the recording, and the number of episodes left out because they failed (crash, road exit, manoeuvre not done).
 
     Raises:
         BadInput: the scenario has no scripted drivers.
@@ -50,7 +50,7 @@ def record(
             episode_actions.append(action)
             obs, _, terminated, _, _ = env.step(action)
             trajectory.append(env.vehicle_state)
-        # Where styles are judged by what demonstrations are like, no single one can be said to be of another style.
+        # Where the judge is fitted to demonstrations, a single one cannot be checked.
         done = bool(scenario.measures) or scenario.style(np.stack(trajectory), env.scene) == style
         if terminated or not done:
             failed += 1

@@ -1,4 +1,4 @@
-"""What came of an import, for people to read."""
+"""A human-readable summary of an import."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from dataclasses import dataclass
 
 from infogail.envs.data.world import NOTHING_HELD_OUT
 
-LARGEST_MISS = 0.2  # [m], root mean square over a window, of demonstrations from the recorded positions
+LARGEST_MISS = 0.2  # [m], root mean square distance of a demonstration from the recorded positions, over a window
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of an import."""
+    """The summary of an import."""
 
     files: int
-    """That were read."""
+    """Number of files read."""
     unreadable: tuple[str, ...]
-    """Of each other file one line: which, what is wrong with it, the remedy."""
+    """One line for each other file: which, what is wrong with it, the remedy."""
     notes: tuple[str, ...]
-    """What commonroad-io said of the files."""
+    """Messages of commonroad-io about the files."""
     held_out_files: tuple[str, ...]
     scenes: int
     cars: int
     """Recorded vehicles, in all files."""
     standing: int
-    """Static obstacles and parked vehicles on the lanes: others see them and may hit them, they demonstrate nothing."""
+    """Static obstacles and parked vehicles on the lanes: others see and may hit them; they yield no demonstrations."""
     not_cars: Mapping[str, int]
-    """Obstacles that are no cars and not in the world, by the reason."""
+    """Obstacles that are not cars and not in the world, by reason."""
     cars_left_out: Mapping[str, int]
-    """Cars from which no demonstration is made, by the reason."""
+    """Cars from which no demonstration is made, by reason."""
     training: int
     """Demonstrations for training."""
     held_out: int
     """Demonstrations for judging."""
     windows_left_out: Mapping[str, int]
-    """Demonstrations that were not made, by the reason."""
+    """Demonstrations that were not made, by reason."""
     reproduced: float
     """Share of the demonstrating cars whose recovered actions stay within `LARGEST_MISS` of the recorded positions."""
     median_miss: float
@@ -43,12 +43,12 @@ class Report:
     high_miss: float
     """[m]: its 95th percentile"""
     recorded_jerk: float
-    """[m/s³]: mean absolute jerk, as the recorded speeds have it"""
+    """[m/s³]: mean absolute jerk of the recorded speeds"""
     recovered_jerk: float
-    """[m/s³]: as the recovered actions have it"""
+    """[m/s³]: mean absolute jerk with the recovered actions"""
 
     def lines(self) -> list[str]:
-        """For people to read."""
+        """The summary as human-readable lines."""
 
         def listed(counts: Mapping[str, int]) -> str:
             return ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count) or "none"
@@ -58,7 +58,7 @@ class Report:
         held_out = ", ".join(self.held_out_files) or "none"
         return [
             *(" ".join(note.split()) for note in notes),
-            f"files: {self.files}{unread}, of {self.scenes} scenes; held out: {held_out}",
+            f"files: {self.files}{unread}, scenes: {self.scenes}; held out: {held_out}",
             f"cars: {self.cars:,}; standing on the lanes: {self.standing:,}; left out: {listed(self.not_cars)}",
             f"cars left out: {listed(self.cars_left_out)}",
             f"demonstrations: {self.training:,} for training, {self.held_out:,} held out",

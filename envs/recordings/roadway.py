@@ -1,8 +1,8 @@
-"""The road that recorded cars drive on, as a frame to drive in: how far along, how far across, and where the lanes are.
+"""Coordinate frames for the roads of recorded cars: distance along, offset across, and the edges of the lanes.
 
-A frame is a reference line, sampled every `SPACING` metres, and at each of its points the edges of the lanes as offsets
-across. On a motorway one frame holds a whole file; where cars part, as at intersections, each way has its own.
-Offsets across are positive to the right, as y is where the road runs along x.
+A frame is a reference line, sampled every `SPACING` metres, and the lateral offsets of the lane edges at each of its
+points. On a motorway one frame covers a whole file; where cars part, as at intersections, each route has its own.
+Lateral offsets are positive to the right, like y where the road runs along x.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from scipy.spatial import cKDTree
 from infogail.envs.physics.roads import SPACING, place
 from infogail.envs.recordings.commonroad import Car, Lanelet
 
-EXTENSION = 100  # [points] that the line goes on straight, at both ends
+EXTENSION = 100  # [points] by which the line is extended, straight, at both ends
 SMOOTHING = 4.0  # [points]: standard deviation of the kernel; lanelets have kinks, headings should not
-STRAIGHT = 20.0  # [m] at an end of a road that say where it would go on
-RAGGED = 10.0  # [m]: lanes that begin or end so near to the road's ends go on beyond them
-SHOULDER = 1.0  # [m]: lanes that are farther apart have a strip between them, with edges of its own
+STRAIGHT = 20.0  # [m] at an end of a road, which set the direction of its extension
+RAGGED = 10.0  # [m]: lanes that begin or end this close to the road's ends continue beyond them
+SHOULDER = 1.0  # [m]: lanes farther apart have a strip between them, with edges of its own
 LEAST_WIDTH = 1.0  # [m] of a lane, where it begins or ends in a point
-ALONGSIDE = math.cos(math.radians(20.0))  # of the angle to the reference line, up to which a lanelet is a lane of it
-WITH_TRAFFIC = 0.5  # cosine of the angle to the road, up to which a car drives along it
-MAX_FRAMES = 50  # of one file
+ALONGSIDE = math.cos(math.radians(20.0))  # of the largest angle between a lanelet and the reference line it belongs to
+WITH_TRAFFIC = 0.5  # cosine of the largest angle between a car's heading and the road it drives along
+MAX_FRAMES = 50  # per file
 
 
 class Frame(NamedTuple):
-    """One way along the road."""
+    """One route along the road."""
 
     reference: np.ndarray
     """(P, 4): x [m], y [m], heading [rad], curvature [1/m], every `SPACING` metres"""
     edges: np.ndarray
-    """(P, M + 1): the lanes' edges as offsets [m] across, ascending; where there are fewer, the last is repeated"""
+    """(P, M + 1): lateral offsets [m] of the lane edges, ascending; where there are fewer, the last is repeated"""
     lanelets: frozenset[int]
-    """Which are its lanes."""
+    """Those that make its lanes."""
 
     def place(self, positions: np.ndarray) -> np.ndarray:
-        """Along and across [m] of `positions` (..., 2) [m], in one array of that shape."""
+        """Distances along and across [m] of `positions` (..., 2) [m], in one array of that shape."""
         along, across = place(positions[..., 0], positions[..., 1], self.reference)
         return np.stack((along, across), -1)
 
     def on_lanes(self, states: np.ndarray) -> np.ndarray:
-        """(...) bool: a car in `states` (..., 4) has its middle on a lane, and drives along it."""
+        """(...) bool: a car in `states` (..., 4) has its centre on a lane, and drives along it."""
         within, nearest = self._within(states[..., :2])
         return within & (np.cos(states[..., 2] - self.reference[nearest, 2]) > WITH_TRAFFIC)
 
     def holds(self, car: Car) -> bool:
-        """Whether any part of the rectangle that `car` fills in its first state is on a lane; it may face any way."""
+        """Whether any part of the rectangle of `car` in its first state is on a lane, whatever its heading."""
         x, y, heading, _ = car.states[0]
         ahead = car.length * np.linspace(-0.5, 0.5, 1 + math.ceil(car.length / SPACING))[:, None]
         aside = car.width * np.linspace(-0.5, 0.5, 1 + math.ceil(car.width / SPACING))
@@ -59,7 +59,7 @@ class Frame(NamedTuple):
         return bool(within.any())
 
     def _within(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(...) bool: `positions` (..., 2) are between the outer edges; and the number of the nearest point (...)."""
+        """(...) bool: `positions` (..., 2) are between the outer edges; and the index of the nearest point (...)."""
         along, across = np.moveaxis(self.place(positions), -1, 0)
         nearest = np.clip(np.round(along / SPACING), 0, len(self.reference) - 1).astype(int)
         edges = self.edges[nearest]
@@ -69,10 +69,10 @@ class Frame(NamedTuple):
 
 
 def find_frames(lanelets: dict[int, Lanelet], cars: list[Car]) -> tuple[list[Frame], np.ndarray]:
-    """The ways that `cars` take along `lanelets`, the most driven first.
+    """The routes that `cars` take along `lanelets`, the most driven first.
 
     Returns:
-        the frames, and (len(cars),) int: which of them each car drives in, or -1: it is off the lanes half of its time.
+        the frames, and (len(cars),) int: the frame of each car, or -1 if it is off the lanes most of the time.
     """
     steps = _steps_on(lanelets, cars)
     groups = {key: _side_by_side(lanelets, [key]) for key in lanelets}
@@ -86,10 +86,10 @@ def find_frames(lanelets: dict[int, Lanelet], cars: list[Car]) -> tuple[list[Fra
             break
         chain = _longest_chain(lanelets, driven)
         frame = build_frame(lanelets, chain)
-        homeless = [k for k in range(len(cars)) if member[k] < 0]
-        found = [k for k in homeless if frame.on_lanes(cars[k].states).mean() >= 0.5]
-        if found:
-            member[found] = len(frames)
+        unassigned = [k for k in range(len(cars)) if member[k] < 0]
+        on_lanes = [k for k in unassigned if frame.on_lanes(cars[k].states).mean() >= 0.5]
+        if on_lanes:
+            member[on_lanes] = len(frames)
             frames.append(frame)
         else:
             spent |= _side_by_side(lanelets, chain)
@@ -103,7 +103,7 @@ def build_frame(lanelets: dict[int, Lanelet], chain: list[int]) -> Frame:
     members = _alongside(lanelets, _side_by_side(lanelets, chain), reference)
     lanes = [_lane(lanelets, lane, reference, start, end) for lane in _lanes(lanelets, members)]
     rows = [_edges(np.array([lane[:, k] for lane in lanes])) for k in range(len(reference))]
-    rows = rows if any(rows) else [[0.0, 0.0] for _ in rows]  # lanelets of which nothing is wide enough
+    rows = rows if any(rows) else [[0.0, 0.0] for _ in rows]  # no lanelet is wide enough anywhere
     filled = np.array([k for k, row in enumerate(rows) if row])
     nearest = filled[abs(filled - np.arange(len(rows))[:, None]).argmin(1)]
     width = max(map(len, rows))
@@ -112,7 +112,7 @@ def build_frame(lanelets: dict[int, Lanelet], chain: list[int]) -> Frame:
 
 
 def _steps_on(lanelets: dict[int, Lanelet], cars: list[Car]) -> dict[int, np.ndarray]:
-    """How many steps each car (len(cars),) drives along each lanelet."""
+    """Number of steps (len(cars),) that each car drives along each lanelet, by id."""
     from matplotlib.path import Path
 
     states = np.concatenate([car.states for car in cars])
@@ -130,19 +130,19 @@ def _steps_on(lanelets: dict[int, Lanelet], cars: list[Car]) -> dict[int, np.nda
 
 
 def _side_by_side(lanelets: dict[int, Lanelet], keys: Iterable[int]) -> set[int]:
-    """`keys`, and all lanelets beside them that run the same way."""
-    found: set[int] = set()
+    """`keys`, and all lanelets beside them that run in the same direction."""
+    group: set[int] = set()
     waiting = list(keys)
     while waiting:
         key = waiting.pop()
-        if key not in found and key in lanelets:
-            found.add(key)
+        if key not in group and key in lanelets:
+            group.add(key)
             waiting += [k for k in (lanelets[key].left_neighbour, lanelets[key].right_neighbour) if k is not None]
-    return found
+    return group
 
 
 def _longest_chain(lanelets: dict[int, Lanelet], driven: dict[int, float]) -> list[int]:
-    """Lanelets one after the other that are driven the most; of equal ones, the longest chain. Rings are cut open."""
+    """The chain of successive lanelets that is driven the most; of equal ones, the longest. Cycles are cut open."""
     order: list[int] = []
     state = dict.fromkeys(lanelets, "new")
     edges: dict[int, list[int]] = {}
@@ -174,19 +174,19 @@ def _longest_chain(lanelets: dict[int, Lanelet], driven: dict[int, float]) -> li
         chain.append(following)
         following = follower[following]
     while len(chain) > 1 and np.hypot(*(lanelets[chain[-1]].centre[-1] - lanelets[chain[0]].centre[0])) < RAGGED:
-        # Or else the road's end would be its start, and what is there in two places. What is driven the most remains.
+        # Otherwise the road's end would meet its start, and cars there would have two places. Keep the most driven.
         chain.pop(0 if driven[chain[0]] < driven[chain[-1]] else -1)
     return chain
 
 
 def _joined(lines: list[np.ndarray]) -> np.ndarray:
-    """One line of several, without points that are there twice."""
+    """Several lines joined into one, without duplicate points."""
     points = np.concatenate(lines)
     return points[np.append(True, np.hypot(*np.diff(points, axis=0).T) > 1e-3)]
 
 
 def _resampled(points: np.ndarray) -> np.ndarray:
-    """Points every `SPACING` metres along the line, from its first on."""
+    """Points every `SPACING` metres along the line, from its first point on."""
     distance = np.append(0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))
     wanted = np.arange(0.0, distance[-1] + 1e-9, SPACING)
     return np.stack([np.interp(wanted, distance, column) for column in points.T], -1)
@@ -195,10 +195,10 @@ def _resampled(points: np.ndarray) -> np.ndarray:
 def _reference(line: np.ndarray) -> np.ndarray:
     """(P, 4): the line (n, 2) smoothed, extended and sampled, with headings and curvatures."""
     points = _resampled(line)
-    spare = math.ceil(4 * SMOOTHING)  # the kernel reaches as far
+    spare = math.ceil(4 * SMOOTHING)  # the reach of the kernel
 
     def beyond(end: np.ndarray, count: int) -> np.ndarray:
-        """Straight on from the first of the points in `end`, away from the others."""
+        """`count` points straight on from the first of `end`, away from the others."""
         near = end[: max(2, round(STRAIGHT / SPACING))]
         outwards = (near[0] - near[-1]) / np.hypot(*(near[0] - near[-1])) if len(near) > 1 else np.array([1.0, 0.0])
         return near[0] + SPACING * np.arange(1, count + 1)[:, None] * outwards
@@ -237,7 +237,7 @@ def _runs_along(lanelet: Lanelet, reference: np.ndarray) -> bool:
 
 
 def _lanes(lanelets: dict[int, Lanelet], members: set[int]) -> list[list[int]]:
-    """`members` as lanes, each of lanelets one after the other."""
+    """`members` as lanes, each a chain of successive lanelets."""
     after: dict[int, int] = {}
     for key in sorted(members):
         for successor in lanelets[key].successors:
@@ -245,16 +245,16 @@ def _lanes(lanelets: dict[int, Lanelet], members: set[int]) -> list[list[int]]:
                 after[key] = successor
                 break
     lanes = []
-    left = set(members)
-    while left:
-        firsts = left - set(after.values())
-        lane = [min(firsts or left)]
-        left.discard(lane[0])
-        while lane[-1] in after and after[lane[-1]] in left:
+    remaining = set(members)
+    while remaining:
+        firsts = remaining - set(after.values())
+        lane = [min(firsts or remaining)]
+        remaining.discard(lane[0])
+        while lane[-1] in after and after[lane[-1]] in remaining:
             lane.append(after[lane[-1]])
-            left.discard(lane[-1])
+            remaining.discard(lane[-1])
         lanes.append(lane)
-        after = {key: successor for key, successor in after.items() if key in left}
+        after = {key: successor for key, successor in after.items() if key in remaining}
     return lanes
 
 
@@ -277,7 +277,7 @@ def _lane(lanelets: dict[int, Lanelet], lane: list[int], reference: np.ndarray, 
 
 
 def _edges(lanes: np.ndarray) -> list[float]:
-    """Edges [m], ascending, at a point with `lanes` (L, 2), some of them NaN; none if there is no lane."""
+    """Edges [m], ascending, at a point with `lanes` (L, 2), which may be NaN; empty if there is no lane."""
     lanes = lanes[np.isfinite(lanes).all(-1)]
     lanes = lanes[lanes[:, 1] - lanes[:, 0] >= LEAST_WIDTH]
     edges: list[float] = []
@@ -288,6 +288,6 @@ def _edges(lanes: np.ndarray) -> list[float]:
             edges += [left, right]
         elif right > edges[-1] + LEAST_WIDTH and (left + edges[-1]) / 2 > edges[-2] + LEAST_WIDTH:
             edges[-1:] = [(left + edges[-1]) / 2, right]
-        else:  # two lanes that are one here
+        else:  # two lanes that coincide here
             edges[-1] = max(edges[-1], right)
     return edges

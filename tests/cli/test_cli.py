@@ -148,12 +148,12 @@ BAD_INPUT = {
     "'no such''",
     "train pass --out a --demonstrations no": "no: no such file; make it with 'infogail record pass --out no'",
     "train pass --out a --demonstrations text": "text: not a readable safetensors file (a header of "
-    "8,391,099,340,430,864,499 bytes); record it anew with 'infogail record'",
+    "8,391,099,340,430,864,499 bytes); record it again with 'infogail record'",
     "train pass --out a --demonstrations thesis": "thesis: is a folder; give a file from 'infogail record'",
     "train turn --out a --demonstrations made/pass.safetensors": "made/pass.safetensors: recorded in pass, not in "
     "turn; give a file of turn",
     "train pass --out a --demonstrations nan.safetensors": "nan.safetensors: 'observations' holds NaN or Inf; record "
-    "it anew with 'infogail record'",
+    "it again with 'infogail record'",
     # runs
     "evaluate nowhere": "nowhere/manifest.json: no such file; make a run with 'infogail train SCENARIO --out nowhere'",
     "render thesis": "thesis/manifest.json: no such file; make a run with 'infogail train SCENARIO --out thesis'",
@@ -184,7 +184,7 @@ BAD_INPUT = {
     "train --resume made/bc --demonstrations text": "--demonstrations text: the run to resume has others, in its "
     "folder; leave it out",
     # outputs
-    "record pass --out made/pass.safetensors": "made/pass.safetensors: is there already; replace it with --force, or "
+    "record pass --out made/pass.safetensors": "made/pass.safetensors: already exists; replace it with --force, or "
     "write elsewhere",
     "record pass --out thesis --force": "thesis: is a folder; give the name of a file in it",
     "record pass --out text/pass.safetensors": "text: is a file, not a folder; write elsewhere",
@@ -257,7 +257,7 @@ def test_a_tale_told_by_the_commands(made, tmp_path, capsys, monkeypatch):
     films = contents(tmp_path / "videos")
     assert {path.name for path in films} == FILM and all(films.values())
     assert run(f"render {made}/bc --out {tmp_path}/videos") == 2
-    assert "codes.mp4: is there already; replace it with --force" in capsys.readouterr().err
+    assert "codes.mp4: already exists; replace it with --force" in capsys.readouterr().err
     assert contents(tmp_path / "videos") == films
 
 

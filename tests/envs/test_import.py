@@ -201,7 +201,7 @@ def test_the_command_says_in_one_line_what_is_wrong(folder, tmp_path, capsys):
     there.write_bytes(b"")
     for arguments, problem in (
         ([], "give CommonRoad files"),
-        ([str(folder / "rec_1.xml"), "--out", str(there)], "is there already"),
+        ([str(folder / "rec_1.xml"), "--out", str(there)], "already exists"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["import", *arguments])
