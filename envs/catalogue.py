@@ -1,4 +1,4 @@
-"""The scenarios by name. A new one is a file with a class, and a row here."""
+"""The scenarios by name. To add one, write a class in a file of its own and add a row here."""
 
 from __future__ import annotations
 
@@ -27,53 +27,53 @@ SCENARIOS = {
     "highway-manners": f"{ROOM}.manners:Manners",
     "replay": f"{ROOM}.replay:Replay",
 }
-"""Name → what makes it, `module:Class`. As strings, for the simulators take seconds to import."""
+"""Name → `module:Class` (or function) that makes it; as strings, since the simulators take seconds to import."""
 SCENARIO_NAMES = tuple(SCENARIOS)
 BASIC_SCENARIOS = SCENARIO_NAMES[:2]
 
 
 def get_scenario(name: str, **settings: Any) -> Scenario:
-    """The scenario called `name`: one of `SCENARIOS`, or `module:Class` of a module that can be imported from here.
+    """The scenario called `name`: one of `SCENARIOS`, or `module:Class` of an importable module.
 
     Args:
-        settings: of the scenario, such as `lanes` of a highway or the `recording` of a replay.
+        settings: the scenario's own, such as `lanes` of a highway or the `recording` of a replay.
 
     Raises:
         BadInput: there is no such scenario, or no such module.
-        TypeError: the scenario does not know one of `settings`.
+        TypeError: the scenario does not accept one of `settings`.
     """
     module, separator, attribute = check_scenario(name).partition(":")
     if not separator:
         module, _, attribute = SCENARIOS[name].partition(":")
         return getattr(importlib.import_module(module), attribute)(**settings)
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)  # scripts have their own folder there, not the current one
+    if (folder := os.getcwd()) not in sys.path:
+        sys.path.append(folder)  # for scripts, it holds the script's folder, not the current one
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except ImportError as error:
-        raise BadInput(f"scenario '{name}': {error}; start where the file {module}.py is, or install it") from error
-    if not hasattr(found, attribute):
+        raise BadInput(f"scenario '{name}': {error}; run in the folder of {module}.py, or install it") from error
+    if not hasattr(imported, attribute):
         raise BadInput(f"scenario '{name}': {module} has no '{attribute}'; name its class after the colon")
-    make = getattr(found, attribute)
+    make = getattr(imported, attribute)
     from infogail.envs.scenarios.scenario import Scenario
 
     missing = sorted(getattr(make, "__abstractmethods__", ()))
     if not missing:
         scenario = make(**settings)
         if not isinstance(scenario, Scenario):
-            raise BadInput(f"scenario '{name}': '{attribute}' does not make a Scenario; name a class derived from it")
+            raise BadInput(f"scenario '{name}': '{attribute}' does not make a Scenario; name a subclass of it")
         missing = [field for field in Scenario.__annotations__ if not hasattr(scenario, field)]
     if missing:
-        raise BadInput(f"scenario '{name}': {attribute} lacks {', '.join(missing)}; define what Scenario asks for")
+        raise BadInput(f"scenario '{name}': {attribute} lacks {', '.join(missing)}; define what Scenario requires")
     scenario.name = name
     return scenario
 
 
 def check_scenario(name: str) -> str:
-    """`name`, if it is one of `SCENARIOS` or has the form `module:Class`.
+    """Return `name` if it is one of `SCENARIOS` or has the form `module:Class`.
 
     Raises:
-        BadInput: it is neither; suggests the nearest.
+        BadInput: it is neither; suggests the closest match.
     """
     if name in SCENARIOS or (all(part.isidentifier() for part in name.replace(":", ".", 1).split(".")) and ":" in name):
         return name
@@ -89,7 +89,7 @@ def environment_id(name: str) -> str:
 
 
 def register() -> None:
-    """Register every scenario with Gymnasium, in both forms."""
+    """Register every scenario with Gymnasium, for `make` and `make_vec`."""
     for name in SCENARIOS:
         if environment_id(name) not in gymnasium.registry:
             gymnasium.register(

@@ -1,4 +1,4 @@
-"""What a learner needs of an environment, and nothing else."""
+"""The interface between learners and environments."""
 
 from __future__ import annotations
 
@@ -12,73 +12,73 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EarlyEnd = Literal["failure", "success", "neither"]
-"""What it means that an episode ends before its time is up."""
+"""How to interpret an episode that ends before its time limit."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What environments and demonstrations of one task have in common."""
+    """What the environments and demonstrations of one task have in common."""
 
     observation_shape: tuple[int, ...]
-    """Of one observation."""
+    """Shape of one observation."""
     observation_dtype: np.dtype
     action_space: spaces.Space
-    """Of one action: a Box, each entry from -1 to 1."""
+    """Space of one action: a Box with bounds -1 and 1."""
     horizon: int
     """Decisions T after which an episode is truncated."""
     early_end: EarlyEnd
     style_features: tuple[int, ...]
-    """Entries of the observation in which a style can show; the posterior reads these and not what chance decides."""
+    """Indices of the observation entries that can reveal a style; the posterior reads these, not what chance sets."""
     style_tolerance: float = 1.0
-    """Standard deviations by which all style features of a trajectory may be moved without changing its style."""
+    """Standard deviations by which all style features of a trajectory may be shifted without changing its style."""
 
     @property
     def observation_size(self) -> int:
-        """Entries of one observation."""
+        """Number of entries in one observation."""
         return int(np.prod(self.observation_shape))
 
     @property
     def action_size(self) -> int:
-        """Numbers that make one action."""
+        """Number of entries in one action."""
         return int(np.prod(self.action_space.shape or ()))
 
 
 class Step(NamedTuple):
-    """What came of one decision in each of B environments."""
+    """The result of one decision in each of B environments."""
 
     observations: Tensor
-    """`(B, *observation_shape)`: where an episode ended, already the next one's first"""
+    """`(B, *observation_shape)`: where an episode ended, the first observation of the next"""
     final_observations: Tensor
-    """`(B, *observation_shape)`: what the action led to; where an episode ended, its last observation"""
+    """`(B, *observation_shape)`: what the actions led to; where an episode ended, its last observation"""
     terminated: Tensor
-    """(B,) bool: an early end, see `Spec.early_end`"""
+    """(B,) bool: the episode ended early, see `Spec.early_end`"""
     truncated: Tensor
-    """(B,) bool: out of time"""
+    """(B,) bool: the episode reached its time limit"""
 
 
 class Environment(Protocol):
-    """B environments that step together; where an episode ends, the next begins in the same step."""
+    """B environments that step together, with same-step autoreset."""
 
     spec: Spec
     num_envs: int
 
     def reset(self, seed: int | None = None) -> Tensor:
-        """Begin anew everywhere: first observations `(B, *observation_shape)`."""
+        """Reset all environments; returns the first observations `(B, *observation_shape)`."""
 
     def step(self, actions: Tensor) -> Step:
-        """One decision with `actions`, `(B, *action_shape)`, which are clipped to the action space."""
+        """Advance by one decision with `actions`, `(B, *action_shape)`, which are clipped to the action space."""
 
     def demonstrations(self) -> Tensor | None:
-        """(B,) int64: which demonstration each episode started in place of, -1 for none; None where nobody knows."""
+        """(B,) int64: the demonstration that each episode started in place of, -1 for none; None if unknown."""
 
     def styles(self) -> Tensor | None:
         """(B,) int64: style of each environment's first episode since `reset`, for the log only; -1 where it failed.
 
-        None where styles cannot be judged.
+        None if styles cannot be judged.
         """
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that decides what comes next."""
+        """The complete state: everything that determines what comes next."""
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Resume from a state returned by `state_dict`."""

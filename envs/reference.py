@@ -1,4 +1,4 @@
-"""A scenario on highway-env's own physics: what every published number and video is judged in."""
+"""A scenario on highway-env's own physics, in which all published numbers and videos are evaluated."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from infogail.envs.settings import check_observation, check_settings, complete_a
 class DrivingEnv(AbstractEnv):
     """`gymnasium.make("infogail/Pass-v0")`: road, vehicles, collisions and renderer are highway-env's.
 
-    The reward is the ego's speed as a share of highway-env's limit, 0 once crashed or off the road; imitation does not
-    read it. Crash and road exit terminate; after 60 decisions (12 s) the episode is truncated. Observations are the
-    scenario's features, unless `config` asks for one of highway-env's own (`{"observation": {"type": "Kinematics"}}`).
-    `road` is for highways (lanes, vehicles, density, decisions per second) and for replays (their recording).
+    The reward is the ego's speed as a fraction of highway-env's limit, 0 after a crash or road exit; imitation learning
+    does not use it. Crashes and road exits terminate an episode; it is truncated after 60 decisions (12 s).
+    Observations are the scenario's features, unless `config` selects one of highway-env's observation types
+    (`{"observation": {"type": "Kinematics"}}`). `settings` are the scenario's own: lanes, vehicles, density and
+    decisions per second of a highway, the recording of a replay.
 
     `config` takes the settings of highway-env's `AbstractEnv.default_config()` apart from `other_vehicles_type`. A
     partial `action` is completed from the scenario's; frequencies change the duration of an episode, not its 60
-    decisions. An ego on `DiscreteMetaAction` is an `MDPVehicle`, one that is `dynamical` a `BicycleVehicle`. The
-    batched twin has the default settings only.
+    decisions. The ego is an `MDPVehicle` with `DiscreteMetaAction`, and a `BicycleVehicle` with `dynamical=True`. The
+    batched twin supports the default settings only.
 
     Raises:
-        BadInput: a setting that is unknown or cannot be heeded, by name.
+        BadInput: a setting is unknown or unsupported; names it.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": POLICY_FREQUENCY}
@@ -51,7 +52,7 @@ class DrivingEnv(AbstractEnv):
         self._scene: Scene = {}
         self._requested_scene: Scene | None = None
         self._observes_features = True
-        self.metadata = dict(self.metadata)  # `update_metadata` writes into it
+        self.metadata = dict(self.metadata)  # `update_metadata` mutates it
         self._defaults: dict[str, Any] = {
             "action": {
                 "type": "ContinuousAction",
@@ -74,15 +75,15 @@ class DrivingEnv(AbstractEnv):
 
     @property
     def scene(self) -> Scene:
-        """What was drawn at the last reset, by the names in `scenario.draws`: float64 copies, () or, of quantities that
-        each vehicle has, (size,). `reset(options={"scene": scene})` starts there again, in either form."""
+        """The quantities drawn at the last reset, named as in `scenario.draws`: float64 copies of shape (), or (size,)
+        for per-vehicle quantities. `reset(options={"scene": scene})` starts from them again, here and in the twin."""
         return {name: value.copy() for name, value in self._scene.items()}
 
     def configure(self, config: dict | None) -> None:
-        """Change settings, from the next reset on.
+        """Change settings; they take effect at the next reset.
 
         Raises:
-            BadInput: naming the setting; nothing is changed.
+            BadInput: a setting is unknown or unsupported; names it, and changes nothing.
         """
         config = dict(config or {})
         check_settings(self.scenario, config, self._defaults, self.config)
@@ -92,28 +93,28 @@ class DrivingEnv(AbstractEnv):
         check_observation(settings["observation"], settings["action"])
         self._observes_features &= "observation" not in config
         super().configure(config)
-        self.viewer = None  # it keeps the size that it was made with
+        self.viewer = None  # recreated when needed: a viewer keeps its initial size
 
     def update_metadata(self, video_real_time_ratio: int = 1) -> None:
-        """Film in real time; highway-env's default is twice as fast."""
+        """Record videos in real time; highway-env's default is twice as fast."""
         super().update_metadata(video_real_time_ratio)
 
     def define_spaces(self) -> None:
         try:
             super().define_spaces()
-        except (TypeError, ValueError) as error:  # the action has been checked
+        except (TypeError, ValueError) as error:  # the action has already been validated
             raise BadInput(f"config['observation']: {error}") from error
         if self._observes_features:
             self.observation_type = _FeatureObservation(self)
             self.observation_space = self.observation_type.space()
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
-        """As Gymnasium's, with `options={"scene": scene}` to start in a given scene instead of a drawn one, and
-        `options={"config": config}` to change settings from here on.
+        """As in Gymnasium. `options={"scene": scene}` starts from a given scene instead of a drawn one, and
+        `options={"config": config}` changes settings from this episode on.
 
         Raises:
-            ValueError: an option is unknown; the scene lacks a quantity, or has one that the scenario does not know.
-            BadInput: a setting cannot be heeded.
+            ValueError: an option is unknown; the scene lacks a quantity, or has an unknown one.
+            BadInput: a setting is unknown or unsupported.
         """
         options = options or {}
         for name in options:
@@ -127,14 +128,14 @@ class DrivingEnv(AbstractEnv):
         return super().reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """As Gymnasium's.
+        """As in Gymnasium.
 
         Args:
-            action: acceleration and steering in [-1, 1], shape (2,), if `config` does not say otherwise; beyond, they
-                are clipped. Mapped in float64 whatever their dtype.
+            action: acceleration and steering in [-1, 1], shape (2,), clipped if outside and mapped in float64 whatever
+                their dtype; `config` may select another action type.
 
         Raises:
-            ValueError: the action has another shape, is not finite, or is none of the discrete ones.
+            ValueError: the action has the wrong shape, is not finite, or is not in the discrete action space.
         """
         space = self.action_space
         if isinstance(space, spaces.Box):
@@ -181,7 +182,7 @@ class DrivingEnv(AbstractEnv):
 
 
 class _FeatureObservation(ObservationType):
-    """The scenario's features, in place of highway-env's `Kinematics`, which goes through pandas."""
+    """The scenario's features, in place of highway-env's `Kinematics`, which builds pandas data frames."""
 
     env: DrivingEnv
 
@@ -198,10 +199,10 @@ def feature_space(num_features: int, dtype: np.dtype) -> spaces.Box:
 
 
 def check_scene(scenario: Scenario, scene: Scene) -> Scene:
-    """`scene` itself, if it has just the quantities that the scenario draws, all finite.
+    """Return `scene` if it has exactly the quantities that the scenario draws, all finite.
 
     Raises:
-        ValueError: naming the quantity.
+        ValueError: it does not; names the quantity.
     """
     if not isinstance(scene, Mapping):
         raise ValueError(f"scene is {scene!r}, not a dict of {', '.join(scenario.draws)}")
@@ -213,6 +214,6 @@ def check_scene(scenario: Scenario, scene: Scene) -> Scene:
     for name in scene:
         if name not in scenario.draws:
             raise ValueError(
-                f"scene has '{name}', which {scenario.name} does not know; it needs {', '.join(scenario.draws)}"
+                f"scene has the unknown quantity '{name}'; {scenario.name} needs {', '.join(scenario.draws)}"
             )
     return scene

@@ -1,4 +1,4 @@
-"""Which of highway-env's own settings a scenario heeds; every other one is refused by name."""
+"""Validate highway-env's own settings: those that a scenario does not support are rejected by name."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ OBSERVATION_TYPES = (
     "LidarObservation",
     "TupleObservation",
 )
-"""Those of highway-env that need neither an exit, nor a goal, nor several egos."""
+"""highway-env's observation types that need neither an exit, nor a goal, nor several egos."""
 REMEDIES = {
     "lanes_count": "a highway takes lanes=… instead",
     "vehicles_count": "a highway takes vehicles=… instead",
     "vehicles_density": "a highway takes density=… instead",
-    "duration": f"an episode is {EPISODE_STEPS} decisions, which policy_frequency makes longer or shorter",
-    "other_vehicles_type": "the scenario says who else drives; highway-env's own environments take it",
+    "duration": f"an episode is {EPISODE_STEPS} decisions; set policy_frequency to change its length",
+    "other_vehicles_type": "the scenario determines the other drivers; highway-env's own environments take it",
 }
-"""What to do instead of giving a setting that other environments of highway-env take."""
+"""Remedies for settings that only highway-env's own environments take."""
 
 
 def check_settings(
     scenario: Scenario, config: dict[str, Any], defaults: dict[str, Any], current: dict[str, Any]
 ) -> None:
-    """Check that each of highway-env's settings in `config` can be heeded, apart from what `action` says.
+    """Check that each of highway-env's settings in `config` is supported; `complete_action` checks those in `action`.
 
     Args:
-        defaults: the scenario's.
+        defaults: the scenario's default settings.
         current: all settings before `config` changes them.
 
     Raises:
-        BadInput: naming the setting.
+        BadInput: a setting is unknown or unsupported; names it.
     """
     name, known = environment_id(scenario.name), AbstractEnv.default_config().keys() - {"other_vehicles_type"}
     for key, value in config.items():
@@ -70,10 +70,10 @@ def check_settings(
 
 
 def complete_action(scenario: Scenario, action: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The setting `action` with what it leaves out from `defaults`, as far as its type takes that.
+    """The setting `action`, completed from `defaults` with the settings that its type takes.
 
     Raises:
-        BadInput: naming what cannot be heeded.
+        BadInput: a setting in it is unknown or unsupported; names it.
     """
     kind = ACTION_TYPES.get(action.get("type", defaults["type"]))
     if kind is None:
@@ -83,7 +83,7 @@ def complete_action(scenario: Scenario, action: dict[str, Any], defaults: dict[s
         if key not in known:
             raise BadInput(f"config['action']['{key}']: not a setting of {kind.__name__}; {_suggest(key, known)}")
         if key.endswith("_range") and not (np.shape(value) == (2,) and -np.inf < value[0] < value[1] < np.inf):
-            raise BadInput(f"config['action']['{key}']: must be two rising numbers, not {value!r}")
+            raise BadInput(f"config['action']['{key}']: must be two ascending numbers, not {value!r}")
     action = {key: value for key, value in defaults.items() if key in known} | action
     try:
         made = kind(None, **action)
@@ -92,26 +92,26 @@ def complete_action(scenario: Scenario, action: dict[str, Any], defaults: dict[s
     if "vehicle_class" in scenario.fixed_settings and made.vehicle_class is not Vehicle:
         raise BadInput(
             f"config['action']: {kind.__name__}{' with dynamical=True' if 'dynamical' in action else ''} cannot drive "
-            f"the cars of {environment_id(scenario.name)}, each of its recorded size; plain ContinuousAction can"
+            f"the cars of {environment_id(scenario.name)}, which keep their recorded sizes; use plain ContinuousAction"
         )
     return action
 
 
 def check_observation(observation: dict[str, Any], action: dict[str, Any]) -> None:
-    """Check that an ego on the setting `action` can have the setting `observation`.
+    """Check that the setting `observation` is supported and compatible with the setting `action`.
 
     Raises:
-        BadInput: it cannot.
+        BadInput: it is not.
     """
     kind = observation.get("type")
     if kind not in OBSERVATION_TYPES:
         raise BadInput(f"config['observation']['type']: must be one of {', '.join(OBSERVATION_TYPES)}, not {kind!r}")
     if kind == "TimeToCollision" and action["type"] != "DiscreteMetaAction":
-        raise BadInput(f"config['observation']: {kind} is for DiscreteMetaAction, not {action['type']}")
+        raise BadInput(f"config['observation']: {kind} requires DiscreteMetaAction, not {action['type']}")
     for part in observation.get("observation_configs", ()):
         check_observation(part, action)
 
 
 def _suggest(key: str, known: set[str]) -> str:
     close = get_close_matches(key, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"it has {', '.join(sorted(known))}"
+    return f"did you mean '{close[0]}'?" if close else f"its settings are {', '.join(sorted(known))}"

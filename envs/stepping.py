@@ -21,16 +21,16 @@ CRASHED = Car._fields.index("crashed")
 
 
 class World(NamedTuple):
-    """B environments between two decisions: all that a step changes."""
+    """B environments between two decisions: everything that a step changes."""
 
     traffic: Tensor  # (9 or more, V, B), see `infogail.envs.physics.dynamics`
     scene: Tensor  # (k, B), in the order of the scenario's draws
     elapsed: Tensor  # (B,) int64, decisions since the episode began
-    episode: Tensor  # (B,) int64, how many episodes have begun since the seed was set
+    episode: Tensor  # (B,) int64, index of the episode since the seed was set
 
 
 class Outcome(NamedTuple):
-    """What a step tells. Where an episode ended, only `features` are those of the next one."""
+    """The results of a step. Where an episode ended, only `features` are those of the next one."""
 
     features: Tensor  # (F, B)
     final_features: Tensor  # (F, B)
@@ -44,11 +44,11 @@ class Outcome(NamedTuple):
 
 
 Stepper = Callable[[World, Tensor, Tensor], tuple[World, Outcome]]
-"""From a world, random streams (B,) and actions (2, B) to the next world and what to tell of it."""
+"""Maps a world, random streams (B,) and actions (2, B) to the next world and the outcome."""
 
 
 def step_sparsely(scenario: Scenario, world: World, streams: Tensor, actions: Tensor) -> tuple[World, Outcome]:
-    """One decision; collisions and new episodes are computed only where there are some."""
+    """One decision; collisions and new episodes are computed only where they occur."""
     ended, outcome = drive_decision(scenario, world, actions, thorough=False)
     index = outcome.done.nonzero().squeeze(-1)
     if not len(index):
@@ -63,7 +63,7 @@ def step_sparsely(scenario: Scenario, world: World, streams: Tensor, actions: Te
 
 
 def step_densely(scenario: Scenario, world: World, streams: Tensor, actions: Tensor) -> tuple[World, Outcome]:
-    """The same with all of it computed in every environment, and no branch that depends on data: for the compiler."""
+    """As `step_sparsely`, but computes everything everywhere, without data-dependent branches: for the compiler."""
     ended, outcome = drive_decision(scenario, world, actions, thorough=True)
     fresh = next_episode(scenario, streams, ended.episode, actions.dtype)
     done, first_features = outcome.done, features_of(scenario, fresh, states_of(scenario, fresh))
@@ -72,7 +72,7 @@ def step_densely(scenario: Scenario, world: World, streams: Tensor, actions: Ten
 
 
 def drive_decision(scenario: Scenario, world: World, actions: Tensor, thorough: bool) -> tuple[World, Outcome]:
-    """One decision without what comes after an episode's end."""
+    """One decision, without starting new episodes where one ended."""
     acceleration, steering = actions.clamp(-1.0, 1.0)
     acceleration, steering = acceleration * ACCELERATION_RANGE[1], steering * scenario.steering_range[1]
     scene = named(scenario.draws, world.scene)
@@ -106,20 +106,20 @@ def features_of(scenario: Scenario, world: World, states: Tensor) -> Tensor:
 
 
 def judge_ego(scenario: Scenario, world: World, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(B,) bool each: the ego has crashed, is off the road, is either."""
+    """(B,) bool each: the ego has crashed, is off the road, or either."""
     crashed = world.traffic[CRASHED, 0] != 0
     off_road = scenario.off_road(states, named(scenario.draws, world.scene))
     return crashed, off_road, crashed | off_road
 
 
 def next_episode(scenario: Scenario, streams: Tensor, episode: Tensor, dtype: torch.dtype) -> World:
-    """The beginning of the episodes after those with the numbers `episode` (B,)."""
+    """The start of the episodes that follow the episodes numbered `episode` (B,)."""
     scene = draw_scenes(scenario, streams, episode + 1, dtype)
     return World(scenario.begin(named(scenario.draws, scene)), scene, torch.zeros_like(episode), episode + 1)
 
 
 def draw_scenes(scenario: Scenario, streams: Tensor, episode: Tensor, dtype: torch.dtype) -> Tensor:
-    """Scenes (k, B) of episodes number `episode` (B,)."""
+    """Scenes (k, B) of the episodes numbered `episode` (B,)."""
     count = num_rows(scenario.draws)
     number = torch.arange(count, device=episode.device)[:, None] + episode * count
     return scene_from_uniform(scenario.draws, uniform(streams, number, dtype))
@@ -145,11 +145,11 @@ def compiled_step(scenario: str, num_envs: int, dtype: torch.dtype, device: torc
         world, outcome = step_densely(task, World(*tensors[:4]), *tensors[4:])
         flags = torch.stack(
             [flag.to(dtype) for flag in outcome if flag.dtype == torch.bool]
-        )  # inductor is slow at bool
+        )  # inductor is slow with bool
         return [*world, *(tensor for tensor in outcome if tensor.dtype != torch.bool), flags]
 
     with torch.no_grad():
-        # Past dynamo: its guards would take as long as the step itself.
+        # Bypasses dynamo, whose guards would take as long as the step itself.
         kernel: Any = torch._inductor.compile(make_fx(flat)(*example), example, options={"max_fusion_size": 10_000})
 
     def step(world: World, streams: Tensor, actions: Tensor) -> tuple[World, Outcome]:
@@ -160,6 +160,6 @@ def compiled_step(scenario: str, num_envs: int, dtype: torch.dtype, device: torc
 
 
 def missing_compiler() -> str | None:
-    """What compiling for the CPU lacks on this machine, or None."""
+    """What this machine lacks for compiling for the CPU, or None."""
     compiler = os.environ.get("CXX", "g++")
     return None if shutil.which(compiler) else f"a C++ compiler ({compiler})"

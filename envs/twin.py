@@ -1,4 +1,4 @@
-"""A scenario on the batched torch twin of highway-env's physics: thousands of worlds in one step."""
+"""A scenario on the batched torch twin of highway-env's physics: thousands of environments per step."""
 
 from __future__ import annotations
 
@@ -37,35 +37,36 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
 
     Same spaces, reward, termination and truncation as `reference.DrivingEnv`, and the same motion to 1e-9 in
     float64. Observations (num_envs, F) and rewards (num_envs,) have the dtype `dtype`, flags (num_envs,) are bool. All
-    are NumPy arrays, as Gymnasium's wrappers expect; with `tensors=True` they are torch tensors on `device`, and the
-    values of actions are not checked. Actions may be either. No gradient is recorded.
+    are NumPy arrays, as Gymnasium's wrappers expect; with `tensors=True` they are torch tensors on `device`, and action
+    values are not checked. Actions may be given as either. No gradients are recorded.
 
     Autoreset is same-step: where an episode ended, the observation is already the first of the next one. Gymnasium's
-    wrappers of rewards, actions and infos support this; those of observations (`NormalizeObservation`) refuse it.
-    Entries of `infos`, each with a mask (num_envs,) bool under its name with `_` before it:
+    reward, action and info wrappers support this; its observation wrappers (`NormalizeObservation`) reject it.
+    Entries of `infos`, each with a mask (num_envs,) bool under its name prefixed with `_`:
 
-    - `crashed`, `off_road` (num_envs,) bool: the ego has touched another vehicle, has left the road. Where an episode
-      ended, as it was at the end.
+    - `crashed`, `off_road` (num_envs,) bool: the ego has touched another vehicle, or left the road. Where an episode
+      ended, the values at its end.
     - `final_obs` (num_envs, F), `final_info`: only if an episode ended in this step. The last observation, and a dict
-      of `crashed`, `off_road` and `vehicle_state` (num_envs, V, 4) at the end; rows of environments that go on hold
-      the present ones.
+      of `crashed`, `off_road` and `vehicle_state` (num_envs, V, 4) at the end; where the episode continues, rows hold
+      the current values.
 
-    The scenes that environment i draws follow from the seed, i, and how many episodes it has begun: bit-identical
-    whatever happens in the others and however many there are, and equal to rounding in the other dtype. Observations
-    and motion do not depend on the others either, but only to rounding: which of torch's vector and scalar functions
-    computes an environment depends on `num_envs` and the processor, and they may differ in the last bit.
+    The scenes that environment i draws depend only on the seed, i, and the number of episodes it has begun: they are
+    bit-identical whatever the other environments do and however many there are, and equal up to rounding in the other
+    dtype. Observations and motion do not depend on the other environments either, but only up to rounding: whether
+    torch uses vectorised or scalar functions for an environment depends on `num_envs` and the processor, and they may
+    differ in the last bit.
 
-    With `compile=True` torch's inductor makes one fused function of the whole step, for this scenario, `num_envs` and
-    `dtype`. That needs a C++ compiler and takes some ten seconds the first time.
+    With `compile=True`, torch's inductor compiles the whole step into one fused function for this scenario, `num_envs`
+    and `dtype`. This requires a C++ compiler and takes about ten seconds the first time.
 
-    Internally, tensors are kept component by component, (4, V, B) in memory behind states (B, V, 4), (F, B) behind
-    observations (B, F), so that each operation runs over contiguous memory. A step makes new ones and never writes
-    into the old, so what was returned stays as it is.
+    Internally, tensors are stored component-first, (4, V, B) for states (B, V, 4) and (F, B) for observations (B, F),
+    so that each operation runs over contiguous memory. A step allocates new tensors and never modifies old ones, so
+    returned values stay valid.
 
     Raises:
-        ValueError: `dtype` or `num_envs` is none that is known, or a `render_mode` is given: pictures come from
-            `gymnasium.make`.
-        RuntimeError: `compile=True`, and compiling is not possible on this machine.
+        ValueError: `dtype` or `num_envs` is invalid; `compile=True`, but the scenario cannot be compiled; or a
+            `render_mode` is given: only `gymnasium.make` renders.
+        RuntimeError: `compile=True`, but this machine cannot compile.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
             )
         self.scenario = scenario if isinstance(scenario, Scenario) else get_scenario(scenario, **settings)
         if compile and not self.scenario.compilable:
-            raise ValueError(f"compile=True: traffic as in {self.scenario.name} is not for compiling; leave it out")
+            raise ValueError(f"compile=True: traffic as in {self.scenario.name} cannot be compiled; leave it out")
         self.metadata = {
             "autoreset_mode": AutoresetMode.SAME_STEP,
             "render_modes": [],
@@ -109,12 +110,12 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
 
     @property
     def states(self) -> Tensor:
-        """(num_envs, V, 4) on the device: as `vehicle_state`, in the dtype of this environment."""
+        """(num_envs, V, 4): `vehicle_state` as a tensor on the device, in the dtype of this environment."""
         return states_of(self.scenario, self._world)
 
     @property
     def scene_tensors(self) -> Scene:
-        """As `scene`, on the device, with num_envs last, as the functions of a scenario take it."""
+        """`scene` as tensors on the device, with num_envs as the last dimension, as scenario functions take it."""
         return named(self.scenario.draws, self._world.scene)
 
     @property
@@ -126,51 +127,52 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
     def scene(self) -> Scene:
         """Everything drawn at each environment's last reset, float64 (num_envs,) or (num_envs, size) each.
 
-        Row k of each makes a scene for `infogail.envs.reference.DrivingEnv`.
+        Row k of every entry is a scene for `infogail.envs.reference.DrivingEnv`.
         """
         return {name: as_float64(value.cpu()).T for name, value in self.scene_tensors.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that decides what comes next, as in torch's modules: vehicles, scenes, clocks, random streams."""
+        """The complete state, as in torch's modules: vehicles, scenes, clocks, random streams."""
         return {**self._world._asdict(), "streams": self._streams}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from where `state_dict` was taken, of as many environments of the same scenario and dtype.
+        """Resume from a `state_dict` of equally many environments with the same scenario and dtype.
 
         Raises:
-            KeyError: the state lacks something.
-            RuntimeError: it is of other environments.
+            KeyError: an entry is missing.
+            RuntimeError: an entry has another shape or dtype.
         """
         for name, tensor in self.state_dict().items():
-            if state[name].shape != tensor.shape or state[name].dtype != tensor.dtype:
-                raise RuntimeError(f"'{name}' is {state[name].dtype} {tuple(state[name].shape)}, unlike here")
+            shape, dtype = tuple(state[name].shape), state[name].dtype
+            if shape != tensor.shape or dtype != tensor.dtype:
+                raise RuntimeError(f"'{name}' is {dtype} {shape}, not {tensor.dtype} {tuple(tensor.shape)}")
         self._world = World(*(state[name].to(self.device) for name in World._fields))
         self._streams = state["streams"].to(self.device)
 
     @property
     def bytes_per_environment(self) -> float:
-        """Memory that one environment's state takes."""
+        """Memory [bytes] that one environment's state takes."""
         return sum(tensor.nbytes for tensor in (*self._world, self._streams)) / self.num_envs
 
     @torch.no_grad()
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start all environments anew.
+        """Reset all environments.
 
         Args:
-            seed: an integer for all; or one for each: environment i then starts as environment 0 does from
-                `reset(seed=seed[i])`. None goes on with the random stream that an environment has.
-            options: `"scene"`: what `scene` returned, or one scene for all: where to start. `"reset_mask"`: (num_envs,)
-                bool: which environments to start; the others, their scenes and seeds stay as they are.
+            seed: an integer for all, or a list of one for each: environment i then starts as environment 0 does after
+                `reset(seed=seed[i])`. None continues with the environment's current random stream.
+            options: `"scene"`: the scenes to start from, as returned by `scene`, or one scene for all. `"reset_mask"`:
+                (num_envs,) bool, the environments to reset; the others keep their state, scenes and random streams.
 
         Raises:
-            ValueError: the scene lacks a quantity, has an unknown one, or one of another shape; a seed or the mask is
+            ValueError: the scene lacks a quantity, has an unknown one, or one of the wrong shape; a seed or the mask is
                 malformed; an option is unknown.
         """
         options = options or {}
         if unknown := ", ".join(repr(name) for name in options if name not in ("scene", "reset_mask")):
-            raise ValueError(f"unknown reset options: {unknown}; known are 'scene' and 'reset_mask'")
+            raise ValueError(f"unknown reset options: {unknown}; valid options are 'scene' and 'reset_mask'")
         mask = self._checked_mask(options["reset_mask"] if "reset_mask" in options else np.ones(self.num_envs, bool))
         scene = self._checked_scene(options["scene"]) if "scene" in options else None
         streams, episode = self._streams, self._world.episode + 1
@@ -189,10 +191,10 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
 
     @torch.no_grad()
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Drive one decision with `actions` (num_envs, 2) = acceleration, steering in [-1, 1]; beyond, it is clipped.
+        """Advance by one decision with `actions` (num_envs, 2) = acceleration, steering in [-1, 1], clipped if outside.
 
         Raises:
-            ValueError: the actions have another shape, or, unless `tensors=True`, are not finite.
+            ValueError: the actions have the wrong shape, or, unless `tensors=True`, are not finite.
         """
         self._world, outcome = self._step(self._world, self._streams, self._checked_actions(actions))
         every = torch.ones_like(outcome.done)
@@ -216,7 +218,7 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
         return obs, reward, terminated, truncated, self._returned(infos)
 
     def _returned(self, value: Any) -> Any:
-        """A tensor, or a dict of them, as the user wants it."""
+        """A tensor, or a dict of tensors, converted to NumPy unless `tensors=True`."""
         if self.tensors:
             return value
         if isinstance(value, dict):
@@ -232,7 +234,7 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(f"actions have the shape {tuple(actions.shape)}, but must have (num_envs, 2) = {shape}")
         if not self.tensors and not (finite := actions.isfinite()).all():
             wrong = (~finite).any(-1).nonzero().squeeze(-1).tolist()
-            others = f" (and so in {len(wrong) - 1} more environments)" if len(wrong) > 1 else ""
+            others = f" (and likewise in {len(wrong) - 1} more environments)" if len(wrong) > 1 else ""
             raise ValueError(f"actions[{wrong[0]}] is {actions[wrong[0]].tolist()}{others}: actions must be finite")
         return actions.T.contiguous()
 
@@ -242,11 +244,11 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
         if array.shape != (self.num_envs,) or array.dtype != np.bool_:
             raise ValueError(f"reset_mask must be bool ({self.num_envs},), not {array.dtype} {array.shape}")
         if not array.any():
-            raise ValueError("reset_mask is False everywhere: it must name an environment to reset")
+            raise ValueError("reset_mask is all False: it must select at least one environment")
         return torch.tensor(array, device=self.device)
 
     def _checked_scene(self, scene: Scene) -> Tensor:
-        """(k, B) of a scene (num_envs, …), or of one for all (…)."""
+        """(k, B), from a scene (num_envs, …), or from one scene for all (…)."""
         given, blocks = check_scene(self.scenario, scene), []
         for name, draw in self.scenario.draws.items():
             value, shape = as_float64(given[name]), (self.num_envs, *draw.shape)
@@ -256,15 +258,15 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
         return torch.as_tensor(np.concatenate(blocks, 1).T.copy(), dtype=self.dtype, device=self.device)
 
     def _seeded_one_by_one(self, seeds: Sequence[int | None] | np.ndarray) -> tuple[Tensor, Tensor]:
-        """Random streams and numbers of the next episodes (B,) each."""
+        """Random streams and numbers of the next episodes, (B,) each."""
         if len(seeds) != self.num_envs:
-            raise ValueError(f"a list of seeds needs one for each of {self.num_envs} environments, not {len(seeds)}")
+            raise ValueError(f"seed must have one entry for each of {self.num_envs} environments, not {len(seeds)}")
         streams, episode = self._streams.clone(), self._world.episode + 1
         for k, seed in enumerate(seeds):
             if seed is None:
                 continue
             if not isinstance(seed, int | np.integer) or seed < 0:
-                raise ValueError(f"seed[{k}] is {seed!r}, not an integer from 0 or None")
+                raise ValueError(f"seed[{k}] is {seed!r}, not a non-negative integer or None")
             streams[k], episode[k] = random_streams(int(seed), 1)[0], 0
         return streams, episode
 
@@ -275,10 +277,10 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
 
 
 class DrivingEnvironment:
-    """The twin as learners see it: see `infogail.envs.environment.Environment`.
+    """The twin as learners see it, an `infogail.envs.environment.Environment`.
 
     Args:
-        judge: of styles, for the log; see `Scenario.fit_judge`. None where nobody knows the styles.
+        judge: judges styles, for the log; see `Scenario.fit_judge`. None if the styles are unknown.
     """
 
     def __init__(self, scenario: Scenario, num_envs: int, judge: StyleJudge | None = None) -> None:
@@ -287,13 +289,13 @@ class DrivingEnvironment:
         self._judge, self._states, self._failed = judge, [self._twin.states], torch.zeros(num_envs, dtype=torch.bool)
 
     def reset(self, seed: int | None = None) -> Tensor:
-        """First observations (B, F)."""
+        """Reset all environments; returns the first observations (B, F)."""
         obs, _ = self._twin.reset(seed=seed)
         self._states, self._failed = [self._twin.states], torch.zeros_like(self._failed)
         return obs
 
     def step(self, actions: Tensor) -> Step:
-        """One decision with `actions` (B, 2)."""
+        """Advance by one decision with `actions` (B, 2)."""
         obs, _, terminated, truncated, infos = self._twin.step(actions)
         ended = "final_info" in infos
         self._states.append(infos["final_info"]["vehicle_state"] if ended else self._twin.states)
@@ -301,11 +303,11 @@ class DrivingEnvironment:
         return Step(obs, infos.get("final_obs", obs), terminated, truncated)
 
     def demonstrations(self) -> Tensor | None:
-        """(B,) int64, of recorded people: in whose place each ego is."""
+        """(B,) int64: in recorded traffic, the demonstration whose driver each ego replaces."""
         return self._twin.scenario.demonstration(self._twin.scene_tensors)
 
     def styles(self) -> Tensor | None:
-        """(B,) int64: what the judge says of the steps since `reset`, `NO_STYLE` where one was a failure."""
+        """(B,) int64: the judge's styles for the steps since `reset`, `NO_STYLE` where one of them failed."""
         if self._judge is None:
             return None
         states = torch.stack(self._states).to(torch.float64).cpu().numpy()
@@ -314,9 +316,9 @@ class DrivingEnvironment:
         return styles.masked_fill(self._failed.cpu(), NO_STYLE)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """That of the twin; an iteration begins with a reset."""
+        """The twin's; the trajectories are left out, since every iteration begins with a reset."""
         return self._twin.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Resume from a state returned by `state_dict`."""
         self._twin.load_state_dict(state)

@@ -1,7 +1,7 @@
 """Scripted drivers with a style, on highway-env's own controllers, with human-like variety.
 
-Each driver draws once how fast, how early, how smoothly and how precisely it drives (a scenario's `demonstrator` says
-what); a slow random wander of hands and feet is added to what the controllers ask for.
+Each driver draws once how fast, how early, how smoothly and how precisely it drives (see the scenario's
+`demonstrator`); a slow random wander, as of hands and feet, is added to the controllers' commands.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from highway_env.vehicle.controller import ControlledVehicle
 
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
 
-WANDER_TIME = 1.0  # [s], over which the wander of an action forgets itself
+WANDER_TIME = 1.0  # [s], correlation time of the wander
 WANDER_SCALE = (0.06, 0.03)  # standard deviation of acceleration and steering, as actions
 
 Plan = Callable[[np.ndarray], tuple[float, float]]
-"""What one driver wants: where beside the centre line [m], and how fast [m/s], given states (V, 4)."""
+"""Maps states (V, 4) to the offset from the centre line [m] and the speed [m/s] that a driver wants."""
 
 
 class ScriptedDriver(ABC):
-    """One driver for one episode: a controller, and a wander."""
+    """One driver for one episode: a controller plus a random wander."""
 
     def __init__(self, scenario: Scenario, rng: np.random.Generator) -> None:
         self._scenario, self._rng = scenario, rng
@@ -48,12 +48,12 @@ class ScriptedDriver(ABC):
 
 
 class PlannedDriver(ScriptedDriver):
-    """Follows a plan along a path beside the road's centre line, half as eager as highway-env's drivers.
+    """Follows a plan along a path beside the road's centre line, accelerating half as hard as highway-env's drivers.
 
     Lateral position → heading → steering, and a speed controller, as highway-env's `ControlledVehicle`.
 
     Args:
-        path: the road (one lane) that runs a given offset [m] beside the centre line.
+        path: makes the road (one lane) that runs at a given offset [m] from the centre line.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class PlannedDriver(ScriptedDriver):
 
 
 class TrafficDriver(ScriptedDriver):
-    """Decides in traffic as `driver` does (IDM and MOBIL), taking the others for ones that keep their speed."""
+    """Decides in traffic as `driver` does (IDM and MOBIL), assuming that the others keep their speed."""
 
     def __init__(self, scenario: Scenario, rng: np.random.Generator, driver: IDMVehicle) -> None:
         super().__init__(scenario, rng)

@@ -1,8 +1,8 @@
-"""Highway: dense one-way traffic by IDM and MOBIL, and an ego among it that may drive in several styles.
+"""Highway: dense one-way traffic by IDM and MOBIL, with an ego that may drive in several styles.
 
 The others are `highway_env.vehicle.behavior.IDMVehicle`; `infogail.envs.physics.traffic` is their batched twin. Styles
-differ in what a driver wishes for: a speed, a headway, an acceleration. No single manoeuvre tells them apart; means
-over an episode do.
+differ in a driver's desired speed, headway and acceleration. No single manoeuvre distinguishes them; means over an
+episode do.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ SIDES = {"": 0, "left_": -1, "right_": 1}
 
 @dataclass(frozen=True)
 class IDMStyle(Style):
-    """What a driver wishes for, by IDM."""
+    """A driver's IDM parameters."""
 
     speed: float  # [m/s]
     headway: float  # [s]
-    acceleration: float  # [m/s²], at most
+    acceleration: float  # [m/s²], maximum
 
 
 IDM_STYLES = (
@@ -49,27 +49,27 @@ IDM_STYLES = (
     IDMStyle("tailgater", 15.0, 0.25, 1.0),
     IDMStyle("speeder", 30.0, 1.75, 5.0),
 )
-"""Those of Burn-InfoGAIL (arXiv 1710.05090)."""
-VARIETY = 0.05  # of each wish among the drivers of a style
+"""The styles of Burn-InfoGAIL (arXiv 1710.05090)."""
+VARIETY = 0.05  # relative standard deviation of each parameter among the drivers of a style
 
 
 class Highway(Scenario):
     """Road along x, lane k's centre at y = 4 k; `lane_offset` is from the middle of all lanes, positive rightwards.
 
     Args:
-        lanes: side by side.
-        vehicles: in each world, the ego among them, a third of the way through the pack.
-        density: of the traffic, 1: highway-env's default.
-        policy_frequency: decisions per second, a divisor of the physics' steps per second.
+        lanes: number of lanes.
+        vehicles: number of vehicles in each world, including the ego, which is a third of the way through the pack.
+        density: of the traffic, relative to highway-env's default.
+        policy_frequency: decisions per second, a divisor of the physics steps per second.
 
     Raises:
-        TypeError: `lanes`, `vehicles` or `policy_frequency` is no whole number.
-        ValueError: one of them all makes no sense, or the road is too short for so many vehicles.
+        TypeError: `lanes`, `vehicles` or `policy_frequency` is not an integer.
+        ValueError: an argument is out of range, or the road is too short for that many vehicles.
     """
 
     steering_range = (-0.15, 0.15)
     usable_as_traffic = True
-    compilable = False  # its drivers decide by who is where
+    compilable = False  # its drivers' decisions depend on who is where
     screen = (900, 150)
     features = (
         "lane_offset",
@@ -99,7 +99,7 @@ class Highway(Scenario):
         if lanes < 1:
             raise ValueError(f"lanes must be at least 1, not {lanes}")
         if vehicles < 2:
-            raise ValueError(f"vehicles must be at least 2, the ego among them, not {vehicles}")
+            raise ValueError(f"vehicles must be at least 2, including the ego, not {vehicles}")
         if not 0 < density < np.inf:
             raise ValueError(f"density must be positive and finite, not {density}")
         if policy_frequency < 1 or SIMULATION_FREQUENCY % policy_frequency:
@@ -110,8 +110,10 @@ class Highway(Scenario):
         self.behind = (vehicles - 1) // 3
         self.draws = {
             "first_lane": Draw(0.0, float(lanes)),  # rounded down: of the last in the pack
-            "speed": Draw(0.7 * SPEED_LIMIT, 0.8 * SPEED_LIMIT, size=vehicles),  # [m/s], what the others wish to keep
-            "gap": Draw(0.7, 1.3, size=vehicles),  # to the vehicle before in the pack, of what is usual at that speed
+            "speed": Draw(0.7 * SPEED_LIMIT, 0.8 * SPEED_LIMIT, size=vehicles),  # [m/s], the others' desired speed
+            "gap": Draw(
+                0.7, 1.3, size=vehicles
+            ),  # to the previous vehicle in the pack, relative to the usual gap at that speed
             "delta": Draw(IDMVehicle.DELTA_RANGE[0], IDMVehicle.DELTA_RANGE[1], size=vehicles),
             "ego_offset": Draw(-0.3, 0.3),  # [m]
         }
@@ -119,17 +121,17 @@ class Highway(Scenario):
         farthest = vehicles * longest_gap + self.horizon / policy_frequency * Vehicle.MAX_SPEED
         if farthest > ROAD_LENGTH:
             raise ValueError(
-                f"vehicles: {vehicles} at density {density:g} on {lanes} lanes may come {farthest:,.0f} m far, but the "
-                f"road ends at {ROAD_LENGTH:,.0f} m; have fewer of them, or more decisions per second"
+                f"vehicles: {vehicles} at density {density:g} on {lanes} lanes may reach {farthest:,.0f} m, but the "
+                f"road ends at {ROAD_LENGTH:,.0f} m; use fewer of them, or more decisions per second"
             )
 
     @property
     def recommended(self) -> dict[str, Any]:
-        return super().recommended | {"iterations": 45}  # styles that show in means alone take longer to learn
+        return super().recommended | {"iterations": 45}  # styles that show only in means take longer to learn
 
     @property
     def view(self) -> View:
-        """With the ego, more of the road ahead than behind."""
+        """Follows the ego, with more of the road ahead than behind."""
         width = 1120
 
         def camera(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
@@ -144,12 +146,12 @@ class Highway(Scenario):
         )
 
     def diagram(self, label: str, ends: tuple[float, float], quantity: Callable[[np.ndarray], np.ndarray]) -> Diagram:
-        """Left speed over time; right a point for each episode, the means of a `quantity` and of its speed.
+        """Left: speed over time. Right: a point for each episode, the means of `quantity` and of the speed.
 
         Args:
-            label: of the quantity, with its unit.
-            ends: of the axis for it.
-            quantity: (T,) of states (T, V, 4).
+            label: axis label of the quantity, with its unit.
+            ends: limits of its axis.
+            quantity: maps states (T, V, 4) to values (T,).
         """
         step = 1 / self.policy_frequency
         panels = (
@@ -177,7 +179,7 @@ class Highway(Scenario):
         gaps = scene["gap"] * self.spacing * (12.0 + scene["speed"])
         rank = list(np.argsort(pack))
         x = xp.cumulative_sum(gaps[pack, ...], axis=0)[rank, ...]
-        # Lanes in turn: with lanes at random, as in highway-v0, cars begin so close to each other that traffic jams.
+        # Lanes in turn: with random lanes, as in highway-v0, cars start so close to each other that traffic jams.
         y = xp.stack([(xp.floor(scene["first_lane"]) + k) % self.lanes for k in rank]) * LANE_WIDTH
         y = xp.concat((y[:1, ...] + scene["ego_offset"][None, ...], y[1:, ...]))
         return xp.stack((x, y, xp.zeros_like(x), scene["speed"]), axis=1)
@@ -205,8 +207,8 @@ class Highway(Scenario):
         return vehicle.x, vehicle.y - LANE_WIDTH * (self.lanes - 1) / 2
 
     def measure(self, states: Array) -> Array:
-        """Measures (M, ...) of whole trajectories (T, ..., V, 4): mean speed [m/s], mean time headway [s], mean size of
-        the acceleration [m/s²], changes of lane."""
+        """Measures (M, ...) of whole trajectories (T, ..., V, 4): mean speed [m/s], mean time headway [s], mean
+        absolute acceleration [m/s²], number of lane changes."""
         xp = array_namespace(states)
         ego = VehicleState.of(states, 0)
         lane = self._lane(ego.y)
@@ -225,15 +227,15 @@ class Highway(Scenario):
         return self._headway(leader, ego.speed)
 
     def style(self, states: Array, scene: Scene) -> Array:
-        """Not known by geometry; `fit_judge` makes a judge.
+        """Not determined by geometry; `fit_judge` makes a judge.
 
         Raises:
             ValueError: always.
         """
-        raise ValueError(f"{self.name}: styles are judged by what demonstrations are like; use fit_judge(recording)")
+        raise ValueError(f"{self.name}: styles are judged by comparison with demonstrations; use fit_judge(recording)")
 
     def demonstrator(self, scene: Scene, style: int, rng: np.random.Generator) -> TrafficDriver:
-        """Drives by IDM and MOBIL, with the wishes of its style."""
+        """Drives by IDM and MOBIL, with the parameters of its style."""
         return TrafficDriver(self, rng, self._driver(style, rng, self._open_road(scene, rng)))
 
     def _driver(self, style: int, rng: np.random.Generator, road: Road) -> IDMVehicle:
@@ -246,7 +248,7 @@ class Highway(Scenario):
         return driver
 
     def _open_road(self, scene: Scene, rng: np.random.Generator) -> Road:
-        """The road by itself, without a speed limit, which would make some styles alike."""
+        """The empty road, without the speed limit, which would make some styles alike."""
         road = Road(self.road_network(scene), np_random=rng)
         for lane in road.network.lanes_list():
             lane.speed_limit = None
@@ -272,27 +274,27 @@ class Highway(Scenario):
         return [Vehicle(road, ego[:2], float(ego[2]), float(ego[3])), *drivers]
 
     def wishes(self, scene: Scene) -> tuple[Array, Array]:
-        """(V, ...) each: the speed [m/s] that every vehicle wishes to keep, 0 for the ego, and IDM's exponent."""
+        """(V, ...) each: the desired speed [m/s] of every vehicle, 0 for the ego, and IDM's exponent."""
         xp = array_namespace(scene["speed"])
         speed = xp.concat((xp.zeros_like(scene["speed"][:1, ...]), scene["speed"][1:, ...]))
         return speed, scene["delta"]
 
     def _lane(self, y: Array) -> Array:
-        """(...): number of the nearest lane; halfway between two the left one, as highway-env has it."""
+        """(...): number of the nearest lane; halfway between two, the left one, as in highway-env."""
         xp = array_namespace(y)
         return xp.clip(xp.ceil(y / LANE_WIDTH - 0.5), 0, self.lanes - 1)
 
     def _neighbours(self, states: Array, lane: Array) -> list[tuple[Array, Array, Array]]:
-        """Leader and follower in `lane` (...): whether there is one, how far off [m] and how fast it nears [m/s]."""
+        """Leader and follower in `lane` (...), as from `next_in_lane`; gaps are between centres."""
         ahead = states[..., 1:, 0] - states[..., :1, 0]
         slower = states[..., :1, 3] - states[..., 1:, 3]
         aside = abs(states[..., 1:, 1] - LANE_WIDTH * lane[..., None])
-        in_lane = aside <= LANE_WIDTH / 2 + 1.0  # `Road.neighbour_vehicles`: who is between two lanes is in both
+        in_lane = aside <= LANE_WIDTH / 2 + 1.0  # `Road.neighbour_vehicles`: a vehicle between two lanes is in both
         return next_in_lane(in_lane, ahead, slower)
 
     @staticmethod
     def _headway(leader: tuple[Array, Array, Array], speed: Array) -> Array:
-        """As `headway`, of a leader that has been found."""
+        """As `headway`, to the given leader."""
         xp = array_namespace(speed)
         present, gap, _ = leader
         headway = (gap - Vehicle.LENGTH) / xp.clip(speed, 1.0, None)
@@ -300,5 +302,5 @@ class Highway(Scenario):
 
 
 def headway_in_words(headway: float) -> str:
-    """For the caption of a film, from a headway [s] of at most `LONGEST_HEADWAY`."""
-    return f"headway {headway:.1f} s" if headway < LONGEST_HEADWAY else "nobody near ahead"
+    """Caption text for a headway [s] of at most `LONGEST_HEADWAY`."""
+    return f"headway {headway:.1f} s" if headway < LONGEST_HEADWAY else "no leader nearby"

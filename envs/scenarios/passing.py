@@ -1,6 +1,6 @@
 """Pass: overtake the slower car in the middle of three lanes, on its left or its right, and return to the middle.
 
-The same road with other drivers: brisk and calm ones, some who stay behind, or most who pass on the left.
+Its variants have the same road and other drivers: brisk and calm ones, some who stay behind, or a majority on the left.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from infogail.envs.scenarios.view import Area, Diagram, Label, Line, Panel, View
 
 ROAD_START, ROAD_END = -600.0, 1000.0  # [m], beyond what 12 s can reach in either direction
 
-SENSOR_RANGE = 50.0  # [m], beyond which a lead's distance is not told: it no longer matters
+SENSOR_RANGE = 50.0  # [m], at which the observed distance to the lead is clipped: beyond, it no longer matters
 CALM = 25.0  # [m/s], below which a driver's mean speed over the second half counts as calm
-FOLLOWING = 30.0, 2.0  # [m] behind the lead and [m/s] of its speed, within which a driver follows it
+FOLLOWING = 30.0, 2.0  # [m] behind the lead and [m/s] from its speed, within which a driver follows it
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class PassStyle(Style):
     side: Literal[-1, 0, 1]
     """-1: left, 1: right, 0: stays behind"""
     speeds: tuple[float, float] = (23.0, 27.0)
-    """[m/s], between which the wanted speed is drawn"""
+    """[m/s], between which the desired speed is drawn"""
     calm: bool | None = None
-    """Told from the brisk ones by its speed; None where the pace is no style."""
+    """Calm or brisk, by speed; None where the pace is not part of the style."""
 
 
 LEFT, RIGHT, BEHIND = PassStyle("left", -1), PassStyle("right", 1), PassStyle("behind", 0)
@@ -81,7 +81,7 @@ class Pass(Scenario):
 
     @property
     def view(self) -> View:
-        """Around ego and lead."""
+        """Centred between ego and lead."""
         return View((1120, 160), camera=_between_ego_and_lead, phrase="passed {}", diagram=_around_the_lead())
 
     def initial_states(self, scene: Scene) -> Array:
@@ -113,8 +113,8 @@ class Pass(Scenario):
     def style(self, states: Array, scene: Scene) -> Array:
         """The side of the lead on which the ego is while their bodies overlap lengthwise; for some styles, the pace.
 
-        Done means: ahead of the lead at the end, the whole body back in the middle lane. Those who stay behind are
-        done when they follow: in the lane, near the lead, at its speed.
+        Passing is complete if the ego ends ahead of the lead, with its whole body back in the middle lane; staying
+        behind, if it ends by following: in the lane, near the lead, at its speed.
         """
         xp = array_namespace(states)
         ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
@@ -145,7 +145,7 @@ class Pass(Scenario):
         return straight_network(ROAD_START, ROAD_END, [-LANE_WIDTH, 0.0, LANE_WIDTH])
 
     def demonstrator(self, scene: Scene, style: int, rng: np.random.Generator) -> PlannedDriver:
-        """Keeps to the middle lane, but from well behind the lead until well ahead of it beside, if it passes."""
+        """Keeps to the middle lane; to pass, uses a side lane from well behind the lead until well ahead of it."""
         wanted = self.styles[style]
         side = (wanted.side or -1) * rng.uniform(0.93, 1.07) * LANE_WIDTH
         middle = rng.uniform(-0.15, 0.15)
@@ -191,13 +191,13 @@ def pass_unbalanced() -> Pass:
 
 
 def _between_ego_and_lead(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
-    """Half-way between the two, so that both are seen; with the ego, should they be far apart."""
+    """Halfway between the two, so that both are visible; follows the ego if they are far apart."""
     ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
     return np.array([ego.x + np.clip((lead.x - ego.x) / 2, -45.0, 45.0), 0.0]), 10.0
 
 
 def _around_the_lead() -> Diagram:
-    """Where the ego went, as seen from the lead."""
+    """The ego's path relative to the lead."""
     ends, edges = (-46.0, 80.0), [y * LANE_WIDTH for y in (-1.5, -0.5, 0.5, 1.5)]
     length, width = (-Vehicle.LENGTH / 2, Vehicle.LENGTH / 2), (-Vehicle.WIDTH / 2, Vehicle.WIDTH / 2)
     panel = Panel(

@@ -1,7 +1,7 @@
-"""Recorded traffic on its road, ready to be looked up and measured, as arrays or tensors.
+"""Recorded traffic on its road, for lookup and measurement, as arrays or tensors.
 
 All quantities along the road are measured in its own frame: s [m] along a reference line made of lanelets, d [m] across
-it, positive rightwards. Functions take NumPy arrays and torch tensors alike; `...` are free leading dimensions.
+it, positive rightwards. Functions take NumPy arrays and torch tensors alike; `...` are arbitrary leading dimensions.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from infogail.envs.physics.neighbours import LONGEST_HEADWAY, SENSOR_RANGE, next
 from infogail.envs.physics.roads import SPACING, place
 from infogail.envs.physics.state import Array, Scene
 
-FAR = 1e6  # [m], where cars are that are not there
-COARSE = 8  # reference points from one to the next in the first look for the nearest
-MARGIN = 1.0  # [m]: who is so near to a lane counts for it, as in `Road.neighbour_vehicles`
+FAR = 1e6  # [m], the position of absent cars
+COARSE = 8  # stride, in reference points, of the coarse search for the nearest
+MARGIN = 1.0  # [m]: a car this close to a lane counts as in it, as in `Road.neighbour_vehicles`
 
 
 class RecordedState(NamedTuple):
-    """States (..., 8) of recorded traffic, each field (...): cars differ in size, and their places are looked up."""
+    """States (..., 8) of recorded traffic, each field (...): cars differ in size, and have their road coordinates."""
 
     x: Array  # [m]
     y: Array  # [m]
@@ -47,9 +47,9 @@ ABSENT = RecordedState(FAR, FAR, 0.0, 0.0, FAR, FAR, 0.0, 0.0)
 
 
 class Tables(NamedTuple):
-    """What was recorded, as tensors or arrays of one type. K scenes, P points, R rows, E demonstrations."""
+    """The recording, as tensors or arrays of one type. K scenes, P points, R rows, E demonstrations."""
 
-    others: Array  # (R, V, 8): all cars of a scene at a time; see `ABSENT`
+    others: Array  # (R, V, 8): all cars of a scene at one step; see `ABSENT`
     starts: Array  # (E, 4): the ego's state at the beginning of each demonstration
     size: Array  # (E, 2) [m]: its length and width
     reference: Array  # (K, P, 4): x, y [m], heading [rad], curvature [1/m]
@@ -60,7 +60,7 @@ class Tables(NamedTuple):
 
     @classmethod
     def of(cls, world: Replays, starts: np.ndarray) -> Tables:
-        """Of a world in whose demonstrations the ego begins in `starts` (E, 4)."""
+        """The tables of a `world` in whose demonstrations the ego begins in `starts` (E, 4)."""
         rows_of_scene = np.diff(world.first_row)
         sizes = np.repeat(world.sizes, rows_of_scene, axis=0)
         others = np.concatenate((world.states, world.places, sizes), -1)
@@ -76,11 +76,11 @@ class Tables(NamedTuple):
 
 
 class RecordedRoad:
-    """The road and the traffic of a world; `scene` names the demonstration in whose place the ego is.
+    """The road and the traffic of a world; `scene` gives the demonstration whose driver the ego replaces.
 
     Args:
-        starts: (E, 4), where the ego begins in each demonstration.
-        steps: decisions of a demonstration.
+        starts: (E, 4), the state in which the ego begins in each demonstration.
+        steps: decisions per demonstration.
     """
 
     def __init__(self, world: Replays, starts: np.ndarray, steps: int) -> None:
@@ -88,7 +88,7 @@ class RecordedRoad:
         self._tables: dict[Any, Tables] = {}
 
     def tables(self, like: Array) -> Tables:
-        """What was recorded, in the type of `like` and on its device."""
+        """The recording, in the type of `like` and on its device."""
         if None not in self._tables:
             self._tables[None] = Tables.of(self._world, self._starts)
         if not isinstance(like, Tensor):
@@ -100,14 +100,14 @@ class RecordedRoad:
         return self._tables[kind]
 
     def others(self, like: Array, demonstration: Tensor, elapsed: Tensor) -> Tensor:
-        """(B, V, 8): everybody but the ego, `elapsed` (B,) decisions after the start of a `demonstration` (B,)."""
+        """(B, V, 8): all cars but the ego, `elapsed` (B,) decisions after the start of a `demonstration` (B,)."""
         tables = self.tables(like)
         others = tables.others[tables.row[demonstration] + elapsed]
         others[torch.arange(len(demonstration)), tables.car[demonstration]] = others.new_tensor(ABSENT)
         return others
 
     def window(self, demonstration: int) -> tuple[np.ndarray, np.ndarray]:
-        """What was recorded in the time of a demonstration: its driver (T + 1, 8), and the others (T + 1, V, 8)."""
+        """The recorded states during a demonstration: its driver (T + 1, 8), and the others (T + 1, V, 8)."""
         tables = self.tables(self._starts)
         first, car = int(tables.row[demonstration]), int(tables.car[demonstration])
         others = tables.others[first : first + self._steps + 1].copy()
@@ -116,19 +116,19 @@ class RecordedRoad:
         return ego, others
 
     def recorded_states(self, demonstration: int) -> np.ndarray:
-        """(T + 1, V + 1, 8): what was recorded in the time of a demonstration, its driver first."""
+        """(T + 1, V + 1, 8): the recorded states during a demonstration, its driver first."""
         ego, others = self.window(demonstration)
         return np.concatenate((ego[:, None], others), axis=1)
 
     def complete(self, ego: Array, scene: Scene) -> Array:
-        """(..., 8): the ego's x, y, heading, speed (..., 4) with its place along the road and its size."""
+        """(..., 8): the ego's x, y, heading, speed (..., 4) with its road coordinates and its size."""
         xp, e, tables = array_namespace(ego), demonstration_of(scene), self.tables(ego)
         along_across = self.place(ego[..., 0], ego[..., 1], scene)
         size = xp.broadcast_to(tables.size[e], (*ego.shape[:-1], 2))
         return xp.concat((ego, xp.stack(along_across, axis=-1), size), axis=-1)
 
     def place(self, x: Array, y: Array, scene: Scene) -> tuple[Array, Array]:
-        """s and d (...) [m] of points, as `physics.roads.place` has them, but by a coarse look first."""
+        """s and d (...) [m] of points, as `physics.roads.place`, but with a coarse search first."""
         tables = self.tables(x)
         xp, k, reference = array_namespace(x), tables.scene[demonstration_of(scene)], tables.reference
         coarse = reference[:, ::COARSE][k]
@@ -151,33 +151,33 @@ class RecordedRoad:
         return lane_at(ego.d, self.at(ego.s, scene)[1])
 
     def num_lanes(self, states: Array, scene: Scene) -> Array:
-        """(...): how many there are side by side where the ego is."""
+        """(...): number of lanes side by side where the ego is."""
         return count_lanes(self.at(RecordedState.of(states[..., 0, :]).s, scene)[1])
 
     def lane_middle(self, s: Array, lane: Array, scene: Scene) -> tuple[Array, Array]:
-        """Of lane number `lane` (...) at s (...) [m]: d of its middle [m], and the reference line's heading [rad].
+        """For lane number `lane` (...) at s (...) [m]: d of its middle [m], and the reference line's heading [rad].
 
-        Where there are fewer lanes, of the last.
+        Where there are fewer lanes, for the last.
         """
         reference, edges = self.at(s, scene)
         left, right = edges_of(array_namespace(s).clip(lane, 0, count_lanes(edges) - 1), edges)
         return (left + right) / 2, reference[..., 2]
 
     def neighbours(self, states: Array, lane: Array, scene: Scene) -> list[tuple[Array, Array, Array]]:
-        """Leader and follower, as `next_in_lane` has them, among those whose middle is in lane number `lane` (...)."""
+        """Leader and follower, as from `next_in_lane`, among the cars whose centre is in lane number `lane` (...)."""
         _, edges = self.at(RecordedState.of(states[..., 0, :]).s, scene)
         return neighbours_between(states, *edges_of(lane, edges), margin=0.0)
 
     def headway(self, states: Array, scene: Scene) -> Array:
         """(...) [s] from bumper to bumper to the leader in the ego's lane, at most `LONGEST_HEADWAY`.
 
-        Unlike what the ego observes it takes no account of those beside the lane, however near.
+        Unlike the headway that the ego observes, it ignores cars beside the lane, however near.
         """
         leader = self.neighbours(states, self.lane(states, scene), scene)[0]
         return headway_to(leader, RecordedState.of(states[..., 0, :]).speed)
 
     def relative_speed(self, states: Array, scene: Scene) -> Array:
-        """(...) [m/s]: the ego's speed less the mean speed of the others in its lane within `SENSOR_RANGE`; NaN if
+        """(...) [m/s]: the ego's speed minus the mean speed of the others in its lane within `SENSOR_RANGE`; NaN if
         there are none."""
         xp, ego, others = array_namespace(states), *map(RecordedState.of, (states[..., :1, :], states[..., 1:, :]))
         _, edges = self.at(ego.s[..., 0], scene)
@@ -188,7 +188,7 @@ class RecordedRoad:
         return ego.speed[..., 0] - xp.where(number > 0, total / xp.clip(number, 1.0, None), np.nan)
 
     def network(self, scene: Scene) -> RoadNetwork:
-        """The lanes as highway-env has them, each as wide as on average."""
+        """highway-env's lanes, each of its mean width."""
         tables, network = self.tables(self._starts), RoadNetwork()
         k = int(tables.scene[int(scene["demonstration"])])
         points = tables.reference[k][tables.reference[k, :, 0] < FAR]
@@ -200,7 +200,7 @@ class RecordedRoad:
             on_lane = wide[:, lane]
             middle = edges[on_lane, lane : lane + 2].mean(1, keepdims=True)
             line = points[on_lane, :2] + middle * across[on_lane]
-            # `CONTINUOUS_LINE` would be straight; what is striped to the left ends the lane beside.
+            # `CONTINUOUS_LINE` would be straight; a striped left line is also the right line of the lane beside.
             left = LineType.CONTINUOUS if lane == lanes[0] else LineType.STRIPED
             right = LineType.CONTINUOUS if lane == lanes[-1] else LineType.NONE
             width = float(np.diff(edges[on_lane, lane : lane + 2]).mean())
@@ -209,19 +209,19 @@ class RecordedRoad:
 
 
 def demonstration_of(scene: Scene) -> Array:
-    """(...) int64: the number that was drawn, rounded down."""
+    """(...) int64: index of the demonstration, the drawn number rounded down."""
     xp = array_namespace(scene["demonstration"])
     return xp.astype(xp.floor(scene["demonstration"]), xp.int64)
 
 
 def count_lanes(edges: Array) -> Array:
-    """(...): how many lanes edges (..., M + 1) make."""
+    """(...): number of lanes between `edges` (..., M + 1)."""
     xp = array_namespace(edges)
     return xp.sum(xp.where(xp.diff(edges, axis=-1) > 0, 1, 0), axis=-1)
 
 
 def lane_at(across: Array, edges: Array) -> Array:
-    """(...): number of the lane, from the left, at `across` (...) [m]; beside the road that of the nearest."""
+    """(...): number of the lane, from the left, at `across` (...) [m]; beside the road, that of the nearest."""
     xp = array_namespace(across)
     return xp.clip(xp.sum(xp.where(across[..., None] > edges[..., 1:], 1, 0), axis=-1), 0, count_lanes(edges) - 1)
 
@@ -239,7 +239,7 @@ def edges_of(lane: Array, edges: Array) -> tuple[Array, Array]:
 def neighbours_between(
     states: Array, left: Array, right: Array, margin: float = MARGIN
 ) -> list[tuple[Array, Array, Array]]:
-    """Leader and follower between two edges (...) [m] of a lane, as `next_in_lane` has them."""
+    """Leader and follower between two edges (...) [m] of a lane, as from `next_in_lane`."""
     ego, others = RecordedState.of(states[..., :1, :]), RecordedState.of(states[..., 1:, :])
     in_lane = (others.d >= left[..., None] - margin) & (others.d <= right[..., None] + margin)
     bodies = (ego.length + others.length) / 2
@@ -247,7 +247,7 @@ def neighbours_between(
 
 
 def headway_to(leader: tuple[Array, Array, Array], speed: Array) -> Array:
-    """(...) [s] at `speed` (...) [m/s], as `RecordedRoad.headway`, of a leader that has been found."""
+    """(...) [s] at `speed` (...) [m/s], as `RecordedRoad.headway`, to the given leader."""
     xp = array_namespace(speed)
     present, gap, _ = leader
     headway = xp.clip(gap / xp.clip(speed, 1.0, None), 0.0, LONGEST_HEADWAY)

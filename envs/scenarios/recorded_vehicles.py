@@ -10,7 +10,7 @@ from highway_env.vehicle.kinematics import Vehicle
 
 
 class SizedVehicle(Vehicle):
-    """A car of its own size, whose lane is looked up when somebody asks: on recorded roads that takes longest."""
+    """A car of its own size, whose lane is looked up lazily: on recorded roads that is the slowest part."""
 
     def __init__(self, road: Road, state: np.ndarray, length: float, width: float) -> None:
         x, y, heading, speed = state.tolist()
@@ -40,11 +40,11 @@ class SizedVehicle(Vehicle):
 
 
 class Replaced(SizedVehicle):
-    """The ego, in the place of a recorded driver."""
+    """The ego, which replaces a recorded driver."""
 
 
 class RecordedVehicle(SizedVehicle):
-    """Is where it was recorded, whatever happens; it does not look for collisions, the ego does."""
+    """Follows its recorded states, whatever happens; only the ego checks for collisions."""
 
     def __init__(self, road: Road, recorded: np.ndarray, column: int) -> None:
         self._to_come = iter(recorded)
@@ -55,7 +55,7 @@ class RecordedVehicle(SizedVehicle):
         self.color = VehicleGraphics.DEFAULT_COLOR
 
     def step(self, dt: float) -> None:
-        """Go to where it was next; `dt` is the recording's."""
+        """Move to the next recorded state; `dt` is the recording's."""
         self.recorded = next(self._to_come, self.recorded)
         x, y, self.heading, self.speed, _, _, length, width = self.recorded.tolist()
         self.position = np.array((x, y))

@@ -1,7 +1,7 @@
-"""Replay: recorded traffic, in which the ego takes the place of one recorded driver and the others do what they did.
+"""Replay: recorded traffic, in which the ego replaces one recorded driver and the others move as recorded.
 
-States have four columns more than elsewhere, (..., V, 8), see `RecordedState`: recorded cars differ in size, and where
-the others were can be looked up.
+States have four more columns than elsewhere, (..., V, 8), see `RecordedState`: recorded cars differ in size, and the
+others' road coordinates can be looked up.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ from infogail.envs.scenarios.scenario import EPISODE_STEPS, Scenario
 from infogail.envs.scenarios.styles import Style
 from infogail.envs.scenarios.view import LOOK_AHEAD, View
 
-BURN_IN = 10  # decisions that a person takes, from which a code is read, before anybody else takes over
-SHOWN_LENGTH, LARGEST_SHIFT = 140.0, 11.0  # [m] of the road in a film; how far from its middle the ego may be
+BURN_IN = 10  # decisions of the recorded driver, from which a code is inferred, before another driver takes over
+SHOWN_LENGTH, LARGEST_SHIFT = 140.0, 11.0  # [m] of road shown in a film; how far from its middle the ego may be
 
 
 class Replay(Scenario):
     """Recorded traffic, from a file of `infogail import`; without one it has a spec, but cannot be driven."""
 
     name = "replay"
-    styles = (Style("human"),)  # nobody labelled these drivers
+    styles = (Style("human"),)  # the drivers are unlabelled
     recorded = True
     steering_range = (-0.3, 0.3)
     screen = (1200, 400)
     policy_frequency = simulation_frequency = 10
-    # One recorded state per physics step, for as long as an episode lasts; cars have their own sizes, and no history.
+    # One recorded state per physics step, for the length of an episode; cars have individual sizes and no history.
     fixed_settings = ("simulation_frequency", "policy_frequency", "show_trajectories", "vehicle_class")
     compilable = False
     features = (*Highway.features, "curvature", "length", "width")
-    # Nobody labelled these drivers; how near they follow is what divides them, whatever the lane and the traffic.
+    # The drivers are unlabelled; what distinguishes them is how closely they follow, whatever the lane and traffic.
     style_features = ("headway", "leader_closing")
     style_tolerance = 0.15
 
@@ -74,7 +74,7 @@ class Replay(Scenario):
 
     @classmethod
     def of_world(cls, world: Replays, starts: np.ndarray) -> Replay:
-        """Of a world in whose demonstrations the ego begins in `starts` (E, 4)."""
+        """The scenario of a `world` in whose demonstrations the ego begins in `starts` (E, 4)."""
         replay = cls()
         replay._enter(world, starts)
         return replay
@@ -89,24 +89,24 @@ class Replay(Scenario):
 
     @property
     def road(self) -> RecordedRoad:
-        """What was recorded.
+        """The recorded road and traffic.
 
         Raises:
             BadInput: there is no recording.
         """
         if self._road is None:
-            raise BadInput("replay: has nothing to replay; give recording=FILE, one from 'infogail import'")
+            raise BadInput("replay: has no recording; give recording=FILE, a file from 'infogail import'")
         return self._road
 
     @property
     def recommended(self) -> dict[str, Any]:
-        """Nobody knows how many styles there are. People steer in finer steps than scripts do, and their styles show
-        little in 6 s: paid more for showing them, drivers crash more."""
+        """The number of styles is unknown. People steer more finely than scripts, and their styles hardly show in 6 s:
+        with a larger reward for showing them, drivers crash more."""
         return super().recommended | {"num_codes": 3, "initial_log_std": -2.0, "info_coef": 1.0}
 
     @property
     def view(self) -> View:
-        """With the ego, more of the road ahead than behind; in the middle across it, if the ego is near that."""
+        """Follows the ego, with more of the road ahead than behind; centred across the road if the ego is near that."""
         width = 1120
 
         def heading(states: np.ndarray, scene: Scene) -> float:
@@ -125,7 +125,7 @@ class Replay(Scenario):
             camera=camera,
             heading=heading,
             detail=lambda states, scene: headway_in_words(float(self.road.headway(states, scene))),
-            prelude=(BURN_IN, "as the person did"),
+            prelude=(BURN_IN, "as recorded"),
             phrase="",
         )
 
@@ -142,12 +142,12 @@ class Replay(Scenario):
     def move(
         self, traffic: Tensor, acceleration: Tensor, steering: Tensor, scene: Scene, elapsed: Tensor, thorough: bool
     ) -> Tensor:
-        """As `Road.step` of highway-env: everybody moves, then contacts are looked for, in the order of the list."""
+        """As highway-env's `Road.step`: all vehicles move, then contacts are checked, in list order."""
         e, dt = demonstration_of(scene), 1 / self.simulation_frequency
         ego = as_car(traffic[:, 0])
         length, width = self.road.tables(traffic).size[e].unbind(-1)
         moved = vehicle_step(ego._replace(acceleration=acceleration), Slip.of(steering), dt)
-        # The bicycle model of `physics.dynamics` is of highway-env's usual length.
+        # The bicycle model of `physics.dynamics` has highway-env's default vehicle length.
         ego = moved._replace(heading=ego.heading + (moved.heading - ego.heading) * (Vehicle.LENGTH / length))
         states = self.road.others(traffic, e, elapsed + 1)
         others = RecordedState.of(states)
@@ -165,7 +165,7 @@ class Replay(Scenario):
             )
             crashed[env[intersecting]] = True
             struck[env[will_intersect]] = True
-            for k in will_intersect.nonzero().squeeze(-1).tolist():  # the last one counts; there are hardly any
+            for k in will_intersect.nonzero().squeeze(-1).tolist():  # the last one counts; there are very few
                 impact_x[env[k]], impact_y[env[k]] = push_x[k] / 2, push_y[k] / 2
             ego = ego._replace(crashed=crashed, struck=struck, impact_x=impact_x, impact_y=impact_y)
         return torch.stack([field.to(traffic) for field in ego])[:, None]
@@ -184,7 +184,7 @@ class Replay(Scenario):
         return states
 
     def observe(self, states: Array, scene: Scene) -> list[Array]:
-        """As on a highway, where gaps are from bumper to bumper; then the road's curvature and the ego's size."""
+        """As on a highway, but with bumper-to-bumper gaps; then the road's curvature and the ego's size."""
         xp, ego = array_namespace(states), RecordedState.of(states[..., 0, :])
         reference, edges = self.road.at(ego.s, scene)
         lane = lane_at(ego.d, edges)
@@ -206,7 +206,7 @@ class Replay(Scenario):
         ]
 
     def observations(self, vehicle_states: np.ndarray) -> np.ndarray:
-        """(N, F) float32: what the egos of all demonstrations saw, who drove through `vehicle_states` (N + E, 1, 4)."""
+        """(N, F) float32: what the egos of all demonstrations observed in their `vehicle_states` (N + E, 1, 4)."""
         seen = []
         for e, ego in enumerate(vehicle_states[:, 0].reshape(-1, EPISODE_STEPS + 1, 4)):
             scene, (_, others) = {"demonstration": np.float64(e)}, self.road.window(e)
@@ -234,7 +234,7 @@ class Replay(Scenario):
         return ego.d - (left + right) / 2
 
     def style(self, states: Array, scene: Scene) -> Array:
-        """Nobody labelled these drivers: all have the same."""
+        """The drivers are unlabelled: all have the same style."""
         xp = array_namespace(states)
         return xp.zeros(states.shape[1:-2], dtype=xp.int64)
 
@@ -242,7 +242,7 @@ class Replay(Scenario):
         return self.road.network(scene)
 
     def vehicles(self, road: Road, scene: Scene) -> list[Vehicle]:
-        """The ego, and those who are on the road at some time of the episode, in the recording's order."""
+        """The ego, and the cars that are present at some time of the episode, in the recording's order."""
         e = int(scene["demonstration"])
         tables, (_, others) = self.road.tables(scene["demonstration"]), self.road.window(e)
         ego = Replaced(road, tables.starts[e], *tables.size[e].tolist())

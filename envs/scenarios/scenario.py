@@ -1,8 +1,8 @@
-"""What a scenario is: one driving task, defined once for both physics.
+"""The interface of a scenario: one driving task, defined once for both physics.
 
 Scenario functions take NumPy arrays (one highway-env world) and torch tensors (the batched twin) alike, through the
-Python array API; leading dimensions `...` are free. So the two physics share every definition here, and a parity test
-between them is a test of physics alone.
+Python array API; leading dimensions `...` are arbitrary. The two physics thus share every definition here, and a parity
+test between them tests the physics alone.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ POLICY_FREQUENCY = 5  # [Hz]
 EPISODE_STEPS = 60  # decisions, 12 s
 ACCELERATION_RANGE = (-5.0, 5.0)  # [m/s²], highway-env's default
 
-DISCOUNT = 0.95  # recommended, per decision at 5 decisions a second: a driver looks some 4 s ahead
-GRADED_LEVELS = 7  # recommended, of a graded code
+DISCOUNT = 0.95  # recommended per decision, at 5 decisions a second: a horizon of about 4 s
+GRADED_LEVELS = 7  # recommended for a graded code
 
 
 class Demonstrator(Protocol):
@@ -45,36 +45,36 @@ class Demonstrator(Protocol):
 class Scenario(ABC):
     """One driving task. `states` is (..., V, 4) = x [m], y [m], heading [rad], speed [m/s], the ego first.
 
-    A subclass sets the attributes without a default and defines the abstract methods; what it wants otherwise than
-    most, it overrides. `infogail.envs.catalogue` says how it is found by name.
+    A subclass sets the attributes without a default, defines the abstract methods, and overrides whatever else differs.
+    `infogail.envs.catalogue` says how it is found by name.
     """
 
     name: str
-    """Of the catalogue, or else `module:Class`: how worker processes and saved runs find it again."""
+    """Its name in the catalogue, or else `module:Class`, by which worker processes and saved runs find it again."""
     num_vehicles: int
     styles: tuple[Style, ...]
     features: tuple[str, ...]
     """Names of the observation's entries."""
     style_features: tuple[str, ...]
-    """The features in which a style may show: the posterior reads these, and not what the road alone decides."""
+    """The features that can reveal a style: the posterior reads these, and not those set by the road alone."""
     draws: dict[str, Draw]
     """The start distribution."""
     steering_range: tuple[float, float]
     """[rad] at actions -1 and 1."""
 
     style_mix: tuple[float, ...] | None = None
-    """Chance of each style among recorded drivers; None if all have the same."""
+    """Probability of each style among recorded drivers; None if uniform."""
     graded: bool = False
-    """Styles differ by degrees: `style_value` says more than the style."""
+    """Styles differ by degree: `style_value` says more than the style."""
     recorded: bool = False
-    """Demonstrations are of people, from `infogail import`; nobody knows their styles."""
+    """Demonstrations are of people, from `infogail import`; their styles are unknown."""
     measures: tuple[str, ...] = ()
-    """What a nearest-centroid rule, fitted to demonstrations, tells styles apart by; none: geometry alone does."""
+    """What a nearest-centroid rule, fitted to demonstrations, distinguishes styles by; empty if geometry suffices."""
     style_tolerance: float = 1.0
-    """By how many standard deviations all of a trajectory's style features may be moved without making another style
-    of it; less where the styles lie in a row, near each other."""
+    """Standard deviations by which all style features of a trajectory may be shifted without changing its style; less
+    where the styles lie in a row, near each other."""
     early_end: EarlyEnd = "failure"
-    """What it means that an episode ends early: here, a crash or a road exit."""
+    """How to interpret an early end of an episode: here, a crash or a road exit."""
     horizon: int = EPISODE_STEPS
     """Decisions of an episode."""
     policy_frequency: int = POLICY_FREQUENCY
@@ -84,20 +84,20 @@ class Scenario(ABC):
     fixed_settings: tuple[str, ...] = ()
     """highway-env's settings that cannot be changed; `vehicle_class`: the ego's, which follows from the action type."""
     usable_as_traffic: bool = False
-    """Its drivers observe enough to drive in other environments, as `infogail.traffic.population` lets them."""
+    """Its drivers observe enough to drive in other environments, see `infogail.traffic.population`."""
     compilable: bool = True
-    """The twin's step has no branch that depends on data, if `thorough`."""
+    """The twin's step has no data-dependent branches, if `thorough`."""
     screen: tuple[int, int] = (600, 150)
-    """Width and height [px] of highway-env's picture, unless its configuration says otherwise."""
+    """Width and height [px] of highway-env's rendering, unless its configuration sets them."""
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
-        if "name" not in vars(cls):  # of an object that `get_scenario` did not make, too
+        if "name" not in vars(cls):  # also for objects that `get_scenario` did not make
             cls.name = f"{cls.__module__}:{cls.__qualname__}"
 
     @property
     def recommended(self) -> dict[str, Any]:
-        """Settings of training that depend on the scenario, by name."""
+        """Training settings that depend on the scenario, by name."""
         return {
             "num_codes": GRADED_LEVELS if self.graded else len(self.styles),
             "graded_code": self.graded,
@@ -106,7 +106,7 @@ class Scenario(ABC):
 
     @property
     def spec(self) -> Spec:
-        """What learners need to know."""
+        """What learners need to know about it."""
         return Spec(
             observation_shape=(len(self.features),),
             observation_dtype=np.dtype(np.float32),
@@ -141,8 +141,8 @@ class Scenario(ABC):
 
     @abstractmethod
     def placement(self, vehicle: VehicleState, scene: Scene) -> tuple[Array, Array]:
-        """(...) [m] each: how far along the road a vehicle is, and how far from the road's centre line; which side is
-        positive is the scenario's to say."""
+        """(...) [m] each: how far along the road a vehicle is, and how far from the road's centre line; each scenario
+        chooses which side is positive."""
 
     @abstractmethod
     def road_network(self, scene: Scene) -> RoadNetwork:
@@ -172,7 +172,7 @@ class Scenario(ABC):
         """A scripted driver of style number `style`, for one episode that starts in `scene`.
 
         Raises:
-            BadInput: demonstrations cannot be scripted here.
+            BadInput: the scenario has no scripted drivers.
         """
         raise BadInput(f"record {self.name}: it has no scripted drivers; give --demonstrations FILE")
 
@@ -185,11 +185,11 @@ class Scenario(ABC):
         raise ValueError(f"the styles of {self.name} are not graded")
 
     def demonstration(self, scene: Scene) -> Array | None:
-        """(...) int64: which demonstration the ego is in the place of; None where it is in nobody's."""
+        """(...) int64: the demonstration whose driver the ego replaces; None if it replaces none."""
         return None
 
     def with_recording(self, recording: Recording) -> Scenario:
-        """This scenario in the world of `recording`, where it has one."""
+        """This scenario in the world of `recording`, if it has one."""
         return self
 
     def begin(self, scene: Scene) -> Array:
@@ -204,7 +204,7 @@ class Scenario(ABC):
         Args:
             acceleration, steering: (B,) [m/s²] [rad], the ego's commands.
             elapsed: (B,) decisions since the start.
-            thorough: compute everything everywhere.
+            thorough: compute everything in every environment.
         """
         physics = drive_thoroughly if thorough else drive
         steps = self.simulation_frequency // self.policy_frequency
@@ -219,7 +219,7 @@ class Scenario(ABC):
         return np.array([(*v.position, v.heading, v.speed) for v in vehicles], dtype=np.float64)
 
     def vehicles(self, road: Road, scene: Scene) -> list[Vehicle]:
-        """highway-env's vehicles on it, the ego first."""
+        """highway-env's vehicles on `road`, the ego first."""
         states = self.initial_states(scene)
         return [Vehicle(road, (x, y), float(heading), float(speed)) for x, y, heading, speed in states]
 

@@ -1,4 +1,4 @@
-"""Styles of driving, and how an episode's style is judged. For judging only: learners see neither."""
+"""Driving styles, and how an episode's style is judged. For judging only: learners see neither."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from infogail.envs.scenarios.view import Area, Diagram, Label, Line, Panel, View
 
 STRAIGHT = 600.0  # [m] before and after the bend, beyond what 12 s can reach
 LOOK_AHEAD = 8.0  # [m]
-SHOWN_RADIUS = 32.5  # [m], of the one bend that a diagram shows for all
+SHOWN_RADIUS = 32.5  # [m], of the one bend that stands for all in a diagram
 PANEL = 560  # [px], width and height
 
 
@@ -61,14 +61,14 @@ class Turn(Scenario):
     def __init__(self, name: str = "turn", graded: bool = False) -> None:
         self.name, self.graded = name, graded
         self.lines = (0.0, 2.4) if graded else (1.4, 2.4)  # [m] from the centre line, that drivers take in the bend
-        # Which way the road bends is the road's choice, not the driver's: a code must not be able to hide in it. With
-        # graded lines the style is the line; drivers also differ gradually in speed, which is not what is asked about.
+        # The direction of the bend is not the driver's choice: a code must not be able to hide in it. With graded
+        # lines the style is the line; drivers also differ by degree in speed, which is not part of the style.
         speed = () if graded else ("speed",)
         self.style_features = ("offset_inside", "heading_inside", *speed, "bend_begins", "bend_progress")
 
     @property
     def view(self) -> View:
-        """The whole bend, from a camera that stands still."""
+        """The whole bend, from a fixed camera."""
         return View((PANEL, PANEL), 3, camera=_whole_bend, phrase="took the {}", diagram=_all_bends_as_one())
 
     def initial_states(self, scene: Scene) -> Array:
@@ -105,7 +105,7 @@ class Turn(Scenario):
     def style(self, states: Array, scene: Scene) -> Array:
         """The sign of the mean offset from the centre line in the middle third of the arc.
 
-        Done means: the whole bend lies behind at the end.
+        The manoeuvre is complete if the ego ends beyond the bend.
         """
         xp = array_namespace(states)
         offset = self.style_value(states, scene)
@@ -143,7 +143,7 @@ class Turn(Scenario):
 
 
 def turn_line() -> Turn:
-    """Any line between inside and outside: a matter of degree."""
+    """Any line between inside and outside: styles differ by degree."""
     return Turn("turn-line", graded=True)
 
 
@@ -154,7 +154,7 @@ def _whole_bend(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
 
 
 def _all_bends_as_one() -> Diagram:
-    """Left the bend from above, all bends brought to one radius and direction; right offset over progress."""
+    """Left: from above, with all bends mapped to one radius and direction. Right: offset over progress."""
     radius, arc = SHOWN_RADIUS, SHOWN_RADIUS * np.pi / 2
 
     def from_above(distance: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,7 +185,7 @@ def _all_bends_as_one() -> Diagram:
         ),
     )
     progress = Panel(
-        "way along the bend [% of its length]",
+        "distance along the bend [% of its length]",
         "offset [m], inside is up",
         ends,
         (-4.8, 4.8),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from infogail.envs.physics.state import Scene
 
 ASPHALT, PAINT = "#e6e6e6", "white"
-LOOK_AHEAD = 20.0  # [m]: so far before the ego is the middle of the picture, where the camera follows it
+LOOK_AHEAD = 20.0  # [m]: a camera that follows the ego is centred this far ahead of it
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Label:
-    """A text that begins at a point."""
+    """Text that begins at a point."""
 
     text: str
     at: tuple[float, float]
@@ -64,25 +64,25 @@ class Label:
 
 @dataclass(frozen=True)
 class Panel:
-    """A pair of axes and what lies under the trajectories."""
+    """A pair of axes and what is drawn under the trajectories."""
 
     xlabel: str
     ylabel: str = ""
     xlim: tuple[float, float] | None = None
-    """As wide as what is plotted, if None; so is `ylim`."""
+    """Fitted to what is plotted if None, like `ylim`."""
     ylim: tuple[float, float] | None = None
     """The first number is at the bottom."""
     yticks: tuple[float, ...] | None = None
     share: float = 1.0
-    """Of the figure's width, in proportion to the other panels'."""
+    """Share of the figure's width, relative to the other panels'."""
     equal: bool = False
-    """x and y have one scale."""
+    """x and y have the same scale."""
     grid: bool = False
     background: tuple[Area | Line | Label, ...] = ()
 
 
 Trajectories = Callable[[np.ndarray, "Scene"], Sequence[tuple[int, np.ndarray, np.ndarray]]]
-"""Maps states (T, V, 4) to lines: number of the panel, x (T,), y (T,), or a point (1,), (1,). The last is a line."""
+"""Maps states (T, V, 4) to lines (panel index, x (T,), y (T,)) or points (panel index, (1,), (1,)), a line last."""
 
 
 def _seen_from_above(states: np.ndarray, scene: Scene) -> list[tuple[int, np.ndarray, np.ndarray]]:
@@ -91,7 +91,7 @@ def _seen_from_above(states: np.ndarray, scene: Scene) -> list[tuple[int, np.nda
 
 @dataclass(frozen=True)
 class Diagram:
-    """Axes for trajectories; by default, where the ego went, seen from above."""
+    """Axes for trajectories; by default, the ego's path from above."""
 
     trajectories: Trajectories = _seen_from_above
     panels: tuple[Panel, ...] = (Panel("x [m]", "-y [m]\n(left is up)"),)
@@ -102,7 +102,7 @@ class Diagram:
 
 
 def follow_ego(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
-    """In the middle of the picture, 6 px to the metre."""
+    """Centred on the ego, at 6 px/m."""
     return states[0, :2], 6.0
 
 
@@ -113,15 +113,15 @@ class View:
     size: tuple[int, int] = (1120, 240)
     """Width and height of one panel of a film [px]."""
     columns: int = 1
-    """At most so many panels side by side."""
+    """Maximum number of panels side by side."""
     camera: Callable[[np.ndarray, Scene], tuple[np.ndarray, float]] = follow_ego
-    """What the panel shows, for states (V, 4): the centre (2,) [m], and the scale [px/m], the same all the time."""
+    """What the panel shows, for states (V, 4): the centre (2,) [m], and the scale [px/m], which is constant."""
     heading: Callable[[np.ndarray, Scene], float] | None = None
-    """[rad], for states (V, 4): of the road, which the picture is turned to show from left to right."""
+    """Heading [rad] of the road, for states (V, 4); the picture is rotated so that the road runs from left to right."""
     detail: Callable[[np.ndarray, Scene], str] = lambda states, scene: ""
-    """What the caption says of states (V, 4) besides the speed."""
+    """What the caption says about states (V, 4) besides the speed."""
     prelude: tuple[int, str] = (0, "")
-    """What the caption says in place of the style, for so many decisions."""
+    """A number of decisions, and what the caption says in place of the style for as long."""
     phrase: str = "{}"
-    """The name of a style as something that was done."""
+    """Turns a style's name into a phrase that says what was done."""
     diagram: Diagram = Diagram()

@@ -116,13 +116,13 @@ class Unnumbered(Unfinished):
     ("name", "problem"),
     [
         ("lane_drop:LaneDrops", "lane_drop has no 'LaneDrops'; name its class after the colon"),
-        ("slopes:LaneDrop", "start where the file slopes.py is, or install it"),
-        (f"{__name__}:Unfinished", "Unfinished lacks placement, road_network; define what Scenario asks for"),
+        ("slopes:LaneDrop", "run in the folder of slopes.py, or install it"),
+        (f"{__name__}:Unfinished", "Unfinished lacks placement, road_network; define what Scenario requires"),
         (
             f"{__name__}:Unnumbered",
             "lacks num_vehicles, styles, features, style_features, draws, steering_range; define",
         ),
-        (f"{__name__}:Path", "'Path' does not make a Scenario; name a class derived from it"),
+        (f"{__name__}:Path", "'Path' does not make a Scenario; name a subclass of it"),
     ],
 )
 def test_what_is_no_scenario_or_not_finished_is_refused_in_one_line(name, problem):

@@ -94,7 +94,7 @@ REFUSED = {
     "a slip": ({"scalling": 3.0}, "config['scalling']: not a setting of infogail/Pass-v0; did you mean 'scaling'?"),
     "unknown": (
         {"right_lane_reward": 1},
-        "not a setting of infogail/Pass-v0; it has action, centering",
+        "not a setting of infogail/Pass-v0; its settings are action, centering",
     ),
     "frequency": ({"policy_frequency": 4}, "config['policy_frequency']: 4 does not divide simulation_frequency, 15"),
     "physics": ({"simulation_frequency": 12}, "5 does not divide simulation_frequency, 12"),
@@ -110,7 +110,10 @@ REFUSED = {
         {"action": {"type": "DiscreteMetaAction", "steering_range": [0, 1]}},
         "config['action']['steering_range']: not a setting of DiscreteMetaAction",
     ),
-    "range": ({"action": {"steering_range": [0.1]}}, "config['action']['steering_range']: must be two rising numbers"),
+    "range": (
+        {"action": {"steering_range": [0.1]}},
+        "config['action']['steering_range']: must be two ascending numbers",
+    ),
     "no action": ({"action": {"lateral": False, "longitudinal": False}}, "config['action']: Either longitudinal"),
     "no observation": (
         {"observation": {"features": ["x"]}},
@@ -118,7 +121,7 @@ REFUSED = {
     ),
     "observation": ({"observation": {"type": "ExitObservation"}}, "not 'ExitObservation'"),
     "its weights": ({"observation": {"type": "GrayscaleObservation"}}, "config['observation']: Grayscale"),
-    "no speeds": ({"observation": {"type": "TimeToCollision"}}, "TimeToCollision is for DiscreteMetaAction"),
+    "no speeds": ({"observation": {"type": "TimeToCollision"}}, "TimeToCollision requires DiscreteMetaAction"),
 }
 
 

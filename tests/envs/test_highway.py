@@ -141,7 +141,7 @@ def test_a_style_is_judged_by_centroids_alone():
     trajectory = np.repeat(states_of((100.0, 4.0, 24.0), (141.0, 4.0, 24.0))[None], 61, axis=0)
     still = StyleCentroids(np.array([[24.0, 1.5, 0, 0], [12.0, 3.0, 0, 0]]), np.ones(4))
     assert CentroidJudge(HIGHWAY.measure, still)(trajectory, {}) == 0
-    with pytest.raises(ValueError, match="highway: styles are judged by what demonstrations are like; use fit_judge"):
+    with pytest.raises(ValueError, match="highway: styles are judged by comparison with demonstrations; use fit_judge"):
         HIGHWAY.style(trajectory, {})
 
 
@@ -173,12 +173,12 @@ def test_density_is_how_near_they_begin():
     [
         ({"lanes": 0}, ValueError, "lanes must be at least 1, not 0"),
         ({"lanes": 2.5}, TypeError, "lanes must be a whole number, not 2.5"),
-        ({"vehicles": 1}, ValueError, "vehicles must be at least 2, the ego among them, not 1"),
+        ({"vehicles": 1}, ValueError, "vehicles must be at least 2, including the ego, not 1"),
         ({"density": 0.0}, ValueError, "density must be positive and finite, not 0.0"),
         ({"density": float("nan")}, ValueError, "density must be positive and finite, not nan"),
         ({"policy_frequency": 4}, ValueError, "policy_frequency must divide 15, not be 4"),
         ({"policy_frequency": 0}, ValueError, "policy_frequency must divide 15, not be 0"),
-        ({"vehicles": 1000}, ValueError, "vehicles: 1000 at density 1 on 3 lanes may come 32,645 m far"),
+        ({"vehicles": 1000}, ValueError, "vehicles: 1000 at density 1 on 3 lanes may reach 32,645 m"),
         ({"wings": 2}, TypeError, "unexpected keyword argument 'wings'"),
     ],
 )
@@ -195,7 +195,7 @@ def test_numbers_that_make_no_sense_are_named(numbers, error, told):
 def test_what_cannot_be_configured_or_compiled_says_so():
     with pytest.raises(TypeError, match="unexpected keyword argument 'lanes'"):
         gymnasium.make("infogail/Pass-v0", lanes=3)
-    with pytest.raises(ValueError, match="compile=True: traffic as in highway is not for compiling"):
+    with pytest.raises(ValueError, match="compile=True: traffic as in highway cannot be compiled"):
         gymnasium.make_vec("infogail/Highway-v0", 2, vectorization_mode="vector_entry_point", compile=True)
 
 

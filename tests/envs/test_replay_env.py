@@ -170,7 +170,7 @@ def test_what_cannot_be_says_so(bend):
         get_scenario("replay", recording=bend.parent / "none.safetensors")
     with pytest.raises(TypeError, match="unexpected keyword argument 'lanes'"):
         get_scenario("replay", lanes=3)
-    with pytest.raises(ValueError, match="not for compiling"):
+    with pytest.raises(ValueError, match="cannot be compiled"):
         twin(bend, 2, compile=True)
     with pytest.raises(BadInput, match="infogail import"):
         record(get_scenario("replay"), 10, 0)

@@ -195,7 +195,7 @@ def test_a_mask_resets_its_environments_alone(scenario):
     [
         (np.ones(3, bool), r"reset_mask must be bool \(4,\), not bool \(3,\)"),
         (np.ones(4, int), r"reset_mask must be bool \(4,\), not int64 \(4,\)"),
-        (np.zeros(4, bool), "reset_mask is False everywhere"),
+        (np.zeros(4, bool), "reset_mask is all False"),
     ],
 )
 def test_a_malformed_mask_is_refused(mask, message):
@@ -226,7 +226,7 @@ def test_a_list_of_seeds_gives_each_environment_its_own():
 
 
 def test_unknown_options_are_named():
-    with pytest.raises(ValueError, match="unknown reset options: 'wind'; known are 'scene' and 'reset_mask'"):
+    with pytest.raises(ValueError, match="unknown reset options: 'wind'; valid options are 'scene' and 'reset_mask'"):
         make().reset(options={"wind": 3})
     with pytest.raises(ValueError, match=r"render_mode='rgb_array'.*use gymnasium\.make for pictures"):
         make(render_mode="rgb_array")
@@ -273,7 +273,9 @@ def test_actions_that_are_not_finite_are_named():
     with pytest.raises(ValueError, match=r"^actions\[3\] is \[nan, 0\.0\]: actions must be finite$"):
         envs.step(actions)
     actions[1, 1] = np.inf
-    with pytest.raises(ValueError, match=r"^actions\[1\] is \[0\.0, inf\] \(and so in 1 more environments\): actions"):
+    with pytest.raises(
+        ValueError, match=r"^actions\[1\] is \[0\.0, inf\] \(and likewise in 1 more environments\): actions"
+    ):
         envs.step(torch.from_numpy(actions))
     np.testing.assert_array_equal(envs.unwrapped.vehicle_state, states)
 

@@ -162,7 +162,7 @@ def test_a_film_of_the_highway_follows_each_ego(highway_recording, monkeypatch):
             assert has(picture[:, width // 4 : width // 2], colour(code)) and has(picture, OFF_ROAD)
     assert set(remarks[: 2 * 90]) == {""} and set(remarks[2 * 90 :]) <= set(map(str, HIGHWAY.styles))
     headway = HIGHWAY.headway(driven[0].vehicle_states[0])
-    assert details[0] == (f"headway {headway:.1f} s" if headway < 4 else "nobody near ahead")
+    assert details[0] == (f"headway {headway:.1f} s" if headway < 4 else "no leader nearby")
 
 
 def test_a_failed_render_leaves_no_partial_file(run, tmp_path, monkeypatch):
