@@ -192,7 +192,7 @@ def test_refuses_what_makes_no_demonstrations(folder, tmp_path):
     path.write_text(
         file_text([Obstacle(51), Obstacle(52, first_step=1_999_000, start=9), *map(Obstacle, range(60, 80))])
     )
-    with pytest.raises(InvalidScenario, match="more than one demonstrations file holds"):
+    with pytest.raises(InvalidScenario, match="more than one demonstrations file can hold"):
         import_files([path])
 
 

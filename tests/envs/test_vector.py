@@ -217,7 +217,7 @@ def test_a_list_of_seeds_gives_each_environment_its_own():
     envs.reset(seed=seeds[:3] + [1])
     assert all((envs.unwrapped.scene[name][:3] == values[:3]).all() for name, values in scene.items())
     for wrong, message in (
-        ([1, 2], "one for each of 4 environments, not 2"),
+        ([1, 2], "one entry for each of 4 environments, not 2"),
         ([1, 2, 3, -4], r"seed\[3\] is -4"),
         ([1, 2.5, 3, 4], r"seed\[1\] is 2\.5"),
     ):
