@@ -73,9 +73,7 @@ def test_a_preset_is_a_variant_of_the_learner_that_it_is_for():
 def test_results_of_other_demonstrations_are_not_mixed_in(tmp_path, one_process):
     benchmark({"bc": BC}, ["pass"], [0], tmp_path, 20, overrides=TINY)
     record(get_scenario("pass"), 20, seed=9)[0].save(tmp_path / "pass.safetensors")
-    with pytest.raises(
-        BadInput, match=r"pass-bc-0: was not trained on .*pass\.safetensors; write elsewhere"
-    ):
+    with pytest.raises(BadInput, match=r"pass-bc-0: was not trained on .*pass\.safetensors; write elsewhere"):
         benchmark({"bc": BC}, ["pass"], [0], tmp_path, 20, overrides=TINY)
 
 

@@ -193,8 +193,8 @@ BAD_INPUT = {
     "--resume made/bc, replace it with --force, or write elsewhere",
     "train pass --demonstrations made/pass.safetensors --out thesis --force": "thesis: contains something other than a "
     "run; write elsewhere",
-    "train pass --demonstrations made/pass.safetensors --out . --force": ".: contains something other than a run; write "
-    "elsewhere",
+    "train pass --demonstrations made/pass.safetensors --out . --force": ".: contains something other than a run; "
+    "write elsewhere",
     "train pass --demonstrations made/pass.safetensors --out text --force": "text: is a file, not a folder; write "
     "elsewhere",
     "train pass --demonstrations made/pass.safetensors --out /proc/a": "/proc/a: No such file or directory; give a "

@@ -263,7 +263,7 @@ def test_outputs_are_checked(tmp_path):
     check_run(run, force=True)
     check_output(file, force=True)
     for check, path in ((check_run, run), (check_output, file)):
-        with pytest.raises(NonEmptyFolder, match=r"already exists; .*replace it with --force"):
+        with pytest.raises(NonEmptyFolder, match=r": .*; .*replace it with --force"):
             check(path, force=False)
     for path, problem in ((run, "is a folder"), (file / "b", "is a file")):
         with pytest.raises(NonEmptyFolder, match=problem):
