@@ -246,7 +246,7 @@ def test_a_tale_told_by_the_commands(made, tmp_path, capsys, monkeypatch):
         result = json.loads(printed)
         assert result == json.loads((made / algorithm / "metrics.json").read_text())
         assert (result["scenario"], result["algorithm"], result["episodes"]) == ("pass", algorithm, 4)
-        assert "judging" in progress
+        assert "evaluating" in progress
     assert run(f"evaluate {made}/bc --episodes 4 --seed 7") == 0
     assert "success_rate" in capsys.readouterr().out
     assert json.loads((made / "bc/metrics.json").read_text())["seed"] == 7
@@ -525,7 +525,7 @@ def test_awkward_paths_are_shown_as_they_are_and_hints_can_be_pasted(made, tmp_p
     evaluate = command(f"{train} --force", 0)
     assert evaluate == ["evaluate", AWKWARD]
     assert run(shlex.join([*evaluate, "--episodes", "2"])) == 0
-    assert capsys.readouterr().err == f"judging {AWKWARD} in highway-env\n"
+    assert capsys.readouterr().err == f"evaluating {AWKWARD} in highway-env\n"
     (tmp_path / AWKWARD / "policy.safetensors").unlink()
     resume = command(f"evaluate '{AWKWARD}'", 2)
     assert resume == ["train", "--resume", AWKWARD] and run(shlex.join(resume)) == 0
