@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def load(run: str | Path) -> Driver:
-    """The driver trained into the folder `run`: `act(obs, code)` gives its action.
+    """Load the trained driver from the run folder `run`; `act(obs, code)` returns its action.
 
     Raises:
-        infogail.runs.folder.InvalidRun: no such run, or its file is not what this version writes.
+        infogail.runs.folder.InvalidRun: the run is missing, or its file was not written by this version.
     """
     from infogail.runs.driver import load as load_driver
 

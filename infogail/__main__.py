@@ -1,4 +1,4 @@
-"""`python -m infogail`, and so `torchrun --nproc-per-node N -m infogail train …`."""
+"""`python -m infogail`, which also allows `torchrun --nproc-per-node N -m infogail train …`."""
 
 from infogail.cli import main
 

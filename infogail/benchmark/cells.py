@@ -1,7 +1,7 @@
-"""`infogail benchmark`: train and judge every learner on every scenario over many seeds.
+"""`infogail benchmark`: train and evaluate every learner on every scenario over many seeds.
 
-A cell is a run folder, `DIR/SCENARIO-ALGORITHM[-PRESET]-SEED`, and its result the `metrics.json` in it. Finished cells
-are kept: a restart resumes runs that were stopped and makes only what is missing.
+A cell is a run folder, `DIR/SCENARIO-ALGORITHM[-PRESET]-SEED`; its result is the `metrics.json` in it. Finished cells
+are kept: a restart resumes stopped runs and runs only what is missing.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ TRAINING = 0.75  # of a cell's progress
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to make; may be sent to another process or machine."""
+    """A cell to run; may be sent to another process or machine."""
 
     cell: Cell
     make_learner: MakeLearner
     out: Path
-    """The benchmark's folder, as the user knows it."""
+    """The benchmark's folder, as named by the user."""
     episodes: int
     seed: int
-    """Of judging."""
+    """Evaluation seed."""
     force: bool
     peers: Mapping[str, Any] | None
-    """Of recorded people; see `judge_peers`."""
+    """For recorded people; see `judge_peers`."""
 
 
 def benchmark(
@@ -63,19 +63,19 @@ def benchmark(
     force: bool = False,
     ray: str | None = None,
 ) -> Results:
-    """Train and judge every cell that `out` does not hold yet, one per core at a time.
+    """Train and evaluate every cell missing from `out`, one per core at a time.
 
     Args:
-        learners: classes by the name of their algorithm.
-        seeds: of training; recording and judging have the first one's.
-        episodes: to record in each scenario, and to judge each run by.
-        presets: names; each but the default is for one of the learners only.
-        overrides: settings of every cell, by flat name, over what its scenario and preset have; but for the seed.
-        force: make all cells anew.
-        ray: address of the Ray cluster whose cores to use; those of this machine by default.
+        learners: learner classes by algorithm name.
+        seeds: training seeds; recording and evaluation use the first one.
+        episodes: to record in each scenario, and to evaluate each run on.
+        presets: names; every preset except the default is for one learner only.
+        overrides: settings of every cell except the seed, by flat name; override those of scenario and preset.
+        force: overwrite all cells.
+        ray: address of the Ray cluster to use; by default, this machine's cores.
 
     Raises:
-        BadInput: `out` holds cells of other settings or other demonstrations; or there is no such cluster.
+        BadInput: `out` contains cells with other settings or demonstrations; or the cluster cannot be reached.
     """
     if ray is not None:
         check_address(ray)
@@ -93,7 +93,7 @@ def benchmark(
     judged = {} if force else {cell: result for cell in cells if (result := _judged(out / cell.name)) is not None}
     missing = [cell for cell in cells if cell not in judged]
     recorded = {cell.scenario: get_scenario(cell.scenario) for cell in missing if get_scenario(cell.scenario).recorded}
-    peers = {  # the same for all cells, and as slow to judge as a run
+    peers = {  # shared by all cells, since evaluating them takes as long as a run
         name: judge_peers(files[name], Recording.load(files[name], scenario), episodes, seeds[0])
         for name, scenario in recorded.items()
     }
@@ -103,7 +103,7 @@ def benchmark(
     ]
     runs, sources = [out / cell.name for cell in missing], [files[cell.scenario] for cell in missing]
     side_by_side = partial(workers, os.cpu_count() or 1) if ray is None else partial(cluster, ray)
-    title = f"training and judging {len(cells)} drivers"
+    title = f"training and evaluating {len(cells)} drivers"
     with progress_bar(title, len(cells)) as advance, side_by_side(advance) as mapped:
         advance(len(judged))
         made = dict(zip(missing, mapped(_run_cell, jobs, runs, sources), strict=True))
@@ -117,7 +117,7 @@ def plan(
     presets: Sequence[str] = (DEFAULT,),
     overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Cell]:
-    """All cells: the default preset is for every learner, each other one for its own. See `benchmark`."""
+    """All cells: the default preset applies to every learner, any other only to its own. See `benchmark`."""
     return [
         Cell(scenario, algorithm, settings(get_scenario(scenario), preset, {**overrides, "seed": seed}), preset)
         for scenario in scenarios
@@ -129,10 +129,10 @@ def plan(
 
 
 def _record(scenario: Scenario, file: Path, episodes: int, seed: int, force: bool) -> None:
-    """Record what all cells of a scenario learn from, unless it is there; people must have been imported there.
+    """Record the demonstrations shared by all cells of a scenario, unless they exist; people must have been imported.
 
     Raises:
-        BadInput: what is there has another number of episodes, or nothing was imported.
+        BadInput: the existing file has another number of episodes, or nothing was imported.
     """
     if scenario.recorded:
         Recording.load(file, scenario)
@@ -142,26 +142,27 @@ def _record(scenario: Scenario, file: Path, episodes: int, seed: int, force: boo
             recording, _ = record(scenario, episodes, seed, partial(advance, 1))
             recording.save(file)
     if Recording.load(file, scenario).demonstrations.num_episodes != episodes:
-        raise BadInput(f"{file}: holds other than {episodes} episodes; write elsewhere, or replace it with --force")
+        raise BadInput(f"{file}: does not contain {episodes} episodes; write elsewhere, or replace it with --force")
 
 
 def _check_settings(cell: Cell, run: Path, episodes: int, seed: int) -> None:
-    """Refuse to mix results of different settings."""
+    """Refuse to mix results from different settings."""
     if not (run / MANIFEST).exists():
         return
     manifest = Manifest.load(run)
     if (manifest.scenario, manifest.algorithm, manifest.config) != (cell.scenario, cell.algorithm, cell.config):
         raise BadInput(f"{run}: was trained with other settings; write elsewhere, or replace it with --force")
     if (result := _judged(run)) and (result["episodes"], result["seed"]) != (episodes, seed):
-        raise BadInput(f"{run}: was judged otherwise; write elsewhere, or replace it with --force")
+        problem = "was evaluated with other episodes or another seed"
+        raise BadInput(f"{run}: {problem}; write elsewhere, or replace it with --force")
 
 
 def _check_demonstrations(run: Path, file: Path) -> None:
-    """Refuse to mix results of different demonstrations."""
+    """Refuse to mix results from different demonstrations."""
     if (run / MANIFEST).exists():
         known = Manifest.load(run).files.get(DEMONSTRATIONS)
         if known != sha256(file.read_bytes()).hexdigest():
-            raise BadInput(f"{run}: has other demonstrations than {file}; write elsewhere, or replace it with --force")
+            raise BadInput(f"{run}: was not trained on {file}; write elsewhere, or replace it with --force")
 
 
 def _judged(run: Path) -> dict[str, Any] | None:
@@ -169,15 +170,15 @@ def _judged(run: Path) -> dict[str, Any] | None:
     try:
         return json.loads(path.read_text()) if (run / MANIFEST).exists() and path.exists() else None
     except ValueError as error:
-        raise InvalidRun(f"{path}: not JSON ({error}); remove it to judge the run anew") from error
+        raise InvalidRun(f"{path}: not valid JSON ({error}); remove it to evaluate the run again") from error
 
 
 def _run_cell(job: Job, run: Path, file: Path) -> Outcome:
-    """Make one cell. A failure becomes its outcome, so that the others go on.
+    """Run one cell. A failure becomes its outcome, so that the other cells continue.
 
     Args:
-        run: its folder, or on a cluster the node's copy of it; so is `file`.
-        file: the demonstrations.
+        run: its folder, or on a cluster the node's copy of it.
+        file: the demonstrations, or on a cluster the node's copy of them.
     """
     cell, reported = job.cell, 0.0
 

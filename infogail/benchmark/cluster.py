@@ -1,4 +1,4 @@
-"""The cores of a Ray cluster, which work side by side for this process as those of one machine do in `workers`."""
+"""Run tasks on the cores of a Ray cluster, with the same interface as `workers` on one machine."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from infogail.parallel.workers import WorkerLost
 from infogail.runs.folder import put_run
 
 ANSWER = 5.0  # [s] for the cluster to answer
-GRACE = 20.0  # [s] to clean up, for tasks that are told to stop: they end the iteration that they are in
-RETRIES = 5  # of a task whose worker or node was killed: one that exhausts the memory does so every time
+GRACE = 20.0  # [s] for cancelled tasks to clean up: they finish their current iteration
+RETRIES = 5  # of a task whose worker or node was killed; limited, since one that runs out of memory always will
 
 Files = dict[str, bytes]
-"""Content of each file of a folder, by its name in it."""
+"""The contents of a folder's files, by name within the folder."""
 
 
 def check_address(address: str) -> None:
-    """Refuse in seconds what Ray itself would try for a quarter of an hour.
+    """Check the address of a Ray cluster within seconds; Ray itself would retry for a quarter of an hour.
 
     Raises:
         BadInput: Ray is not installed, or nothing answers at `address`.
     """
     if find_spec("ray") is None:
-        raise BadInput("--ray needs the extra 'dist'; install it with pip install 'infogail[dist]'")
+        raise BadInput("--ray requires the extra 'dist'; install it with pip install 'infogail[dist]'")
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -49,30 +49,30 @@ def check_address(address: str) -> None:
 
 @contextmanager
 def cluster(address: str, on_report: Callable[[float], None] = lambda amount: None) -> Iterator[Callable[..., Any]]:
-    """A `map` on the cluster at `address`, one core and one torch thread a task; on an error the rest is dropped.
+    """A `map` on the cluster at `address`, one core and one torch thread per task; on an error the rest is dropped.
 
-    The nodes need not share files with this machine. A path among the arguments is that of a file, or of a run folder
-    that may be yet to make: the task works on a copy, and as the task leaves the folder, it takes the place of the one
-    here, all at once. Nothing that a killed worker or node did is seen: its tasks begin again elsewhere.
+    The nodes need not share files with this machine. A path among the arguments refers to a file, or to a run folder,
+    which need not exist yet: the task works on a copy, and the folder that it leaves atomically replaces the local one.
+    Partial results of a killed worker or node are discarded: its tasks restart elsewhere.
 
     Args:
-        address: `auto` or HOST:PORT, of a cluster that this machine is a node of.
-        on_report: called with 1 for each task that is done.
+        address: `auto` or HOST:PORT, of a cluster of which this machine is a node.
+        on_report: called with 1 for each finished task.
 
     Raises:
-        BadInput: see `check_address`; or it is no Ray cluster, or one of other versions, or a node lacks a module.
-        WorkerLost: the same task was killed time and again.
+        BadInput: see `check_address`; or not a Ray cluster, or one with other versions, or a node lacks a module.
+        WorkerLost: the same task was killed repeatedly.
     """
     check_address(address)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # one attempt to connect, where Ray makes twenty
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # connect once instead of Ray's twenty attempts
     import ray
     from ray.exceptions import RayError, RayTaskError
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        cache = str(Path(gettempdir()) / "infogail-matplotlib")  # or it goes into the home
-        # In force before torch and matplotlib are imported there.
+        cache = str(Path(gettempdir()) / "infogail-matplotlib")  # instead of the home folder
+        # Set before torch and matplotlib are imported on the nodes.
         environment = {"env_vars": {"OMP_NUM_THREADS": "1", "MPLCONFIGDIR": cache}}
         ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
@@ -83,7 +83,7 @@ def cluster(address: str, on_report: Callable[[float], None] = lambda amount: No
     def mapped(function: Callable, *iterables: Iterable) -> Iterator[Any]:
         jobs = list(zip(*iterables, strict=True))
         paths = {arg for job in jobs for arg in job if isinstance(arg, Path)}
-        files = {path: ray.put(path.read_bytes()) for path in paths if path.is_file()}  # once, for all that need it
+        files = {path: ray.put(path.read_bytes()) for path in paths if path.is_file()}  # once, shared by all tasks
         numbers, results = {}, {}
         for number, job in enumerate(jobs):
             sent = {arg: files.get(arg) or _read(arg) for arg in job if isinstance(arg, Path)}
@@ -100,8 +100,8 @@ def cluster(address: str, on_report: Callable[[float], None] = lambda amount: No
                 raise
             except RayError as error:
                 problem = type(error).__name__
-                raise WorkerLost(f"the cluster lost a cell for good ({problem}); is there enough memory?") from error
-            number = numbers.pop(done)  # the last of its references: Ray may forget what it returned
+                raise WorkerLost(f"the cluster lost a cell permanently ({problem}); is there enough memory?") from error
+            number = numbers.pop(done)  # drop the last reference, so that Ray can free the result
             for path, content in folders.items():
                 put_run(path, content)
             results[number] = result
@@ -117,30 +117,30 @@ def cluster(address: str, on_report: Callable[[float], None] = lambda amount: No
             if waiting:
                 ray.wait(waiting, num_returns=len(waiting), timeout=GRACE)
         ray.shutdown()
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray set its own
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray installed its own
 
 
 def _work(function: Callable, args: tuple, paths: list[Path], *contents: bytes | Files) -> tuple[Any, Mapping]:
-    """On a node: what `function` returns, and the content of the folders that it changed, by their paths."""
+    """On a node: call `function`; returns its result, and the contents of the folders that it changed, by path."""
     with TemporaryDirectory(prefix="infogail-") as name:
-        here = {path: Path(name) / str(number) / path.name for number, path in enumerate(paths)}
+        copies = {path: Path(name) / str(number) / path.name for number, path in enumerate(paths)}
         sent = dict(zip(paths, contents, strict=True))
         for path, content in sent.items():
-            here[path].parent.mkdir()
+            copies[path].parent.mkdir()
             for part, data in ({"": content} if isinstance(content, bytes) else content).items():
-                (here[path] / part).parent.mkdir(parents=True, exist_ok=True)
-                (here[path] / part).write_bytes(data)
+                (copies[path] / part).parent.mkdir(parents=True, exist_ok=True)
+                (copies[path] / part).write_bytes(data)
         try:
-            result = function(*(here.get(arg, arg) if isinstance(arg, Path) else arg for arg in args))
+            result = function(*(copies.get(arg, arg) if isinstance(arg, Path) else arg for arg in args))
         except Stopped as stop:
-            if stop.status == 128 + signal.SIGINT:  # Ray's way to cancel a task; no crash to complain of
+            if stop.status == 128 + signal.SIGINT:  # how Ray cancels a task, not a failure
                 raise KeyboardInterrupt from stop
             raise
-        left = {path: _read(here[path]) for path in paths if not here[path].is_file()}
-        return result, {path: content for path, content in left.items() if content != sent[path]}
+        folders = {path: _read(copies[path]) for path in paths if not copies[path].is_file()}
+        return result, {path: content for path, content in folders.items() if content != sent[path]}
 
 
 def _read(folder: Path) -> Files:
-    """All files in `folder`, if it is there; hidden ones are locks, or half-written."""
+    """All files in `folder`, if it exists, except hidden ones, which are locks or partial files."""
     files = (path for path in folder.rglob("[!.]*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -1,4 +1,4 @@
-"""`infogail demo`: everything from demonstrations to videos, for all scenarios and learners."""
+"""`infogail demo`: everything from demonstrations to videos, for the basic scenarios and all learners."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from infogail.runs.runner import MakeLearner
 
 
 def demo(learners: Mapping[str, MakeLearner], seed: int, episodes: int, force: bool) -> Results:
-    """Record, train, judge and film; runs/ and videos/ hold the results, a table is printed.
+    """Record, train, evaluate and film into runs/ and videos/, and print a table.
 
     Args:
-        learners: classes by the name of their algorithm.
-        seed: of recording, training and judging.
-        episodes: to record in each scenario, and to judge each run by.
-        force: replace what exists.
+        learners: learner classes by algorithm name.
+        seed: for recording, training and evaluation.
+        episodes: to record in each scenario, and to evaluate each run on.
+        force: overwrite existing files and runs.
 
     Returns:
-        what the table shows.
+        the results shown in the table.
 
     Raises:
         BadInput: see `benchmark`.

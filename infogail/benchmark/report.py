@@ -1,4 +1,4 @@
-"""DIR/report.html: a benchmark as one self-contained page."""
+"""DIR/report.html: a self-contained report of a benchmark."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from infogail.rendering.palette import code_colour
 from infogail.runs.driver import load
 from infogail.runs.folder import Manifest
 
-SHOWN = ("style_nmi", "success_rate", "occupancy_mmd", "train_seconds")  # every seed's point
+SHOWN = ("style_nmi", "success_rate", "occupancy_mmd", "train_seconds")  # plotted for every seed
 SHOWN_OF_PEOPLE = ("position_rmse_5s", "collision_rate", "wasserstein_headway", "train_seconds")
-EPISODES = 60  # whose trajectories are drawn
-PICTURED = 8  # variants, at most, whose driving is shown
+EPISODES = 60  # number of trajectories drawn
+PICTURED = 8  # maximum number of variants whose driving is shown
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Medium:
     source: str
     """data: URL"""
     text: str
-    """What it shows, for those who cannot see it as well."""
+    """Caption and alternative text."""
 
 
 @dataclass
@@ -70,19 +70,19 @@ class Section:
 def write_report(
     out: Path, results: Results, command: str, progress: Callable[[str], None] = lambda message: None
 ) -> Path:
-    """Write `out`/report.html of what `benchmark` left in `out`.
+    """Write `out`/report.html from the results of `benchmark` in `out`.
 
-    The pictures of driving are those of the first seed, of the very episodes that it was judged by.
+    The pictures of driving show the first seed, in the same episodes on which it was evaluated.
     """
     first = {(cell.scenario, cell.variant): cell for cell in reversed(results.metrics)}
     pictured = sorted(first.values(), key=lambda cell: cell.preset != DEFAULT)[:PICTURED]
     settings = next(iter(results.metrics.values()))
     progress("learning curves")
-    seeds = Section("seeds", "Every seed", "One point for each training run.", _seeds(results))
+    seeds = Section("seeds", "Every seed", "One point per training run.", _seeds(results))
     curves = Section(
         "curves",
         "Learning curves",
-        "Style NMI of the training episodes (noise included), a line for each seed.",
+        "Style NMI of the training episodes (including exploration noise), one line per seed.",
         [
             _curves(out, results, scenario)
             for scenario in dict.fromkeys(
@@ -90,26 +90,26 @@ def write_report(
             )
         ],
     )
-    heat = Section("codes", "Code × style", "How often each code drove each style; the codes mean what they do here.")
+    heat = Section("codes", "Code × style", "How often each code drove each style.")
     maps = Section(
         "occupancy",
         "Where on the road",
-        "Share of time (on the highway: speed over time), demonstrations beside each code.",
+        "Share of time (on the highway: speed over time), for the demonstrations and each code.",
     )
-    lines = Section("trajectories", "Trajectories", "Demonstrations in grey, codes in colour, × where one failed.")
-    video = Section("video", "One scene, every code", "All panels begin in the same scene; only the code differs.")
-    people = Section("people", "People", "What the codes mean where people were recorded.")
+    lines = Section("trajectories", "Trajectories", "Demonstrations in grey, codes in colour; × marks a failure.")
+    video = Section("video", "One scene, every code", "All panels start from the same scene; only the code differs.")
+    people = Section("people", "People", "What the codes mean for recorded people.")
     for cell in sorted(pictured, key=lambda cell: cell.name):
         progress(f"driving {cell.name}")
         driver, scenario = load(out / cell.name), get_scenario(cell.scenario)
         if scenario.recorded:
             if cell.algorithm != "infogail":
-                continue  # neither codes to compare nor styles to count
+                continue  # no codes to compare and no styles to count
             progress(f"filming {cell.name}")
             with TemporaryDirectory() as folder:
                 mp4, _, png = render(out / cell.name, Path(folder), 0)
                 video.videos.append(Medium(_data("video/mp4", mp4.read_bytes()), f"{cell.name}, one panel per code"))
-                text = f"{cell.name}: how the people drive of whom each code is read"
+                text = f"{cell.name}: how people drive for whom each code is inferred"
                 people.pictures.append(Medium(_data("image/png", png.read_bytes()), text))
             continue
         recording = Recording.load(out / f"{scenario.label}.safetensors", scenario)
@@ -118,7 +118,7 @@ def write_report(
         heat.pictures.append(_heat_map(cell, scenario, driven))
         maps.pictures.append(occupancy_map(cell, scenario, recording, driven))
         figure = plot(scenario, recording, driven[:EPISODES], driver.num_codes)
-        lines.pictures.append(_picture(figure, f"{cell.name}: trajectories of {EPISODES} episodes over the road"))
+        lines.pictures.append(_picture(figure, f"{cell.name}: trajectories of {EPISODES} episodes on the road"))
         if cell.algorithm == "infogail":
             progress(f"filming {cell.name}")
             with TemporaryDirectory() as folder:
@@ -146,12 +146,12 @@ def _environment(out: Path, first: dict[tuple[str, str], Cell]) -> dict[str, Any
     return {
         "versions": manifest.versions,
         "instruction set": manifest.instruction_set,
-        "config": manifest.config.flat() | {"seed": "each run's own"},
+        "config": manifest.config.flat() | {"seed": "varies by run"},
     }
 
 
 def _seeds(results: Results) -> list[Medium]:
-    """One picture of the scenarios with styles, one of recorded people."""
+    """One picture for the scenarios with styles, one for recorded people."""
     groups = variants(results)
     of_people = [group for group, seeds in groups.items() if any(map(judged_by_people, seeds))]
     of_styles = [group for group in groups if group not in of_people]
@@ -189,7 +189,7 @@ def _curves(out: Path, results: Results, scenario: str) -> Medium:
     for axes, label in zip(panels, ("seconds of training", "environment steps"), strict=True):
         axes.set(xlabel=label, ylim=(-0.03, 1.03))
     panels[0].set_ylabel("style NMI")
-    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))  # one for each variant
+    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))  # one per variant
     panels[0].legend(handles.values(), handles.keys(), frameon=False)
     return _picture(figure, f"{scenario}: style NMI against seconds and against environment steps")
 
@@ -212,7 +212,7 @@ def _heat_map(cell: Cell, scenario: Scenario, driven: Sequence[Episode]) -> Medi
 
 
 def occupancy_map(cell: Cell, scenario: Scenario, recording: Recording, driven: Sequence[Episode]) -> Medium:
-    """Where demonstrations and the episodes of each code are, of all points of their trajectories."""
+    """Histograms of all trajectory points, for the demonstrations and for each code."""
     demonstrated = range(recording.demonstrations.num_episodes)
     groups = {"demonstrations": [(recording.trajectory(k), recording.scene(k)) for k in demonstrated]}
     for code in range(cell.config.codes.num_codes):
@@ -235,13 +235,13 @@ def occupancy_map(cell: Cell, scenario: Scenario, recording: Recording, driven: 
         axes.set_title(name, fontsize=10)
         axes.set_xlabel(panel.xlabel, fontsize=8)
     figure.axes[0].set_ylabel(panel.ylabel, fontsize=8)
-    return _picture(figure, f"{cell.name}: where demonstrations and each code drive (brightness: root of the share)")
+    return _picture(figure, f"{cell.name}: where demonstrations and each code drive (brightness: √share)")
 
 
 def _picture(figure: Figure, text: str) -> Medium:
     for axes in figure.axes:
         for line in axes.lines if len(axes.lines) > 100 else ():
-            line.set_rasterized(True)  # thousands of points are smaller as pixels
+            line.set_rasterized(True)  # thousands of points take less space as pixels
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", dpi=130)
     return Medium(_data("image/svg+xml", buffer.getvalue()), text)

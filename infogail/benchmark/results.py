@@ -1,4 +1,4 @@
-"""What a benchmark found: the metrics of each cell, what went wrong with the others, how learners compare."""
+"""The results of a benchmark: the metrics or the failure of each cell, and comparisons of learners."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from infogail.evaluation.statistics import improvement_interval, probability_of_
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of metrics.json in tables and diagrams."""
+    """How a number in metrics.json appears in tables and diagrams."""
 
     label: str
     scale: int = 1
-    """By how much a table multiplies it."""
+    """Factor by which tables multiply it."""
 
     @property
     def heading(self) -> str:
-        """In a table."""
+        """Heading in a table."""
         return self.label if self.scale == 1 else f"{self.label} × {self.scale}"
 
 
@@ -54,12 +54,12 @@ MEASURES = {
     "seconds_to_styles": Measure("s to styles"),
     "train_seconds": Measure("s to train"),
 }
-"""Of metrics.json, for the table, where they are defined."""
+"""The numbers in metrics.json that the table shows where they are defined."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run and its judgement."""
+    """One training run and its evaluation."""
 
     scenario: str
     algorithm: str
@@ -68,35 +68,35 @@ class Cell:
 
     @property
     def variant(self) -> str:
-        """What is compared: the learner, and its preset unless that is the default."""
+        """The unit of comparison: the learner, and its preset unless that is the default."""
         if self.preset == DEFAULT:
             return self.algorithm
         return self.preset if self.preset.startswith(f"{self.algorithm}-") else f"{self.algorithm}-{self.preset}"
 
     @property
     def name(self) -> str:
-        """Of its run folder."""
+        """The name of its run folder."""
         return f"{get_scenario(self.scenario).label}-{self.variant}-{self.config.run.seed}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one cell: one of the two."""
+    """The outcome of one cell: either metrics or a failure."""
 
     metrics: dict[str, Any] | None = None
     """metrics.json"""
     failure: str | None = None
-    """What went wrong."""
+    """The error message."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What came of all cells."""
+    """The outcomes of all cells."""
 
     metrics: dict[Cell, dict[str, Any]]
-    """metrics.json of those that were judged"""
+    """metrics.json of the evaluated cells"""
     failures: dict[Cell, str]
-    """What went wrong with the others"""
+    """Error messages of the others"""
 
     @classmethod
     def of(cls, outcomes: Mapping[Cell, Outcome]) -> Results:
@@ -108,14 +108,14 @@ class Results:
 
 
 def failures(results: Results) -> list[str]:
-    """A line for each cell that failed."""
+    """One line per failed cell."""
     return [f"failed: {cell.name}: {problem}" for cell, problem in results.failures.items()]
 
 
 def notes(results: Results) -> list[str]:
-    """A line for each scenario of which less can be judged than usual."""
-    found = {cell.scenario: metrics["note"] for cell, metrics in results.metrics.items() if "note" in metrics}
-    return [f"{scenario}: {note}" for scenario, note in found.items()]
+    """One line per scenario whose evaluation is limited."""
+    by_scenario = {cell.scenario: metrics["note"] for cell, metrics in results.metrics.items() if "note" in metrics}
+    return [f"{scenario}: {note}" for scenario, note in by_scenario.items()]
 
 
 def variants(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -127,7 +127,7 @@ def variants(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 
 def peers(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """What people and drivers without learning do in the learners' place, by scenario and name; alike for all seeds."""
+    """The metrics of people and of non-learning drivers by scenario and name; the same for all seeds."""
     columns: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell, metrics in results.metrics.items():
         for name, numbers in metrics.get("peers", {}).items():
@@ -136,12 +136,12 @@ def peers(results: Results) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 
 def judged_by_people(metrics: Mapping[str, Any]) -> bool:
-    """These are metrics of driving in the place of recorded people."""
+    """Whether these are metrics of driving in place of recorded people."""
     return "position_rmse_5s" in metrics
 
 
 def improvements(results: Results) -> list[str]:
-    """How probably a seed of InfoGAIL has a higher style NMI than one of each other variant, over all scenarios."""
+    """The probability that a seed of InfoGAIL has a higher style NMI than one of each other variant, over scenarios."""
     columns = {group: seeds for group, seeds in variants(results).items() if all("style_nmi" in m for m in seeds)}
     scenarios = list(dict.fromkeys(scenario for scenario, _ in columns))
     names = list(dict.fromkeys(variant for _, variant in columns))

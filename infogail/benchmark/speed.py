@@ -1,4 +1,4 @@
-"""`infogail speed`: how fast highway-env, the batched twin and the training loop are, side by side."""
+"""`infogail speed`: compare the speed of highway-env, the batched twin and the training loop."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ from infogail.runs.folder import DEMONSTRATIONS, Manifest, RunFolder
 from infogail.traffic.population import population
 
 NUM_ENVS = (256, 1024, 4096, 16384)
-COMPARED = 4096  # environments of the twin that is compared with highway-env, and compiled
-ROUNDS = 5  # highway-env and the twins take turns, so that a slow moment of the machine hits all alike
-SECONDS = 0.7  # of each turn
+COMPARED = 4096  # environments of the twin that is compared with highway-env, also compiled
+ROUNDS = 5  # highway-env and the twins take turns, so that slowdowns of the machine affect all equally
+SECONDS = 0.7  # per turn
 TRAFFIC, VEHICLES = 1024, (25, 50, 100, 200)  # environments and vehicles of the twin of highway-v0
-HIGHWAY_V0 = {"lanes": 4, "vehicles": 51, "density": 1.0, "policy_frequency": 1}  # its defaults, and its ego
+HIGHWAY_V0 = {"lanes": 4, "vehicles": 51, "density": 1.0, "policy_frequency": 1}  # its defaults, including the ego
 TRAFFIC_STEPS = 45  # physics steps of traffic, 3 s
 
 
 def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
-    """Steps per second, medians of `ROUNDS` rounds, by scenario; random actions, resets and observations included.
+    """Steps per second by scenario, medians of `ROUNDS` rounds, with random actions and including resets and
+    observations.
 
-    highway-env is measured with its own `Kinematics` observation ("kinematics") and with our lean one ("features").
-    Where there is a C++ compiler the twin is measured compiled too. Ratios are medians of each round's own ratio.
+    highway-env is measured with its own `Kinematics` observation ("kinematics") and with our smaller one ("features").
+    If there is a C++ compiler, the compiled twin is measured too. Ratios are medians of the ratios of each round.
     """
     torch.set_num_threads(Config().run.threads)
     basic = {name: _measure_scenario(name, seed, progress) for name in BASIC_SCENARIOS}
@@ -77,8 +78,8 @@ def _measure_scenario(name: str, seed: int, progress: Callable[[str], None]) -> 
 
 
 def _measure_training(scenario: str, seed: int, iterations: int = 6) -> dict[str, float]:
-    """InfoGAIL's whole loop with the default settings, after two iterations to warm up; and what checkpoints add."""
-    # Dividing the demonstrations is no environment step.
+    """Speed of InfoGAIL's whole loop with the default settings, after two warm-up iterations; checkpoint overhead."""
+    # Clustering the demonstrations involves no environment steps.
     task = get_scenario(scenario)
     config = settings(task, overrides={"rim_tries": 1, "rim_steps": 1})
     demonstrations = record(task, 20, seed)[0].demonstrations
@@ -89,8 +90,8 @@ def _measure_training(scenario: str, seed: int, iterations: int = 6) -> dict[str
     steps = sum(learner.iterate()["rollout/env_steps"] for _ in range(iterations))
     seconds = time.perf_counter() - start
     with (
-        TemporaryDirectory(dir=".") as here,  # on the disk that runs would be written to
-        RunFolder.create(Path(here) / "run", Manifest(scenario, "infogail", config), b"", force=False) as run,
+        TemporaryDirectory(dir=".") as folder,  # on the disk that runs are written to
+        RunFolder.create(Path(folder) / "run", Manifest(scenario, "infogail", config), b"", force=False) as run,
     ):
         start = time.perf_counter()
         for k in range(iterations):
@@ -103,11 +104,11 @@ def _measure_training(scenario: str, seed: int, iterations: int = 6) -> dict[str
 
 
 def _measure_highway(seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """`HIGHWAY_V0` is highway-env's own `highway-v0`, 15 physics steps a decision, and the twin with its numbers.
+    """Compare highway-env's own `highway-v0`, 15 physics steps per decision, with the twin configured by `HIGHWAY_V0`.
 
-    "idle" keeps lane and speed and so drives long; with "random" actions, the twin's being the wilder, episodes end and
-    begin anew all the time. "as trained" is our scenario as it is, in both physics. By number of vehicles: milliseconds
-    of the twin for a decision in all its environments.
+    "idle" keeps lane and speed, so episodes are long; with "random" actions, which are wilder in the twin, episodes
+    constantly end and restart. "as trained" is our own scenario, in both physics. By number of vehicles: milliseconds
+    per decision in all of the twin's environments.
     """
     reference = {action: _highway_v0_loop(action == "idle", seed) for action in ("idle", "random")}
     reference["as trained"] = _reference_loop("highway", seed)
@@ -130,7 +131,7 @@ def _measure_highway(seed: int, progress: Callable[[str], None]) -> dict[str, An
 
 
 def print_table(results: dict[str, Any]) -> None:
-    """The same for people."""
+    """Print the result of `measure` as tables."""
     _print_basic({name: results[name] for name in BASIC_SCENARIOS})
     highway, fewest = results["highway"], min(VEHICLES)
     keys = "reference_steps_per_second", "twin_steps_per_second", "ratio"
@@ -138,7 +139,7 @@ def print_table(results: dict[str, Any]) -> None:
     rows = [[name, *map(_figure, highway[key].values())] for name, key in zip(names, keys, strict=True)]
     headings = "", "highway-v0, idle", "highway-v0, random", "as trained"
     terminal.print_table("highway: steps per second", headings, rows)
-    headings, rows = ("V", "ms for a decision", f"÷ with {fewest}", "V log V ÷ its own"), []
+    headings, rows = ("V", "ms per decision", f"÷ that of {fewest}", f"V log V ÷ that of {fewest}"), []
     for vehicles, spent in highway["twin_milliseconds"].items():
         growth = int(vehicles) * log(int(vehicles)) / (fewest * log(fewest))
         slower = spent / highway["twin_milliseconds"][str(fewest)]
@@ -229,8 +230,8 @@ def _rate(steps: Callable[[], int]) -> float:
 
 
 def measure_run(run: Path, seed: int) -> tuple[str, dict[str, dict[str, float]]]:
-    """What is measured of a run, and rows of figures: of a highway's what it costs as traffic, of a replay's how fast
-    its people are."""
+    """A title and rows of measurements: for a highway run, its cost as traffic; for a replay run, the speed of
+    simulation with its people."""
     scenario = Manifest.load(run).scenario
     if get_scenario(scenario).recorded:
         return f"{scenario}, the twin with {TRAFFIC:,} environments", measure_replay(run, seed)
@@ -238,9 +239,9 @@ def measure_run(run: Path, seed: int) -> tuple[str, dict[str, dict[str, float]]]
 
 
 def measure_replay(run: Path, seed: int) -> dict[str, dict[str, float]]:
-    """Steps per second among the people whom `run` learned from, at constant speed: medians of `ROUNDS` rounds.
+    """Steps per second in the recorded traffic that `run` learned from, with an idle ego: medians of `ROUNDS` rounds.
 
-    The twin is measured on one thread, and on as many as there are cores.
+    The twin is measured with one thread, and with one per core.
     """
     people: dict[str, Any] = {"recording": run / DEMONSTRATIONS, "idle": True}
     scenario = Manifest.load(run).scenario
@@ -258,8 +259,8 @@ def measure_replay(run: Path, seed: int) -> dict[str, dict[str, float]]:
 
 
 def measure_traffic(run: Path, seed: int) -> dict[str, dict[str, float]]:
-    """Microseconds per vehicle and physics step of highway-v0's traffic by IDM and MOBIL, and by `run`, from the same
-    scenes: what deciding takes, and all with motion and collisions. Medians of `ROUNDS` rounds, in turns."""
+    """Microseconds per vehicle and physics step of highway-v0's traffic, driven by IDM and MOBIL or by `run`, from the
+    same scenes: for decisions, and in total with motion and collisions. Medians of `ROUNDS` alternating rounds."""
     types = {"IDMVehicle": "highway_env.vehicle.behavior.IDMVehicle", "StyledVehicle": population(run)}
     rounds = [{name: traffic_costs(path, seed + k) for name, path in types.items()} for k in range(ROUNDS)]
     return {
@@ -271,7 +272,7 @@ def measure_traffic(run: Path, seed: int) -> dict[str, dict[str, float]]:
 
 
 def traffic_costs(other_vehicles_type: str, seed: int) -> tuple[float, float]:
-    """[s] per vehicle and physics step of highway-v0: what deciding takes, and everything."""
+    """[s] per vehicle and physics step of highway-v0: for decisions, and in total."""
     env: Any = gymnasium.make("highway-v0", config={"other_vehicles_type": other_vehicles_type}).unwrapped
     env.reset(seed=seed)
     deciding, start = 0.0, time.perf_counter()
@@ -286,6 +287,6 @@ def traffic_costs(other_vehicles_type: str, seed: int) -> tuple[float, float]:
 
 
 def print_run(title: str, rows: dict[str, dict[str, float]]) -> None:
-    """The same for people."""
+    """Print the result of `measure_run` as a table."""
     lines = [[name, *(f"{value:,.1f}" for value in row.values())] for name, row in rows.items()]
     terminal.print_table(title, ["", *next(iter(rows.values()))], lines)

@@ -21,22 +21,22 @@ from infogail.evaluation.statistics import interquartile_mean, interval
 from infogail.parallel import terminal
 from infogail.runs.runner import STYLES_FOUND
 
-MOST_COLUMNS = 6  # of the table; more variants become its rows
+MOST_COLUMNS = 6  # with more variants, the table is transposed
 SHORT = (
     *("style_nmi", "style_accuracy_merged", "success_rate", "occupancy_mmd_worst_code", "seconds_to_styles"),
     *("position_rmse_5s", "wasserstein_headway"),
 )
-"""Those for which a terminal has room then."""
+"""The measures for which a terminal then has room."""
 STYLES_HEADING = f"with NMI ≥ {STYLES_FOUND}"
 OF_PEOPLE = ("hard_brake_rate", *(f"wasserstein_{name}" for name in SAMPLED))
-"""Measures that are shown only where people were recorded, though others have them, too."""
+"""Measures shown only for recorded people, although other scenarios have them too."""
 
 
 def summarise(results: Results, short: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Interquartile means over seeds with 95 % intervals: headings, and rows of a heading and its cells.
+    """Interquartile means over seeds with 95 % intervals: column headings, and rows, each a heading and its cells.
 
     Args:
-        short: leave out some measures if there are many variants.
+        short: omit less important measures if there are many variants.
     """
     columns, beside = variants(results), peers(results)
     rows = [["seeds", *(str(len(seeds)) for seeds in columns.values()), *("–" for _ in beside)]]
@@ -63,9 +63,9 @@ def summarise(results: Results, short: bool = False) -> tuple[list[str], list[li
 
 
 def print_table(results: Results) -> None:
-    """`summarise` on the terminal, and what failed."""
+    """Print the result of `summarise`, comparisons, failures and notes."""
     headings, rows = summarise(results, short=True)
-    terminal.print_table("judged in highway-env: interquartile means, 95 % intervals", ["", *headings], rows)
+    terminal.print_table("evaluated in highway-env: interquartile means, 95 % intervals", ["", *headings], rows)
     for line in improvements(results) + failures(results) + notes(results):
         print(line)
 

@@ -1,4 +1,4 @@
-"""Checks of what commands are given."""
+"""Validation of command arguments."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from infogail.envs.errors import BadInput
 
 
 def check_known(kind: str, name: str, names: Sequence[str]) -> str:
-    """`name`, if it is one of `names`.
+    """Return `name` if it is one of `names`.
 
     Raises:
-        BadInput: it is none of them; suggests the nearest.
+        BadInput: it is not; the message suggests the closest match.
     """
     if name not in names:
         raise BadInput(f"unknown {kind} '{name}'; {suggestion(name, names)}")
@@ -20,13 +20,13 @@ def check_known(kind: str, name: str, names: Sequence[str]) -> str:
 
 
 def suggestion(word: str, names: Sequence[str]) -> str:
-    """The name that may have been meant, or else all of them."""
+    """A hint: the closest match for `word`, or all the names if none is close."""
     near = difflib.get_close_matches(word.lower(), names, 1, 0.3)
-    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names[:-1])} and {names[-1]}"
+    return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(names[:-1])} and {names[-1]}"
 
 
 def at_least(option: str, value: float, least: int) -> None:
-    """Raise BadInput where `value` is below `least`, or infinite, or not a number."""
+    """Raise BadInput if `value` is below `least`, infinite, NaN, or 2^63 or more."""
     if not least <= value < float("inf"):
         raise BadInput(f"{option} {value}: give at least {least}")
     if value >= 2**63:

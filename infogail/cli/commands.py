@@ -1,4 +1,4 @@
-"""The commands but those that train: `infogail record | import | evaluate | render | traffic | recognise | speed`."""
+"""The commands that do not train: `infogail record | import | evaluate | render | traffic | recognise | speed`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from infogail.envs.errors import BadInput
 if TYPE_CHECKING:
     from infogail.envs.scenarios.scenario import Scenario
 
-# Torch, highway-env and the rest are imported by the commands that need them, so that --help answers at once.
+# Torch, highway-env and other heavy packages are imported by the commands that need them, to keep --help fast.
 
 
 @dataclass(frozen=True)
 class Record:
-    """Record scripted experts of all styles in highway-env."""
+    """Record scripted experts of every style in highway-env."""
 
     scenario: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENARIO")]
     """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway or highway-manners"""
@@ -35,9 +35,9 @@ class Record:
     episodes: int = 200
     """Episodes to record."""
     seed: int = 0
-    """Seed of the starts and the drivers."""
+    """Seed for initial scenes and drivers."""
     force: bool = False
-    """Replace the file if it is there."""
+    """Overwrite the file if it exists."""
 
     def run(self) -> None:
         scenario = check_scenario(self.scenario)
@@ -49,9 +49,9 @@ class Record:
 
         out = self.out or Path("demos") / f"{get_scenario(scenario).label}.safetensors"
         check_output(out, self.force)
-        out.parent.mkdir(parents=True, exist_ok=True)  # rather now than when all is recorded
+        out.parent.mkdir(parents=True, exist_ok=True)  # fail now rather than after recording
         if not os.access(out.parent, os.W_OK):
-            raise BadInput(f"{out.parent}: {os.strerror(EACCES)}; give a place that can be written to")
+            raise BadInput(f"{out.parent}: {os.strerror(EACCES)}; give a writable path")
         with progress_bar(f"recording {scenario}", self.episodes) as advance:
             recording, failed = record(get_scenario(scenario), self.episodes, self.seed, lambda: advance(1))
             recording.save(out)
@@ -60,16 +60,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Import:
-    """Make demonstrations of recorded driving: CommonRoad files, of motorways or intersections."""
+    """Import demonstrations from CommonRoad recordings of motorways or intersections."""
 
     paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE …")]
-    """CommonRoad files (XML, 2018b or 2020a) with steps of up to 0.2 s; needs the extra 'data'."""
+    """CommonRoad files (XML, 2018b or 2020a) with time steps of at most 0.2 s; requires the extra 'data'."""
     held_out: tuple[Path, ...] = ()
-    """Files to judge by, among FILE … or besides; by default every fourth of four or more, the last of two or three."""
+    """Files held out for evaluation, whether or not listed in FILE …; by default every fourth of four or more files, or
+    the last of two or three."""
     out: Path = Path("demos") / "replay.safetensors"
     """File to write."""
     force: bool = False
-    """Replace the file if it is there."""
+    """Overwrite the file if it exists."""
 
     def run(self) -> None:
         from infogail.envs.files import check_output
@@ -89,21 +90,21 @@ class Import:
             print(line)
         for problem in report.unreadable:
             print(f"infogail: {problem}", file=sys.stderr)
-        print(f"imported: {self.out}, of {report.files} of {len(files)} files")
+        print(f"imported: {self.out}, from {report.files} of {len(files)} files")
         if report.unreadable:
             sys.exit(1)
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Judge a run in highway-env on fresh starts, a replay on its held-out windows; writes RUN/metrics.json."""
+    """Evaluate a run in highway-env, on new initial scenes or held-out windows (replay); writes RUN/metrics.json."""
 
     path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
-    """Run folder; by default the newest one below runs/."""
+    """Run folder; by default the newest under runs/."""
     episodes: int = 200
-    """Episodes to drive, every code equally often; of a replay, windows to drive at most."""
+    """Episodes to drive, split evenly over the codes; for replay, the maximum number of windows."""
     seed: int = 0
-    """Seed of the starts."""
+    """Seed for initial scenes."""
     json: bool = False
     """Print metrics.json instead of a table."""
 
@@ -114,7 +115,7 @@ class Evaluate:
         from infogail.parallel.progress import progress_bar
 
         run = self.path or newest_run()
-        with progress_bar(f"judging {run} in highway-env", self.episodes) as advance:
+        with progress_bar(f"evaluating {run} in highway-env", self.episodes) as advance:
             result = evaluate(run, self.episodes, self.seed, progress=advance)
         if self.json:
             print(json.dumps(result, indent=2))
@@ -132,13 +133,13 @@ class Render:
     """Film each code of a run in highway-env: codes.mp4, codes.gif and codes.png."""
 
     path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
-    """Run folder; by default the newest one below runs/."""
+    """Run folder; by default the newest under runs/."""
     out: Path | None = None
-    """Folder to write into; RUN/videos by default."""
+    """Output folder; RUN/videos by default."""
     seed: int = 0
-    """Seed of the starts."""
+    """Seed for initial scenes."""
     force: bool = False
-    """Replace videos that are there."""
+    """Overwrite existing videos."""
 
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
@@ -158,24 +159,24 @@ class Render:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Film an environment of highway-env in which a run drives the others, each with a code: traffic-*.mp4 and .gif."""
+    """Film a highway-env environment whose traffic is driven by a run, one code per vehicle: traffic-*.mp4 and .gif."""
 
     path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
-    """Run folder, of a highway; by default the newest such one below runs/."""
+    """Run folder of a highway driver; by default the newest such run under runs/."""
     environment: str = "highway-v0"
-    """Which environment: any of highway-env's."""
+    """ID of a highway-env environment."""
     mix: tuple[float, ...] = ()
-    """How common each code is, in any unit; by default as among the demonstrations."""
+    """Relative frequency of each code; by default as in the demonstrations."""
     assisted: bool = True
-    """Brake and hold the lane for the drivers where the distance is unsafe."""
+    """Brake and keep the lane on the drivers' behalf when gaps are unsafe."""
     seconds: float = 20.0
-    """How long the film is."""
+    """Length of the film."""
     out: Path | None = None
-    """Folder to write into; RUN/videos by default."""
+    """Output folder; RUN/videos by default."""
     seed: int = 0
-    """Seed of the start and of the drawn codes."""
+    """Seed for the initial scene and the sampled codes."""
     force: bool = False
-    """Replace videos that are there."""
+    """Overwrite existing videos."""
 
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
@@ -206,13 +207,13 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Recognise:
-    """Who finds the styles in held-out demonstrations: the posterior, its unsupervised peers, supervised ceilings."""
+    """Compare how well posterior, unsupervised peers and supervised ceilings find held-out demonstrations' styles."""
 
     paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN …")] = ()
-    """Run folders of one scenario, by default the newest one below runs/; of several, the table has interquartile means
-    and intervals."""
+    """Run folders of one scenario, by default the newest under runs/; for several runs, the table shows interquartile
+    means and intervals."""
     seed: int = 0
-    """Seed of the peers, one higher from run to run."""
+    """Seed for the peers of the first run, incremented for each further run."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -232,14 +233,14 @@ class Recognise:
 
 @dataclass(frozen=True)
 class Speed:
-    """Measure highway-env, the batched twin and the training loop in one run, and print the ratios."""
+    """Benchmark highway-env, the batched twin and the training loop together, and print the speed ratios."""
 
     json: bool = False
     """Print JSON instead of a table."""
     seed: int = 0
-    """Seed of the starts and the actions."""
+    """Seed for initial scenes and actions."""
     path: Annotated[Path | None, tyro.conf.arg(name="run", metavar="RUN")] = None
-    """Run of a highway driver, to measure as traffic against highway-env's own; or of replay, to measure its people."""
+    """Highway run to compare, as traffic, with highway-env's own; or replay run whose recorded traffic to measure."""
 
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
@@ -258,10 +259,10 @@ class Speed:
 
 
 def newest_run(suits: Callable[[Scenario], bool] = lambda scenario: True) -> Path:
-    """The run below runs/ that was trained last, of a scenario that `suits`; says which.
+    """The most recently trained run under runs/ whose scenario `suits`; prints which it is.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is no such run.
     """
     from infogail.envs.catalogue import get_scenario
     from infogail.parallel.progress import note
@@ -270,9 +271,9 @@ def newest_run(suits: Callable[[Scenario], bool] = lambda scenario: True) -> Pat
 
     files = [file for file in Path("runs").rglob(FILE) if not any(part.startswith(".") for part in file.parts)]
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        with contextlib.suppress(BadInput):  # also where its scenario's module cannot be imported from here
+        with contextlib.suppress(BadInput):  # including a scenario whose module cannot be imported
             if suits(get_scenario(Manifest.load(file.parent).scenario)):
                 note(f"infogail: the newest run is {file.parent}")
                 return file.parent
     scenario = next(name for name in SCENARIO_NAMES if suits(get_scenario(name)))
-    raise BadInput(f"runs: holds no finished run for this; make one with 'infogail train {scenario}'")
+    raise BadInput(f"runs: no suitable finished run; make one with 'infogail train {scenario}'")

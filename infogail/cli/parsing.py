@@ -1,4 +1,4 @@
-"""From arguments to a command: flags for all settings, help with true values, complaints of one line."""
+"""Parse arguments into a command: a flag for every setting, help with the actual defaults, one-line errors."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ HELP = {"-h", "--help"}
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """The command that `arguments` ask for.
+    """Parse `arguments` into a command.
 
-    `train` is read twice: first to learn what decides its defaults (scenario, preset, run to resume), then with them.
+    `train` is parsed twice: first for what determines its defaults (scenario, preset, run to resume), then with them.
 
     Raises:
-        BadInput: a flag or a value that is not accepted.
+        BadInput: a flag or value is invalid.
     """
     if arguments[:1] != ["train"]:
         return _parse(arguments, general_settings())
@@ -53,16 +53,16 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def _parse(arguments: Sequence[str], shown: Mapping[str, Any], defaults: Train | None = None) -> Command:
-    """The command that `arguments` ask for; tyro's own complaints become one line.
+    """Parse `arguments` into a command; turns tyro's error boxes into one-line errors.
 
     Args:
-        shown: the defaults of settings that help shows, by flat name.
-        defaults: of `train`.
+        shown: default settings to show in the help, by flat name.
+        defaults: default values for `train`.
     """
-    said = io.StringIO()
+    errors = io.StringIO()
     default: Any = MISSING_NONPROP if defaults is None else defaults
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(errors):
             command: Command = tyro.cli(
                 cast(Any, Command),
                 args=list(arguments),
@@ -75,14 +75,14 @@ def _parse(arguments: Sequence[str], shown: Mapping[str, Any], defaults: Train |
     except SystemExit as stop:
         if not stop.code:
             raise  # --help
-        raise BadInput(complaint(said.getvalue())) from None
+        raise BadInput(complaint(errors.getvalue())) from None
 
 
 def flags(shown: Mapping[str, Any]) -> ConstructorRegistry:
-    """How tyro reads `Typed`: a flag for each setting, none of which is required.
+    """tyro's parsing rules for `Typed`: an optional flag for each setting.
 
     Args:
-        shown: the defaults that help shows, by flat name; the scenario recommends the others.
+        shown: defaults to show in the help, by flat name; the scenario recommends the others.
     """
     registry = ConstructorRegistry()
 
@@ -119,23 +119,23 @@ def _optional_settings(shown: Mapping[str, Any]) -> Any:
 
 
 def descriptions() -> dict[str, str]:
-    """What each setting is, by flat name: the docstring below its field."""
-    found = {}
+    """The description of each setting, by flat name: the docstring below its field."""
+    docstrings = {}
     for kind in types(Config).values():
         (part,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
         assert isinstance(part, ast.ClassDef)
         for statement, below in pairwise(part.body):
             match statement, below:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    found[kind, name] = " ".join(text.split())
+                    docstrings[kind, name] = " ".join(text.split())
     kinds = types(Config)
-    return {name: found[kinds[setting.part], setting.field.name] for name, setting in SETTINGS.items()}
+    return {name: docstrings[kinds[setting.part], setting.field.name] for name, setting in SETTINGS.items()}
 
 
 def complaint(box: str) -> str:
-    """What tyro says in a box of several lines, as one line: what is wrong, and the remedy."""
+    """Condense tyro's multi-line error box into one line: the problem and the remedy."""
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯]", " ", box).split())
-    _, problem, *_ = re.split(r" [─-]{5,} ", text)  # between the title and the rest
+    _, problem, *_ = re.split(r" [─-]{5,} ", text)  # between the title and the hints
     problem = problem.rstrip(".")
     if match := re.match(r"invalid choice '(.*)' for argument '(.*)'. Expected one of \((.*)\)", problem):
         value, option, choices = match.groups()

@@ -1,4 +1,4 @@
-"""`infogail COMMAND` from its arguments to its exit status."""
+"""Run `infogail COMMAND` and turn errors into exit statuses."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from infogail.parallel.launch import launched
 from infogail.parallel.signals import Stopped
 from infogail.parallel.terminal import write_plainly
 
-OUT_OF_MEMORY = "there is not enough memory for that; give a smaller --num-envs, --hidden or other size"
+OUT_OF_MEMORY = "out of memory; give a smaller --num-envs, --hidden or other size"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command. Exit status: 0, 2 for bad input with one line on standard error, 130 for Ctrl-C."""
-    # Idle threads sleep: where cores are shared, threads that spin slow each other down a hundredfold.
+    """Run one command. Exit status: 0, 2 for bad input (with one line on standard error), or 130 for Ctrl-C."""
+    # Let idle threads sleep: on shared cores, spinning threads slow each other down a hundredfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     write_plainly()
     try:
         command = parse((sys.argv[1:] if arguments is None else arguments) or ["--help"])
         if launched() and not isinstance(command, Train):
-            raise BadInput(f"{type(command).__name__.lower()}: torchrun is for training; run this without it")
+            raise BadInput(f"{type(command).__name__.lower()}: torchrun is only for training; run this without it")
         command.run()
     except Stopped as stop:
         fail(stop.message, stop.status)
@@ -36,16 +36,16 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError:
         fail(OUT_OF_MEMORY, 2)
     except RuntimeError as error:
-        if "allocate memory" not in str(error):  # as torch says it
+        if "allocate memory" not in str(error):  # torch's wording
             raise
         fail(OUT_OF_MEMORY, 2)
     except UnicodeEncodeError as error:
-        fail(f"{error.object}: holds bytes that are no text in this locale; set PYTHONUTF8=1, or rename it", 2)
+        fail(f"{error.object}: contains bytes that are not text in this locale; set PYTHONUTF8=1, or rename it", 2)
     except OSError as error:
         if not error.filename:
             fail(str(error), 2)
-        name = re.sub(r"\.([^/]*)\.\d+\.partial$", r"\1", str(error.filename))  # what it was to become
-        fail(f"{name}: {error.strerror}; give a place that can be written to", 2)
+        name = re.sub(r"\.([^/]*)\.\d+\.partial$", r"\1", str(error.filename))  # the final file name
+        fail(f"{name}: {error.strerror}; give a writable path", 2)
     finally:
         if launched():
             from infogail.parallel.distributed import leave
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def fail(problem: str, status: int) -> NoReturn:
-    """Leave with one line on standard error."""
+    """Print one line on standard error and exit."""
     problem = " ".join(problem.splitlines())
     if launched():
         from infogail.parallel.distributed import print_once

@@ -29,53 +29,53 @@ Algorithm = Literal["infogail", "gail", "bc"]
 
 
 class Typed(dict[str, Any]):
-    """The settings that a user typed, by flat name, and no others; see `infogail.cli.parsing.flags`."""
+    """Only the settings given on the command line, by flat name; see `infogail.cli.parsing.flags`."""
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train one learner on recorded demonstrations, without their style labels, in the batched twin.
+    """Train a learner in the batched twin on recorded demonstrations without style labels.
 
-    Defaults are those of the preset, else what the scenario recommends: `infogail train SCENARIO --help` shows them.
+    Defaults come from the preset, then from the scenario; `infogail train SCENARIO --help` shows them.
     """
 
     scenario: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="SCENARIO")] = None
     """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners or replay"""
     out: Path | None = None
-    """Run folder to make; runs/SCENARIO-ALGORITHM[-PRESET]-SEED by default."""
+    """Run folder to create; runs/SCENARIO-ALGORITHM[-PRESET]-SEED by default."""
     resume: Path | None = None
-    """Run folder to continue, from its newest checkpoint and with its settings; beyond its end with more --iterations
-    (BC: --bc-steps)."""
+    """Run folder to resume from its newest checkpoint, with its own settings; a larger --iterations (BC: --bc-steps)
+    extends it."""
     demonstrations: Path | None = None
-    """File from `infogail record`; demos/SCENARIO.safetensors by default, recorded now if it is not there."""
+    """File from `infogail record`; demos/SCENARIO.safetensors by default, recorded first if missing."""
     algorithm: Algorithm = PRESETS[DEFAULT].algorithm
     """The learner."""
     preset: str | None = None
-    """Named settings, which other flags override; see `infogail/config/presets.py`."""
+    """Named settings, overridden by other flags; see `infogail/config/presets.py`."""
     force: bool = False
-    """Replace the run folder if it is there."""
+    """Overwrite the run folder if it exists."""
     typed: Annotated[Typed, tyro.conf.arg(name="")] = field(default_factory=Typed)
 
     @property
     def config(self) -> Config:
-        """All settings: those typed, over those of the preset, over those that the scenario recommends.
+        """All settings, in order of precedence: the command line, the preset, the scenario's recommendations.
 
         Raises:
-            BadInput: one cannot be, or no scenario is given.
+            BadInput: a setting is invalid, or no scenario is given.
         """
         if self.scenario is None:
             raise BadInput("train: give SCENARIO, or --resume RUN; see 'infogail train --help'")
         return settings(get_scenario(self.scenario), self._preset_name(), self.typed)
 
     def default_algorithm(self) -> Algorithm:
-        """The learner where none is typed: the preset's, or that of the run to resume."""
+        """The learner if none is given: the preset's, or that of the run to resume."""
         if self.resume is None or self._preset_name() != DEFAULT:
             return PRESETS[self._preset_name()].algorithm
         algorithm = self._manifest().algorithm
         return cast(Algorithm, check_known(f"algorithm of {self.resume}", algorithm, get_args(Algorithm)))
 
     def default_settings(self) -> dict[str, Any]:
-        """The settings where none are typed, by flat name; without a scenario, those that do not depend on it."""
+        """The default settings by flat name; without a scenario, only those that do not depend on it."""
         changes = PRESETS[self._preset_name()].changes
         if self.resume is not None:
             return self._manifest().config.with_(**changes).flat()
@@ -85,7 +85,7 @@ class Train:
 
     def run(self) -> None:
         if self.resume is not None:
-            self.go_on(self.resume)
+            self.resume_run(self.resume)
             return
         config = self.config
         assert self.scenario is not None
@@ -105,7 +105,7 @@ class Train:
         say_trained(out)
 
     def provide(self, file: Path, scenario: str, out: Path) -> None:
-        """Record demonstrations where no file was named and there is none, unless training could not begin anyway."""
+        """Record the default demonstrations if they are missing, but only if training could start."""
         from infogail.parallel.progress import note
         from infogail.runs.folder import check_run
 
@@ -114,14 +114,14 @@ class Train:
             note(f"infogail: {file}: no such file; recording it")
             Record(scenario).run()
 
-    def go_on(self, run: Path) -> None:
-        """With a run that was stopped, or beyond its end. Its settings are its own, but for its length and threads."""
+    def resume_run(self, run: Path) -> None:
+        """Resume a stopped run, or extend a finished one; only its length and number of threads may change."""
         from infogail.runs.folder import DEMONSTRATIONS
 
         manifest = self._manifest()
         length = "bc_steps" if manifest.algorithm == "bc" else "iterations"
         changed = {**PRESETS[self._preset_name()].changes, **self.typed}
-        manifest.config.with_(**changed)  # if that is possible
+        manifest.config.with_(**changed)  # validates them
         given = {"scenario": self.scenario, "algorithm": self.algorithm, "out": self.out, "force": self.force}
         given = {name: value for name, value in given.items() if value is not None} | changed
         its = {"scenario": manifest.scenario, "algorithm": manifest.algorithm, "out": run, "force": False}
@@ -135,7 +135,7 @@ class Train:
             if not self.demonstrations.is_file():
                 raise BadInput(f"{named}: no such file; leave it out")
             if sha256(self.demonstrations.read_bytes()).hexdigest() != manifest.files.get(DEMONSTRATIONS):
-                raise BadInput(f"{named}: the run to resume has others, in its folder; leave it out")
+                raise BadInput(f"{named}: the run to resume has different ones in its folder; leave it out")
         from infogail.parallel.progress import note, progress_bar
         from infogail.runs.runner import resume
 
@@ -162,29 +162,29 @@ class Train:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Train and judge every learner on every scenario over many seeds; intervals, and what failed.
+    """Train and evaluate every learner on every scenario over many seeds; report intervals and failures.
 
-    A restart continues where it was stopped, and with more seeds adds only those. Settings that are given override
-    those of every preset.
+    A restart resumes where it stopped; with more seeds, only the new ones are run. Settings given here override those
+    of every preset.
     """
 
     out: Path
-    """Folder of the runs; each one's metrics.json is its result."""
+    """Folder for the runs; each run's result is its metrics.json."""
     scenarios: tuple[str, ...] = BASIC_SCENARIOS
     """Any of pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners and
     replay."""
     algorithms: tuple[Algorithm, ...] = ("bc", "gail", "infogail")
     """The learners."""
     presets: tuple[str, ...] = (DEFAULT,)
-    """Named settings, each a variant of the learner that it is for; see `infogail/config/presets.py`."""
+    """Named settings, each a variant of the learner it is for; see `infogail/config/presets.py`."""
     seeds: int = 10
-    """How many training seeds, from the first one on."""
+    """Number of training seeds; they are consecutive, starting at --seed."""
     episodes: int = 200
-    """Episodes to record, and to judge each run by."""
+    """Episodes to record, and to evaluate each run on."""
     force: bool = False
-    """Make anew what is there."""
+    """Overwrite existing files and runs."""
     ray: str | None = None
-    """Ray cluster to work on, auto or HOST:PORT; needs the extra 'dist'. This machine's cores by default."""
+    """Ray cluster to run on, auto or HOST:PORT; requires the extra 'dist'. By default, this machine's cores."""
     typed: Annotated[Typed, tyro.conf.arg(name="")] = field(default_factory=Typed)
 
     def run(self) -> None:
@@ -216,14 +216,15 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Demo:
-    """Record, train InfoGAIL, GAIL and BC, judge and film them, on all scenarios; see runs/ and videos/."""
+    """Record demonstrations, then train, evaluate and film InfoGAIL, GAIL and BC on the basic scenarios, into runs/ and
+    videos/."""
 
     seed: int = 0
-    """Seed of recording, training and judging."""
+    """Seed for recording, training and evaluation."""
     episodes: int = 200
-    """Episodes to record, and to judge each run by."""
+    """Episodes to record, and to evaluate each run on."""
     force: bool = False
-    """Make anew what is there."""
+    """Overwrite existing files and runs."""
 
     def run(self) -> None:
         at_least("--episodes", self.episodes, 20)
@@ -240,18 +241,18 @@ def general_settings() -> dict[str, Any]:
 
 
 def say_trained(run: Path) -> None:
-    """What came of training, told once by all processes."""
+    """Print the result of training, from the leading process only."""
     if leads():
         from infogail.envs.data.world import NOTHING_HELD_OUT
         from infogail.evaluation.people import lacks_held_out
 
-        print(f"trained: {run}; judge it with 'infogail evaluate {shlex.quote(str(run))}'")
+        print(f"trained: {run}; evaluate it with 'infogail evaluate {shlex.quote(str(run))}'")
         if lacks_held_out(run):
             print(NOTHING_HELD_OUT)
 
 
 def follow(advance: Callable[[float], None]) -> Callable[[int, int, dict[str, Any]], None]:
-    """What moves a bar of length 1 on to where training is after each iteration."""
+    """A callback that advances a progress bar of length 1 after each iteration."""
     before = 0.0
 
     def on_iteration(done: int, total: int, log: dict[str, Any]) -> None:
@@ -263,7 +264,7 @@ def follow(advance: Callable[[float], None]) -> Callable[[int, int, dict[str, An
 
 
 def learner_classes() -> dict[str, Callable[..., Learner]]:
-    """The learners by the name of their algorithm."""
+    """The learner classes by algorithm name."""
     from infogail.baselines.bc import BC
     from infogail.baselines.gail import GAIL
     from infogail.learning.learner import InfoGAIL

@@ -1,4 +1,4 @@
-"""The settings of a training run, in parts; the defaults are those behind every published number."""
+"""The settings of a training run, in parts; all published numbers use the defaults."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of a training run; each piece of a learner reads its part.
+    """All settings of a training run; each component of a learner reads its own part.
 
-    Each setting also has a flat name, by which presets, scenarios and flags know it: `Config.of(num_envs=32)` sets
-    `run.num_envs`, and `--discriminator-steps` sets `discriminator.steps`. `infogail.config.presets.settings` makes the
-    settings that a scenario recommends.
+    Presets, scenarios and flags refer to a setting by its flat name: `Config.of(num_envs=32)` sets `run.num_envs`, and
+    `--discriminator-steps` sets `discriminator.steps`. `infogail.config.presets.settings` builds a scenario's
+    recommended settings.
     """
 
     run: RunConfig = field(default_factory=RunConfig)
@@ -42,10 +42,10 @@ class Config:
     cloning: CloningConfig = field(default_factory=CloningConfig)
 
     def __post_init__(self) -> None:
-        """Reject parts that do not go together.
+        """Reject inconsistent parts.
 
         Raises:
-            BadInput: naming the flag, its value and what it may be.
+            BadInput: naming the flag, its value and the remedy.
         """
         run, codes = self.run, self.codes
         if run.labelled is not None and codes.graded_code:
@@ -54,56 +54,56 @@ class Config:
             raise BadInput(f"--num-envs {run.num_envs}: give at least one for each of the {codes.num_codes} codes")
 
     def check(self, scenario: Scenario) -> None:
-        """Raise BadInput where nothing can be trained in `scenario` with these settings."""
+        """Raise BadInput if these settings cannot be used to train in `scenario`."""
         labelled, num_codes, styles = self.run.labelled, self.codes.num_codes, len(scenario.styles)
         if labelled is not None and scenario.recorded:
-            raise BadInput(f"--labelled {labelled}: nobody knows the styles of people in {scenario.name}; leave it out")
+            raise BadInput(f"--labelled {labelled}: the people in {scenario.name} have no style labels; leave it out")
         if labelled is not None and num_codes < styles:
             remedy = f"{scenario.name} has {styles} styles; give no fewer with --labelled"
             raise BadInput(f"--num-codes {num_codes}: {remedy}")
 
     @classmethod
     def of(cls, **settings: Any) -> Config:
-        """The defaults, changed by `settings`, by flat name.
+        """The defaults, updated with `settings` given by flat name.
 
         Raises:
-            BadInput: one is unknown, or cannot be.
+            BadInput: a setting is unknown or invalid.
         """
         return cls().with_(**settings)
 
     def with_(self, **settings: Any) -> Config:
-        """These settings, changed by `settings`, by flat name.
+        """These settings, updated with `settings` given by flat name.
 
         Raises:
-            BadInput: one is unknown, or cannot be.
+            BadInput: a setting is unknown or invalid.
         """
         refuse_unknown(settings, SETTINGS)
         changes: dict[str, dict[str, Any]] = {}
         for name, value in settings.items():
             changes.setdefault(SETTINGS[name].part, {})[SETTINGS[name].field.name] = value
-        return replace(self, **{part: replace(getattr(self, part), **each) for part, each in changes.items()})
+        return replace(self, **{part: replace(getattr(self, part), **values) for part, values in changes.items()})
 
     def flat(self) -> dict[str, Any]:
         """All settings, by flat name."""
-        return {name: getattr(getattr(self, part), each.name) for name, (part, each, _) in SETTINGS.items()}
+        return {name: getattr(getattr(self, part), entry.name) for name, (part, entry, _) in SETTINGS.items()}
 
     @classmethod
     def from_dict(cls, values: object) -> Config:
-        """The settings in `values`, all of them, as `dataclasses.asdict` gives them.
+        """Build the settings from a complete `values`, as returned by `dataclasses.asdict`.
 
         Raises:
-            BadInput: one is unknown, missing, or cannot be.
+            BadInput: a setting is unknown, missing or invalid.
         """
         parts = types(cls)
         _check_names("config", values, parts)
         assert isinstance(values, Mapping)
         for name, part in parts.items():
-            _check_names(f"config.{name}", values[name], [each.name for each in fields(part)])
+            _check_names(f"config.{name}", values[name], [entry.name for entry in fields(part)])
         return cls(**{name: part(**values[name]) for name, part in parts.items()})
 
 
 class Setting(NamedTuple):
-    """Where a setting is found."""
+    """Where a setting is stored."""
 
     part: str
     """Field of `Config`."""
@@ -113,9 +113,9 @@ class Setting(NamedTuple):
 
 
 SETTINGS = {
-    flat_name(each): Setting(part, each, types(kind)[each.name])
+    flat_name(entry): Setting(part, entry, types(kind)[entry.name])
     for part, kind in types(Config).items()
-    for each in fields(kind)
+    for entry in fields(kind)
 }
 """All settings, by flat name."""
 

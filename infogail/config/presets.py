@@ -1,4 +1,4 @@
-"""Named settings: the published methods, the default without one of its parts, and the default with one addition."""
+"""Named settings: the published methods, ablations of the default, and additions to it."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ DEFAULT = "default"
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings that belong together."""
+    """A named group of settings."""
 
     summary: str
-    """What it is, in one line."""
+    """A one-line description."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Settings that differ from the default, by flat name."""
     algorithm: Literal["infogail", "gail"] = "infogail"
-    """The learner that it is for."""
+    """The learner it is for."""
 
 
 def settings(scenario: Scenario, preset: str = DEFAULT, overrides: Mapping[str, Any] = MappingProxyType({})) -> Config:
-    """All settings: `overrides`, over those of the preset, over what the scenario recommends, over the defaults.
+    """All settings, in order of precedence: `overrides`, the preset, the scenario's recommendations, the defaults.
 
     Args:
-        preset: its name.
-        overrides: by flat name, such as `{"num_envs": 32}`.
+        preset: a name in `PRESETS`.
+        overrides: settings by flat name, such as `{"num_envs": 32}`.
 
     Raises:
-        BadInput: one is unknown or cannot be, or nothing can be trained in the scenario with them.
+        BadInput: a setting is unknown or invalid, or cannot be used to train in the scenario.
     """
     config = Config.of(**{**scenario.recommended, **PRESETS[preset].changes, **overrides})
     config.check(scenario)
@@ -50,7 +50,7 @@ PAPER = Preset(
     _WASSERSTEIN
     | _NO_RIM
     | {
-        # TRPO, with a value network fitted by 25 steps of Adam; the deviation of actions is set, not learned.
+        # TRPO, with a value network fitted by 25 steps of Adam; the standard deviation of actions is fixed.
         "policy_update": "trpo",
         "max_kl": 0.01,
         "gamma": 0.95,
@@ -73,7 +73,7 @@ PAPER = Preset(
         "weight_clip": 0.01,
         "gradient_penalty": 0.0,
         "replay_iterations": 6,
-        # 50 batches of 500 pairs; here of eight whole trajectories, 480 pairs.
+        # Theirs: 50 batches of 500 pairs. Ours: 50 batches of eight whole trajectories, 480 pairs.
         "posterior_steps": 50,
         "posterior_batch": 8,
         "posterior_input": "pair",
@@ -81,8 +81,8 @@ PAPER = Preset(
         "posterior_target": 0.5,
         "info_reward": "step",
         # Their reward is 2 + 0.1 f(s, a) + log Q(c|s, a) on pass, so ten times that 20 + f + 10 log Q. Ours divides
-        # log Q + log 2 by the 60 steps of an episode, hence 600; what is left of the 20 is 20 - 10 log 2 = 13.07 for
-        # each step survived, the same to a policy as 13.07 γ / (1 - γ) less where survival ends.
+        # log Q + log 2 by the 60 steps of an episode, hence 600. Of the 20, 20 - 10 log 2 = 13.07 remains for each step
+        # survived, which for a policy is equivalent to a penalty of 13.07 γ / (1 - γ) where survival ends.
         "info_coef": 600.0,
         "failure_penalty": 248.0,
         "warm_start_steps": 5000,
@@ -90,27 +90,29 @@ PAPER = Preset(
 )
 """Li, Song & Ermon 2017 (arXiv 1703.08840), github.com/YunzhuLi/InfoGAIL, folder wgail_info_0. Where ours differs:
 
-- Sight. Their policy reads ResNet features of 7 × 13 × 1024, critic and posterior pictures of 50 × 50, each with ten
-  more numbers (damage, speed, the last two actions); ours the scenario's 7 to 9 numbers, standardised.
-- Networks. Theirs are convolutions and dense layers of 256 and 128 leaky ReLUs; ours two layers of 128 ReLUs.
-- Actions. Theirs are steering, throttle and brake behind tanh and sigmoid, with log-deviations of -2.8, -3.5 and -4
-  (after 30 steps -3.5, -4 and -5); ours two, unsquashed, with -3 throughout.
-- Batches. Theirs drives 10 episodes of up to 100 steps an iteration, keeps 75 and samples 50 of them; TRPO learns from
-  these as well, as though the present policy had driven them. Ours drives 1,024 of 60, and replays six iterations to
-  critic and posterior, not to TRPO. Their critic takes the steps in order, ours at random; theirs holds out 30 % of the
-  posterior's and the value network's pairs, ours none.
-- Cloning. Theirs takes up to 5,000 passes of squared errors at a falling rate; ours 5,000 steps of the likelihood,
-  which with a deviation that is set is the squared error.
-- Values. Their network knows the time, and regresses on a tenth of the new returns and nine tenths of what it said
-  before; ours on λ-returns. Theirs counts nothing after a full episode and goes on with the last value after a crash;
-  ours the reverse. Theirs divides advantages by their deviation, ours subtracts the mean as well.
-- Trust region. Their Fisher product is of the whole batch, ours of a tenth; their line search does not look at the
+- Observations. Their policy reads ResNet features of shape 7 × 13 × 1024, their critic and posterior read 50 × 50
+  images, each with ten more numbers (damage, speed, the last two actions); ours read the scenario's 7 to 9 standardised
+  features.
+- Networks. Theirs are convolutions and dense layers of 256 and 128 leaky ReLUs; ours are two layers of 128 ReLUs.
+- Actions. Theirs are steering, throttle and brake, squashed by tanh and sigmoid, with log standard deviations of -2.8,
+  -3.5 and -4 (after 30 steps -3.5, -4 and -5); ours are two, unsquashed, with -3 throughout.
+- Batches. Theirs drives 10 episodes of up to 100 steps per iteration, keeps 75 and samples 50 of them; TRPO learns from
+  these too, as if the current policy had driven them. Ours drives 1,024 episodes of 60 steps, and replays six
+  iterations for critic and posterior, but not for TRPO. Their critic takes the steps in order, ours at random; theirs
+  holds out 30 % of the pairs for posterior and value network, ours none.
+- Cloning. Theirs makes up to 5,000 passes with the squared error at a decaying learning rate; ours takes 5,000 steps on
+  the likelihood, which for a fixed standard deviation amounts to the squared error.
+- Values. Their network takes the time as an input, and regresses on one tenth of the new returns plus nine tenths of
+  its previous prediction; ours regresses on λ-returns. Theirs does not bootstrap after a full episode but does from the
+  last value after a crash; ours does the reverse. Theirs divides advantages by their standard deviation; ours also
+  subtracts the mean.
+- Trust region. Their Fisher-vector product uses the whole batch, ours a tenth; their line search does not check the
   divergence, ours does.
-- On turn theirs weighs 1.2 + 0.2 f + log Q, with 20 critic steps in later iterations; ours has the weights of pass.
+- On turn their reward is 1.2 + 0.2 f + log Q, with 20 critic steps in later iterations; ours keeps the weights of pass.
 """
 
 PRESETS: dict[str, Preset] = {
-    DEFAULT: Preset("what the scenario recommends"),
+    DEFAULT: Preset("the scenario's recommended settings"),
     "paper": PAPER,
     "gail-trpo": Preset(
         "GAIL (1606.03476): TRPO, and a tanh discriminator of three layers of 20 without a gradient penalty",
@@ -129,14 +131,14 @@ PRESETS: dict[str, Preset] = {
     ),
     "no-rim": Preset("without RIM: the posterior learns from the policy alone", _NO_RIM),
     "one-rim-try": Preset(
-        "the first random network's division of the demonstrations, not the best of twelve", {"rim_tries": 1}
+        "the first random network's clustering of the demonstrations, not the best of twelve", {"rim_tries": 1}
     ),
     "no-rim-shift": Preset(
         "RIM without IMSAT's random shifts, which put boundaries where demonstrations are sparse",
         {"rim_shift": 0.0},
     ),
     "unbounded-evidence": Preset(
-        "the evidence of one step is unbounded, so one state may decide the code", {"max_evidence": None}
+        "the evidence of one step is unbounded, so a single state may determine the code", {"max_evidence": None}
     ),
     "all-features": Preset("the posterior reads the whole state", {"posterior_input": "state"}),
     "pair-posterior": Preset("the posterior reads observation and action, as published", {"posterior_input": "pair"}),
@@ -144,11 +146,11 @@ PRESETS: dict[str, Preset] = {
     "no-gradient-penalty": Preset("no gradient penalty on the discriminator", {"gradient_penalty": 0.0}),
     "no-decay": Preset("the learning rate does not decay", {"final_learning_rate": 1.0}),
     "no-entropy": Preset("no entropy bonus", {"entropy_coef": 0.0}),
-    "no-info-reward": Preset("the codes are read back, but the policy is not rewarded for it", {"info_coef": 0.0}),
+    "no-info-reward": Preset("codes are inferred, but the policy is not rewarded for it", {"info_coef": 0.0}),
     "gamma-0.99": Preset("a horizon of 20 s instead of 4 s", {"gamma": 0.99}),
     "trpo": Preset("TRPO instead of PPO", {"policy_update": "trpo"}),
-    # A critic's output means the same with any constant added, but an episode that ends early earns it less often: only
-    # with an absorbing state does the constant not matter. Without, policies learned to crash, or not to, by chance.
+    # A critic is defined only up to a constant, but an episode that ends early collects that constant less often. Only
+    # an absorbing state cancels it; without one, chance decided whether policies learned to crash.
     "wgan-clip": Preset(
         "a Wasserstein critic with clipped weights, by RMSprop, and an absorbing state",
         _WASSERSTEIN
@@ -159,13 +161,13 @@ PRESETS: dict[str, Preset] = {
         "a Wasserstein critic with the one-centred gradient penalty, and an absorbing state",
         _WASSERSTEIN | {"absorbing": True, "gradient_penalty": 10.0},
     ),
-    "target-posterior": Preset("the reward reads a slow copy of the posterior", {"posterior_target": 0.05}),
+    "target-posterior": Preset("the reward uses a slowly updated copy of the posterior", {"posterior_target": 0.05}),
     "replay": Preset("discriminator and posterior also learn from the last five rollouts", {"replay_iterations": 5}),
     "failure-penalty": Preset("a crash or road exit costs 3, about what five steps earn", {"failure_penalty": 3.0}),
-    "warm-start": Preset("the policy begins as a clone of the demonstrations", {"warm_start_steps": 1000}),
+    "warm-start": Preset("the policy is initialised by behavioural cloning", {"warm_start_steps": 1000}),
     "surplus-codes": Preset("four codes, whatever the number of styles", {"num_codes": 4}),
     "few-demonstrations": Preset("only 20 demonstrations", {"demonstrations_limit": 20}),
     "labelled": Preset("the styles of 1 % of the demonstrations are given", {"labelled": 0.01}),
     "absorbing": Preset("an absorbing state follows a crash or road exit (1809.02925)", {"absorbing": True}),
 }
-"""By name, for `infogail train --preset`. The published ones, the ablations of the default, the additions to it."""
+"""Presets by name, for `infogail train --preset`: the published methods, ablations of the default, additions to it."""

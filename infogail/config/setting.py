@@ -1,4 +1,4 @@
-"""What a part of the configuration is made of: settings with a default, the flag that sets them, and their bounds."""
+"""Building blocks of the configuration: settings with their defaults, flags and bounds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from infogail.envs.errors import BadInput
 
 
 class Bound(NamedTuple):
-    """What a number has to be."""
+    """A condition on a number."""
 
     holds: Callable[[float], bool]
     remedy: str
-    """What to give, to a user."""
+    """What to give instead, for the error message."""
 
 
 POSITIVE = Bound(lambda x: x > 0, "a number above 0")
@@ -26,32 +26,32 @@ AT_MOST_1 = Bound(lambda x: x <= 1, "a number from 0 to 1")
 
 
 def setting(default: Any, *bounds: Bound, name: str | None = None, varies: bool = False, sharded: bool = False) -> Any:
-    """A field of a part.
+    """A field of a `Part`.
 
     Args:
-        bounds: of a number.
-        name: by which presets, scenarios and the command line know it, unless that is the field's.
-        varies: the recommended value depends on the scenario; `default` is that of most.
-        sharded: a total that several processes divide among them (`infogail.parallel.distributed.shard_config`).
+        bounds: conditions on a number.
+        name: flat name in presets, scenarios and flags, if it differs from the field's.
+        varies: the recommended value depends on the scenario; `default` suits most.
+        sharded: a total that is divided among processes (`infogail.parallel.distributed.shard_config`).
     """
     return field(default=default, metadata={"bounds": bounds, "name": name, "varies": varies, "sharded": sharded})
 
 
 class Part:
-    """Settings that belong together, a frozen dataclass of `setting`s, which checks itself."""
+    """A group of settings: the base of frozen dataclasses of `setting`s, which validate themselves."""
 
     def __post_init__(self) -> None:
-        """Reject what cannot be.
+        """Reject invalid values.
 
         Raises:
-            BadInput: naming the flag, its value and what it may be.
+            BadInput: naming the flag, its value and the remedy.
         """
-        for each in fields(self):  # type: ignore[arg-type] # its subclasses are dataclasses
-            check(option(flat_name(each)), getattr(self, each.name), types(type(self))[each.name], each)
+        for entry in fields(self):  # type: ignore[arg-type] # its subclasses are dataclasses
+            check(option(flat_name(entry)), getattr(self, entry.name), types(type(self))[entry.name], entry)
 
 
 def check(flag: str, value: object, kind: Any, setting: Field) -> None:
-    """Raise BadInput where `value` is not of the type `kind`, or out of the setting's bounds."""
+    """Raise BadInput if `value` is not of type `kind`, or violates the setting's bounds."""
     optional = ""
     if NoneType in get_args(kind):
         if value is None:
@@ -76,17 +76,17 @@ def types(part: type) -> dict[str, Any]:
 
 
 def flat_name(setting: Field) -> str:
-    """The name of a setting among all settings."""
+    """The name of a setting, unique among all settings."""
     return setting.metadata["name"] or setting.name
 
 
 def option(name: str) -> str:
-    """The flag that sets what is called `name`."""
+    """The command-line flag for the setting `name`."""
     return "--" + name.replace("_", "-")
 
 
 def refuse_unknown(found: Iterable[str], known: Iterable[str], where: str = "") -> None:
-    """Raise BadInput for the first name of `found` that is not `known`; suggests the nearest."""
+    """Raise BadInput for the first name of `found` that is not in `known`; suggests the closest match."""
     names = list(known)
     for name in found:
         if name not in names:

@@ -1,4 +1,4 @@
-"""Episodes in highway-env: driven by anybody, one by one or by many processes side by side."""
+"""Episodes in highway-env, driven by any driver, one by one or in parallel processes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Episode:
 
     @property
     def failed(self) -> bool:
-        """It ended in a crash or road exit."""
+        """Whether it ended in a crash or road exit."""
         return self.crashed or self.off_road
 
 
@@ -58,11 +58,11 @@ def drive_episode(
     scene: Scene | None = None,
     judge: StyleJudge | None = None,
 ) -> Episode:
-    """Let `driver` drive one episode with code number `code`, from the start that `seed` draws, or from `scene`.
+    """Let `driver` drive one episode with code number `code`, from the scene drawn with `seed`, or from `scene`.
 
     Args:
-        env: highway-env's form of the driver's scenario.
-        judge: of styles, where geometry alone cannot tell; see `Scenario.fit_judge`.
+        env: the driver's scenario in highway-env.
+        judge: the style judge, for styles not determined by geometry alone; see `Scenario.fit_judge`.
     """
     episode = run_episode(env, lambda obs, states: driver.act(obs, driver.codes[code]), seed, scene)
     if episode.failed:
@@ -72,7 +72,7 @@ def drive_episode(
 
 
 def run_episode(env: DrivingEnv, act: Act, seed: int | None = None, scene: Scene | None = None) -> Episode:
-    """One episode that `act` drives, from the start that `seed` draws, or from `scene`; of no code and no style."""
+    """Run one episode with `act`, from the scene drawn with `seed`, or from `scene`; without code and style."""
     obs, info = env.reset(seed=seed, options=None if scene is None else {"scene": scene})
     observations, actions, states = [], [], [env.vehicle_state]
     terminated = truncated = False
@@ -95,7 +95,7 @@ def run_episode(env: DrivingEnv, act: Act, seed: int | None = None, scene: Scene
 
 
 def demonstrated_episodes(recording: Recording) -> list[Episode]:
-    """The demonstrations as episodes like the driven ones, with the style that each demonstrator was told to drive."""
+    """The demonstrations as `Episode`s, with the style assigned to each demonstrator."""
     demonstrations = recording.demonstrations
     episodes = []
     for e, style in enumerate(recording.styles):
@@ -112,12 +112,12 @@ def side_by_side(
     processes: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Result]:
-    """What `function` returns for the arguments in each of `tasks`, one list after the other.
+    """Call `function` with the arguments in each of `tasks`; returns the concatenated results.
 
     Args:
-        function: found by its name in other processes; has one torch thread, for more would only wait for each other.
-        processes: how many work at a time; all cores by default. One works in this process.
-        progress: called with the number of results each time a task is done.
+        function: must be picklable; runs with one torch thread, since more would compete for cores.
+        processes: number of parallel processes; all cores by default. 1 means this process.
+        progress: called with the number of results whenever a task is done.
     """
     tasks = list(tasks)
     processes = min(processes or os.cpu_count() or 1, len(tasks))

@@ -1,7 +1,7 @@
-"""What the codes of a driver mean: how people drive of whom the posterior reads each code.
+"""What a driver's codes mean: how the people drive for whom the posterior infers each code.
 
-The windows are all of the recording, training and held-out ones. Those of one car overlap and are not independent, so
-tests take one window of each car, and compare with permutations of the cars.
+All windows of the recording are used, for training and held out. Windows of one car overlap and are not independent,
+so tests use one window per car, and permute the cars.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from infogail.evaluation.metrics import style_ami
 from infogail.runs.driver import Driver
 
 PERMUTATIONS = 1000
-STEADY = 10  # states in the new lane, from which on a change of lanes counts
+STEADY = 10  # states in the new lane before a lane change counts
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,15 @@ class Manner:
     headways: np.ndarray
     """(T + 1,) [s], at most `LONGEST_HEADWAY`"""
     relative_speeds: np.ndarray
-    """(T + 1,) [m/s] to the mean of the cars of its lane within 100 m; NaN where there are none"""
+    """(T + 1,) [m/s] relative to the mean of the cars in its lane within 100 m; NaN if there are none"""
     accelerations: np.ndarray
     """(T,) [m/s²]"""
     jerk: float
-    """[m/s³], mean of the size"""
+    """[m/s³], mean magnitude"""
     left: int
-    """Lane changes leftwards"""
+    """Number of lane changes to the left"""
     right: int
+    """Number of lane changes to the right"""
     minutes: float
 
     @property
@@ -45,13 +46,13 @@ class Manner:
 
     @property
     def relative_speed(self) -> float:
-        """NaN where it was always alone."""
+        """[m/s], mean; NaN if the car was always alone."""
         known = self.relative_speeds[~np.isnan(self.relative_speeds)]
         return float(known.mean()) if len(known) else np.nan
 
 
 def manner(scenario: Replay, demonstration: int) -> Manner:
-    """Of what was recorded, not of the actions that were recovered."""
+    """Measure a demonstration, from the recorded states rather than the recovered actions."""
     states, scene = scenario.road.recorded_states(demonstration), {"demonstration": np.float64(demonstration)}
     accelerations = np.diff(states[:, 0, 3]) * scenario.policy_frequency
     jerks = np.diff(accelerations) * scenario.policy_frequency
@@ -66,7 +67,8 @@ def manner(scenario: Replay, demonstration: int) -> Manner:
 
 
 def lane_changes(lanes: np.ndarray) -> tuple[int, int]:
-    """Leftwards and rightwards, of lane numbers (T,) from the left; a lane counts once it was kept for a second."""
+    """Number of lane changes to the left and right, from lane numbers (T,), counted from the left; a lane counts once
+    it has been kept for a second."""
     starts = np.flatnonzero(np.diff(lanes, prepend=lanes[0] - 1))
     kept = np.diff(starts, append=len(lanes)) >= STEADY
     steps = np.diff(lanes[starts[kept]])
@@ -74,9 +76,9 @@ def lane_changes(lanes: np.ndarray) -> tuple[int, int]:
 
 
 def meaning(driver: Driver, recording: Recording) -> dict[str, float | None]:
-    """What each code means, whether it means anything beyond chance, and whether people keep their code.
+    """What each code means, whether that is more than chance, and whether people keep their code.
 
-    Nothing for a driver without a posterior.
+    Empty for a driver without a posterior.
     """
     codes, world = read_codes(driver, recording.demonstrations), recording.world
     if codes is None:
@@ -128,13 +130,13 @@ def _character(manners: list[Manner]) -> dict[str, float | None]:
 
 
 def one_of_each(track: np.ndarray) -> np.ndarray:
-    """(n,): for each car that has windows, `track` (E,), the number of one of them, drawn, always the same."""
+    """(n,): the index of one random window, always the same, for each car in `track` (E,)."""
     order = np.random.default_rng(0).permutation(len(track))
     return order[np.unique(track[order], return_index=True)[1]]
 
 
 def terciles(values: np.ndarray) -> np.ndarray:
-    """(n,): 0 to 2, the third of the known values in which each of `values` (n,) is; -1 for NaN."""
+    """(n,): the tercile, 0 to 2, of each of `values` (n,) among those that are not NaN; -1 for NaN."""
     if np.isnan(values).all():
         return np.full(len(values), -1)
     thirds = np.searchsorted(np.nanquantile(values, (1 / 3, 2 / 3)), values)
@@ -142,7 +144,10 @@ def terciles(values: np.ndarray) -> np.ndarray:
 
 
 def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
-    """[nats] of labels (n,), from 0 on. Permuting them changes AMI in proportion to it, and it is quicker."""
+    """Mutual information [nats] of labels (n,), which start at 0.
+
+    Under permutation, AMI is an affine function of it, but slower to compute.
+    """
     table = np.bincount(a * (b.max() + 1) + b, minlength=(a.max() + 1) * (b.max() + 1)) / len(a)
     table = table.reshape(a.max() + 1, -1)
     independent = table.sum(1, keepdims=True) * table.sum(0)
@@ -151,16 +156,16 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
-    """Share of equal labels (n,)."""
+    """Fraction of equal labels (n,)."""
     return float((a == b).mean())
 
 
 def permutation_test(
     a: np.ndarray, b: np.ndarray, statistic: Callable[[np.ndarray, np.ndarray], float], seed: int = 0
 ) -> tuple[float | None, float | None]:
-    """What the statistic of labels (n,) is by chance, and how often chance makes it as large (Phipson & Smyth 2010).
+    """The mean of the statistic of labels (n,) under permutation, and its p-value (Phipson & Smyth 2010).
 
-    None without labels.
+    None if there are no labels.
     """
     if not len(a):
         return None, None

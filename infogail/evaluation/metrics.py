@@ -1,10 +1,10 @@
-"""How driving is judged: pure functions on arrays, one for each number of `metrics.json`.
+"""Driving metrics: pure functions on arrays, one for each number in `metrics.json`.
 
 Styles are indices into the scenario's `styles`, or `NO_STYLE` for an episode that failed. A failed episode is a style
-of its own and an error everywhere: conditioning on success would hide a collapse. Where a number is not defined (no
-other vehicle, no episode left to score), it is None.
+of its own and counts as an error everywhere: conditioning on success would hide a collapse. Undefined metrics (no other
+vehicle, no episode left to score) are None.
 
-scikit-learn and SciPy are imported where they are used, for each takes a second to import.
+scikit-learn and SciPy are imported where they are used, since each takes a second to import.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 from infogail.envs.scenarios.styles import NO_STYLE
 
 HARD_BRAKE = -3.0  # [m/s²]
-REALISED_SHARE = 0.05  # of the episodes, from which on a style counts as covered
-MAX_TIME_TO_COLLISION = 10.0  # [s], beyond which nobody is in a hurry
-KERNEL_PAIRS = 1000  # (s, a) pairs of each side in `occupancy_mmd`
+REALISED_SHARE = 0.05  # minimum share of the episodes for a style to count as covered
+MAX_TIME_TO_COLLISION = 10.0  # [s], beyond which it no longer matters
+KERNEL_PAIRS = 1000  # (s, a) pairs per sample in `occupancy_mmd`
 
 
 def style_ami(codes: np.ndarray, styles: np.ndarray) -> float:
     """Mutual information of codes (E,) and styles (E,), adjusted for chance (Vinh et al. 2010); scikit-learn's.
 
-    Of codes that a posterior read it is what Burn-InfoGAIL (arXiv 1710.05090) reports.
+    For codes inferred by a posterior, it is the metric that Burn-InfoGAIL (arXiv 1710.05090) reports.
     """
     from sklearn.metrics import adjusted_mutual_info_score
 
@@ -51,8 +51,8 @@ def matched_accuracy(codes: np.ndarray, styles: np.ndarray, scored: np.ndarray) 
     """Accuracy of codes → styles under the best one-to-one matching (Hungarian, SciPy's).
 
     Args:
-        codes, styles: (n,), the styles with `NO_STYLE` for none, which is always an error.
-        scored: (n,) bool. The matching is found where it is False, the accuracy where it is True.
+        codes, styles: (n,); the style `NO_STYLE` always counts as an error.
+        scored: (n,) bool. The matching is computed where it is False, the accuracy where it is True.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -61,14 +61,14 @@ def matched_accuracy(codes: np.ndarray, styles: np.ndarray, scored: np.ndarray) 
     table = np.zeros((codes.max() + 1, max(styles.max() + 1, 1)), dtype=np.int64)
     counted = ~scored & (styles != NO_STYLE)
     np.add.at(table, (codes[counted], styles[counted]), 1)
-    matched = np.full(len(table), NO_STYLE)  # stays so for a code beyond the number of styles
+    matched = np.full(len(table), NO_STYLE)  # remains for surplus codes
     rows, columns = linear_sum_assignment(table, maximize=True)
     matched[rows] = columns
     return float(((matched[codes] == styles) & (styles != NO_STYLE))[scored].mean())
 
 
 def merged_accuracy(codes: np.ndarray, styles: np.ndarray) -> float | None:
-    """As `style_accuracy`, but each code stands for its commonest style: several codes may share one."""
+    """Like `style_accuracy`, but each code is matched to its commonest style, so several codes may share one."""
     scored = every_other(codes)
     if not scored.any():
         return None
@@ -80,9 +80,9 @@ def merged_accuracy(codes: np.ndarray, styles: np.ndarray) -> float | None:
 
 
 def rank_correlation(codes: np.ndarray, values: np.ndarray, styles: np.ndarray) -> float | None:
-    """Size of Spearman's rank correlation of graded codes (E,) with what they change, `values` (E,); SciPy's.
+    """Absolute Spearman rank correlation of graded codes (E,) with `values` (E,), the quantity they control; SciPy's.
 
-    An episode without a style (E,) counts as if it had done the very opposite of what its code says.
+    An episode without a style (E,) counts as if it had done the opposite of what its code demands.
     """
     from scipy.stats import spearmanr
 
@@ -96,7 +96,7 @@ def rank_correlation(codes: np.ndarray, values: np.ndarray, styles: np.ndarray) 
 
 
 def every_other(labels: np.ndarray) -> np.ndarray:
-    """(n,) bool, True for every second one of each label in `labels` (n,): two halves, equally mixed."""
+    """(n,) bool, True for every second occurrence of each label in `labels` (n,): a stratified split into halves."""
     half = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         half[np.flatnonzero(labels == label)[1::2]] = True
@@ -109,8 +109,8 @@ def style_coverage(styles: np.ndarray, demonstrated: np.ndarray) -> float:
 
 
 def as_common_as(prior: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """(E,) bool: as many of the episodes with `codes` (E,) as possible, so that each code is as common as `prior` (K,)
-    says. For all that depends on the mix, since every code is driven equally often."""
+    """(E,) bool: the largest subset of episodes whose `codes` (E,) follow `prior` (K,). For metrics that depend on the
+    mix of styles, since every code is driven equally often."""
     counts = np.bincount(codes, minlength=len(prior))
     wanted = np.floor(prior * np.min(counts[counts > 0] / prior[counts > 0]) + 1e-6)
     seen = np.zeros(len(codes), dtype=np.int64)
@@ -122,8 +122,8 @@ def as_common_as(prior: np.ndarray, codes: np.ndarray) -> np.ndarray:
 def style_kl(styles: np.ndarray, demonstrated: np.ndarray, num_styles: int) -> float:
     """KL(style mix of the policy ‖ style mix of the demonstrations) [nats], from styles (E,) and (M,).
 
-    Failure is one more style. No demonstration fails, and one style may be missing, which would make the divergence
-    infinite; so half an episode is added to each count of both mixes (Krichevsky & Trofimov 1981).
+    Failure counts as one more style. No demonstration fails, and a style may be missing, which would make the
+    divergence infinite; so half an episode is added to each count of both mixes (Krichevsky & Trofimov 1981).
     """
 
     def mix(styles: np.ndarray) -> np.ndarray:
@@ -135,16 +135,16 @@ def style_kl(styles: np.ndarray, demonstrated: np.ndarray, num_styles: int) -> f
 
 
 def posterior_accuracy(codes: np.ndarray, styles: np.ndarray) -> float | None:
-    """Matched accuracy of the codes (E,) that the posterior reads from demonstrations of known styles (E,)."""
+    """Matched accuracy of the codes (E,) that the posterior infers from demonstrations of known styles (E,)."""
     return matched_accuracy(codes, styles, scored=every_other(styles))
 
 
 def posterior_accuracy_step(codes: np.ndarray, lengths: np.ndarray, styles: np.ndarray) -> float | None:
-    """As `posterior_accuracy`, one code per (s, a) pair: table 1 of InfoGAIL (arXiv 1703.08840), 0.819 there.
+    """Like `posterior_accuracy`, with one code per (s, a) pair; 0.819 in table 1 of InfoGAIL (arXiv 1703.08840).
 
     Args:
-        codes: (N,) that the posterior reads from each step alone.
-        lengths: (E,) steps of each episode, N in all.
+        codes: (N,), inferred by the posterior from each step alone.
+        lengths: (E,), the number of steps of each episode, N in total.
         styles: (E,)
     """
     scored = np.repeat(every_other(styles), lengths)  # whole episodes: steps of one are never in both halves
@@ -152,32 +152,32 @@ def posterior_accuracy_step(codes: np.ndarray, lengths: np.ndarray, styles: np.n
 
 
 def success_rate(styles: np.ndarray) -> float:
-    """Share of episodes with a style (E,), whichever: no crash, no road exit, manoeuvre done."""
+    """Share of episodes with any style (E,): no crash, no road exit, manoeuvre completed."""
     return float((styles != NO_STYLE).mean())
 
 
 def hard_brake_rate(accelerations: Sequence[np.ndarray]) -> float:
-    """Share of episodes that ask for less than -3 m/s² at any decision; one array (T,) [m/s²] per episode."""
+    """Share of episodes with a commanded acceleration below -3 m/s²; one array (T,) [m/s²] per episode."""
     return float(np.mean([(acceleration < HARD_BRAKE).any() for acceleration in accelerations]))
 
 
 def distance_ratio(distances: np.ndarray, demonstrated: np.ndarray) -> float:
-    """Mean distance driven per episode ÷ the demonstrations'; (E,) and (M,) [m]."""
+    """Mean distance driven per episode ÷ that of the demonstrations; (E,) and (M,) [m]."""
     return float(distances.mean() / demonstrated.mean())
 
 
 def time_to_collision(
     gaps: np.ndarray, lateral_distances: np.ndarray, width: float | np.ndarray, dt: float
 ) -> np.ndarray:
-    """Time until the ego would reach the car ahead if both kept their speed: gap ÷ rate at which it closes.
+    """Time until the ego would reach the car ahead if both kept their speed: gap ÷ closing speed.
 
-    Only where the ego is behind another car, in its way (the bodies overlap sideways) and closing in.
+    Only where the ego is behind another car, on a collision course (the bodies overlap laterally) and closing in.
 
     Args:
         gaps: (T + 1, V - 1) [m] along the road, from the ego's front to each other car's rear.
-        lateral_distances: (T + 1, V - 1) [m] across the road, between the centres.
-        width: of a car [m], or, if they differ, (T, V - 1) the mean of the ego's and the other's.
-        dt: between two of the T + 1 times [s].
+        lateral_distances: (T + 1, V - 1) [m] across the road, between centres.
+        width: of a car [m]; if widths differ, (T, V - 1), the mean of the ego's and the other car's.
+        dt: time between two of the T + 1 states [s].
 
     Returns:
         (n,) [s], n ≤ T, at most 10 s each.
@@ -190,18 +190,18 @@ def time_to_collision(
 
 
 def wasserstein(sample: np.ndarray, demonstrated: np.ndarray) -> float | None:
-    """1-D Wasserstein distance of two samples (n,) and (m,), in their unit; SciPy's. None if either is empty."""
+    """1-D Wasserstein distance between samples (n,) and (m,), in their unit; SciPy's. None if either is empty."""
     from scipy.stats import wasserstein_distance
 
     return float(wasserstein_distance(sample, demonstrated)) if len(sample) and len(demonstrated) else None
 
 
 def occupancy_mmd(pairs: np.ndarray, demonstrated: np.ndarray) -> float | None:
-    """Squared maximum mean discrepancy of (s, a) pairs (n, D) from demonstrated ones (m, D).
+    """Squared maximum mean discrepancy between (s, a) pairs (n, D) and demonstrated ones (m, D).
 
-    Pairs are standardised by the demonstrations, and 1,000 of each kind are drawn, always the same. The bandwidth is
-    the median distance within those of the demonstrations alone: so the kernel, and with it the scale of the number, is
-    the same for all that are judged by the same demonstrations.
+    Pairs are standardised by the demonstrations, and 1,000 are sampled from each side with a fixed seed. The bandwidth
+    is the median distance within the demonstrations' sample alone, so the kernel, and thus the scale of the MMD, is the
+    same for all drivers compared with the same demonstrations.
     """
     mean, scale = demonstrated.mean(0), np.maximum(demonstrated.std(0), 1e-3)
     rng = np.random.default_rng(0)
@@ -213,7 +213,7 @@ def occupancy_mmd(pairs: np.ndarray, demonstrated: np.ndarray) -> float | None:
 
 
 def median_distance(x: np.ndarray) -> float:
-    """Median of the distances between any two of x (n, D): the usual bandwidth (Gretton et al. 2012, section 8)."""
+    """Median pairwise distance of x (n, D): the usual bandwidth (Gretton et al. 2012, section 8)."""
     from scipy.spatial.distance import pdist
 
     return float(np.median(pdist(x)))
@@ -222,8 +222,8 @@ def median_distance(x: np.ndarray) -> float:
 def squared_mmd(x: np.ndarray, y: np.ndarray, bandwidth: float) -> float:
     """Unbiased estimate of MMD² of x (n, D) and y (m, D), for the kernel exp(-‖a - b‖² / 2 bandwidth²).
 
-    Gretton et al. 2012, "A kernel two-sample test", equation 3. Unbiased means 0 on average for equal distributions,
-    whatever n and m, and so at times a little below 0.
+    Gretton et al. 2012, "A kernel two-sample test", equation 3. For equal distributions its mean is 0 for any n and m,
+    so it may be slightly negative.
     """
     from scipy.spatial.distance import cdist, pdist
 

@@ -1,6 +1,6 @@
-"""Drivers without learning, to compare a trained one with: constant velocity, and IDM with MOBIL fitted to people.
+"""Non-learning baselines for a trained driver: constant velocity, and IDM, fitted to people, with MOBIL.
 
-They steer along their lane as `highway_env.vehicle.controller.ControlledVehicle` does.
+They follow their lane like `highway_env.vehicle.controller.ControlledVehicle`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from infogail.envs.scenarios.replay import BURN_IN, Replay
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
 from infogail.evaluation.episodes import Act
 
-CLOSEST = 0.1  # [m], below which a gap makes no more difference
-SLOPE = 2.0  # [m] ahead, up to where the direction of a lane is measured
+CLOSEST = 0.1  # [m], lower bound of gaps
+SLOPE = 2.0  # [m], length over which a lane's direction is measured
 STEP = 1 / Replay.policy_frequency  # [s]
 
 
 class Parameters(NamedTuple):
-    """Of the intelligent driver model (Treiber, Hennecke and Helbing 2000)."""
+    """Parameters of the intelligent driver model (Treiber, Hennecke and Helbing 2000)."""
 
     desired_speed: float
     """[m/s]"""
@@ -49,7 +49,7 @@ LOWEST, FIRST_GUESS, HIGHEST = (
 
 
 class Neighbour(NamedTuple):
-    """The next car of a lane, each field (...)."""
+    """The nearest car ahead or behind in a lane, each field (...)."""
 
     present: np.ndarray
     gap: np.ndarray
@@ -59,7 +59,7 @@ class Neighbour(NamedTuple):
 
 
 def idm_acceleration(parameters: Parameters, speed: np.ndarray, leader: Neighbour) -> np.ndarray:
-    """(...) [m/s²] at `speed` (...) [m/s], as far as a car can: a (1 - (v / v₀)⁴ - (s* / s)²).
+    """(...) [m/s²] at `speed` (...) [m/s], clipped to a car's range: a (1 - (v / v₀)⁴ - (s* / s)²).
 
     s* = s₀ + max(0, v T + v Δv / 2 √(a b)), equations 1 to 3 of Treiber et al. 2000.
     """
@@ -70,11 +70,11 @@ def idm_acceleration(parameters: Parameters, speed: np.ndarray, leader: Neighbou
 
 
 def fit(recording: Recording) -> Parameters:
-    """Least squares on the positions of people in the training windows alone.
+    """Robust least squares on people's positions, in the training windows only.
 
-    On trajectories, not on accelerations, as Kesting and Treiber 2008 advise: from one moment to the next people differ
-    so much that accelerations are best predicted by about 0. The loss grows linearly, so that the few windows in which
-    a car cuts in do not dominate the fit.
+    Fits trajectories rather than accelerations, as Kesting and Treiber 2008 advise: accelerations are so noisy that
+    their best predictor is about 0. The loss is asymptotically linear, so the few windows in which a car cuts in do not
+    dominate the fit.
     """
     from scipy.optimize import least_squares
 
@@ -101,9 +101,9 @@ def followed(recording: Recording, windows: Iterable[int]) -> tuple[np.ndarray, 
 
 
 def simulated_lag(parameters: Parameters, speed: np.ndarray, leader: Neighbour) -> np.ndarray:
-    """(E, T) [m]: how far IDM falls behind people with `speed` (E, T) [m/s] behind a `leader` (E, T), from t = 0 on.
+    """(E, T) [m]: how far IDM falls behind people with `speed` (E, T) [m/s] and `leader` (E, T), starting at t = 0.
 
-    Where people change lanes, so does IDM: its leader is always theirs.
+    When people change lanes, so does IDM: its leader is always theirs.
     """
     driven, behind = speed[:, 0], np.zeros(len(speed))
     lags = []
@@ -125,7 +125,7 @@ class _Peer:
 
 
 class ConstantVelocity(_Peer):
-    """Keeps its speed, and its distance from the middle of its lane."""
+    """Keeps its speed and its lateral offset from the lane centre."""
 
     def start(self, code: int, scenario: Replay, scene: Scene) -> Act:
         kept: list[tuple[np.ndarray, float]] = []
@@ -140,7 +140,7 @@ class ConstantVelocity(_Peer):
 
 
 class IntelligentDriver(_Peer):
-    """Follows by IDM, and changes lanes by MOBIL (Kesting et al. 2007) with highway-env's parameters."""
+    """Follows with IDM, and changes lanes with MOBIL (Kesting et al. 2007) and highway-env's parameters."""
 
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
@@ -156,7 +156,7 @@ class IntelligentDriver(_Peer):
             nonlocal timer, target
             lane = int(scenario.road.lane(states, scene))
             if timer is None or target is None:
-                # As highway-env does it: not all drivers think of changing lanes at the same time.
+                # As in highway-env, drivers consider lane changes at different times.
                 timer, target = float(states[0, :2].sum() * np.pi) % IDMVehicle.LANE_CHANGE_DELAY, lane
             around = {side: _neighbours(scenario, states, lane + side, scene) for side in (0, -1, 1)}
             if lane == target and do_every(IDMVehicle.LANE_CHANGE_DELAY, timer):
@@ -177,16 +177,16 @@ class IntelligentDriver(_Peer):
         return float(idm_acceleration(self.parameters, np.asarray(speed), leader))
 
     def wants(self, speed: float, own: Sequence[Neighbour], beside: Sequence[Neighbour]) -> bool:
-        """Whether it would gain by a change, and would not make the new follower brake hard.
+        """Whether a lane change would be advantageous without making the new follower brake hard.
 
         Args:
-            own, beside: leader and follower in its lane, and in the one beside.
+            own, beside: leader and follower in its lane, and in the adjacent lane.
         """
         leader, follower = beside
         imposed = self.acceleration(speed + float(follower.closing), follower)
         if follower.present and imposed < -IDMVehicle.LANE_CHANGE_MAX_BRAKING_IMPOSED:
             return False
-        # The others' gain counts as much as highway-env's `POLITENESS`, which is 0.
+        # The others' gain is weighted by highway-env's `POLITENESS`, which is 0.
         gain = self.acceleration(speed, leader) - self.acceleration(speed, own[0])
         return gain >= IDMVehicle.LANE_CHANGE_MIN_ACC_GAIN
 
@@ -196,7 +196,7 @@ def _neighbours(scenario: Replay, states: np.ndarray, lane: int, scene: Scene) -
 
 
 def steering(scenario: Replay, scene: Scene, state: np.ndarray, lane: np.ndarray, offset: float = 0.0) -> float:
-    """[rad], `ControlledVehicle.steering_control` in `state` (8,) for the line `offset` [m] right of a lane."""
+    """[rad], `ControlledVehicle.steering_control` in `state` (8,) to a line `offset` [m] right of the lane centre."""
     ego = RecordedState.of(state)
     ahead = ego.s + max(ego.speed * ControlledVehicle.TAU_PURSUIT, 0.0)
     middle, _ = scenario.road.lane_middle(ego.s, lane, scene)

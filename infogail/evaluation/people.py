@@ -1,8 +1,9 @@
-"""How like people a driver drives: each held-out window of recorded traffic, driven on from its first second.
+"""How human-like a driver is: it takes over after the first second of each held-out window of recorded traffic.
 
-In highway-env the ego does what the person did for `BURN_IN` decisions; from these the posterior reads a code, with
-which the policy drives the other 5 s, while the others do what they did. Without a posterior it is code 0. A car that
-crashes or leaves the road stands where it came to be until the end: an error at every horizon, never left out.
+In highway-env the ego repeats the person's first `BURN_IN` decisions; from these the posterior infers a code, with
+which the policy drives the remaining 5 s, while the other cars are replayed. Without a posterior the code is 0. A car
+that crashes or leaves the road stays where it stopped until the end: it counts as an error at every horizon and is
+never left out.
 """
 
 from __future__ import annotations
@@ -32,25 +33,25 @@ from infogail.runs.driver import Driver
 from infogail.runs.folder import DEMONSTRATIONS, Manifest
 
 HORIZONS = {f"{second}s": 10 * second for second in range(1, 6)}  # decisions from the burn-in on
-HALVINGS = 10  # of the people, over which a floor is the mean
-WINDOWS_PER_TASK = 8  # for one process at a time
+HALVINGS = 10  # random splits of the people into halves, over which a floor is averaged
+WINDOWS_PER_TASK = 8  # per task of one process
 SAMPLED = ("speed", "acceleration", "jerk", "headway", "time_to_collision")
-DRIVEN = ("headway", "speed")  # whose mean is reported for each code
+DRIVEN = ("headway", "speed")  # quantities whose mean is reported for each code
 PERSON, CONSTANT_VELOCITY, IDM_MOBIL = "person", "constant_velocity", "idm_mobil"
 PEERS = {PERSON: "person", CONSTANT_VELOCITY: "constant velocity", IDM_MOBIL: "IDM/MOBIL"}
 
 
 class Pilot(Protocol):
-    """A driver that takes the place of a recorded one."""
+    """A driver that replaces a recorded one."""
 
     num_codes: int
-    """All of them are driven."""
+    """Every code is driven."""
 
     def choose_code(self, observations: np.ndarray, actions: np.ndarray) -> int:
-        """The code to drive with, after the person's burn-in: observations (n, F), actions (n, 2)."""
+        """Choose the code from the person's burn-in: observations (n, F), actions (n, 2)."""
 
     def start(self, code: int, scenario: Replay, scene: Scene) -> Act:
-        """Begin to drive one window with `code`: the function that chooses its actions."""
+        """Start driving a window with `code`; returns the function that chooses the actions."""
 
 
 class Trained:
@@ -58,7 +59,7 @@ class Trained:
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
-        self.num_codes = 1 if driver.evidence is None else driver.num_codes  # without a posterior they are all one
+        self.num_codes = 1 if driver.evidence is None else driver.num_codes  # without a posterior, codes have no effect
 
     def choose_code(self, observations: np.ndarray, actions: np.ndarray) -> int:
         return read_code(self.driver, observations, actions) or 0
@@ -68,7 +69,7 @@ class Trained:
 
 
 class Person:
-    """The recorded drivers themselves: what their actions, recovered from where they went, come to in highway-env."""
+    """The recorded drivers themselves: replays the actions recovered from their trajectories in highway-env."""
 
     num_codes = 1
 
@@ -81,19 +82,19 @@ class Person:
 
     def start(self, code: int, scenario: Replay, scene: Scene) -> Act:
         first = self.bounds[int(scene["demonstration"])]
-        to_come = iter(self.actions[first + BURN_IN : first + EPISODE_STEPS])
-        return lambda obs, states: next(to_come)
+        remaining = iter(self.actions[first + BURN_IN : first + EPISODE_STEPS])
+        return lambda obs, states: next(remaining)
 
 
 class DriveRecord(NamedTuple):
-    """What is measured of one drive through a window, H = 50 decisions after the burn-in."""
+    """Measurements of one drive through a window, over H = 50 decisions after the burn-in."""
 
     positions: np.ndarray
     """(H, 2) [m] after each decision"""
     speeds: np.ndarray
     """(H,) [m/s] after each decision"""
     samples: dict[str, np.ndarray]
-    """By the names in `SAMPLED`, as long as it drove: [m/s], [m/s²], [m/s³], [s], [s]"""
+    """By the names in `SAMPLED`, until the drive ended: [m/s], [m/s²], [m/s³], [s], [s]"""
     crashed: bool
     off_road: bool
 
@@ -101,7 +102,7 @@ class DriveRecord(NamedTuple):
     def of(
         cls, scenario: Replay, states: np.ndarray, scene: Scene, crashed: bool = False, off_road: bool = False
     ) -> DriveRecord:
-        """What is measured of states (T + 1, V, 8), T at most `EPISODE_STEPS`."""
+        """Measure states (T + 1, V, 8), T at most `EPISODE_STEPS`."""
         steps = np.minimum(np.arange(BURN_IN + 1, EPISODE_STEPS + 1), len(states) - 1)
         stands = np.arange(BURN_IN + 1, EPISODE_STEPS + 1) >= len(states)
         driven = states[BURN_IN:]
@@ -124,20 +125,20 @@ class DriveRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class Judged:
-    """One window."""
+    """The drives through one window."""
 
     recorded: DriveRecord
-    """By the person"""
+    """The person's"""
     driven: list[DriveRecord]
-    """By the pilot, with each of its codes"""
+    """The pilot's, one for each code"""
     code: int
-    """That the pilot chose"""
+    """The code that the pilot chose"""
     driver: int
-    """Number of the recorded car among all"""
+    """Index of the recorded car"""
 
 
 def held_out(recording: Recording, most: int, seed: int = 0) -> np.ndarray:
-    """Numbers of the held-out windows, or of `most` of them, drawn by `seed`."""
+    """Indices of the held-out windows, or of a random sample of `most` of them, drawn with `seed`."""
     windows = np.arange(recording.num_training, recording.demonstrations.num_episodes)
     if len(windows) <= most:
         return windows
@@ -145,16 +146,16 @@ def held_out(recording: Recording, most: int, seed: int = 0) -> np.ndarray:
 
 
 def lacks_held_out(run: Path) -> bool:
-    """Whether a run learned from people none of whose windows are held out for judging."""
+    """Whether a run learned from people and no windows are held out for evaluation."""
     scenario = get_scenario(Manifest.load(run).scenario)
     return scenario.recorded and not len(held_out(Recording.load(run / DEMONSTRATIONS, scenario), 1))
 
 
 def drive_window(env: DrivingEnv, recording: Recording, window: int, pilot: Pilot, code: int | None = None) -> Episode:
-    """One window in highway-env: the person's burn-in, then `pilot` with `code`, or with the one that it chooses.
+    """Drive one window in highway-env: the person's burn-in, then `pilot` with `code`, or with the code it chooses.
 
     Args:
-        env: of the scenario replay, with this recording.
+        env: for the replay scenario of this recording.
     """
     demonstrations = recording.demonstrations
     given = demonstrations.actions[demonstrations.episode_bounds[window] :][:BURN_IN]
@@ -178,7 +179,7 @@ def drive_window(env: DrivingEnv, recording: Recording, window: int, pilot: Pilo
 
 
 def judge_window(env: DrivingEnv, recording: Recording, window: int, pilot: Pilot) -> Judged:
-    """How the person drove through a window, and how the pilot does with each of its codes."""
+    """Measure how the person drove through a window, and how the pilot does with each of its codes."""
     scenario, world = cast(Replay, env.scenario), recording.world
     assert world is not None
     chosen = drive_window(env, recording, window, pilot)
@@ -198,11 +199,11 @@ def drive_windows(
     processes: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[list[Judged]]:
-    """How each of `pilots` drives these windows of the recording in `file`.
+    """Measure how each of `pilots` drives these windows of the recording in `file`.
 
     Args:
-        processes: how many drive at a time; all cores by default. One drives in this process.
-        progress: called with how many more windows a pilot has driven.
+        processes: number of parallel processes; all cores by default. 1 means this process.
+        progress: called with the number of further windows driven by a pilot.
     """
     parts = [list(windows[k : k + WINDOWS_PER_TASK]) for k in range(0, len(windows), WINDOWS_PER_TASK)]
     judged = side_by_side(_judge_windows, [(file, part, p) for p in pilots for part in parts], processes, progress)
@@ -216,16 +217,16 @@ def _judge_windows(file: Path, windows: Sequence[int], pilot: Pilot) -> list[Jud
 
 
 def realism(judged: Sequence[Judged]) -> dict[str, float | None]:
-    """Every number of how a pilot drove these windows; None where one is not defined."""
+    """All metrics of how a pilot drove these windows; None where a metric is undefined."""
     if not judged:
         return {}
     chosen = [one.driven[one.code] for one in judged]
     result: dict[str, float | None] = {}
     for what, error in (("position", _distances), ("speed", _differences)):
         errors = np.array([[error(driven, one.recorded) for driven in one.driven] for one in judged])  # (E, K, H)
-        own = errors[np.arange(len(judged)), [one.code for one in judged]]
+        errors_of_chosen = errors[np.arange(len(judged)), [one.code for one in judged]]
         for horizon, step in HORIZONS.items():
-            result[f"{what}_rmse_{horizon}"] = _root_mean_square(own[:, step - 1])
+            result[f"{what}_rmse_{horizon}"] = _root_mean_square(errors_of_chosen[:, step - 1])
             result[f"{what}_rmse_best_{horizon}"] = _root_mean_square(errors[:, :, step - 1].min(1))
     result["collision_rate"] = float(np.mean([one.crashed for one in chosen]))
     result["off_road_rate"] = float(np.mean([one.off_road for one in chosen]))
@@ -259,12 +260,12 @@ def _sample(records: Sequence[DriveRecord], name: str) -> np.ndarray:
 
 
 def _floor(recorded: Sequence[DriveRecord], drivers: np.ndarray, name: str) -> float | None:
-    """Wasserstein distance of people from people: the mean over a few ways to halve the drivers (E,)."""
+    """Wasserstein distance between people: the mean over `HALVINGS` random splits of the drivers (E,) into halves."""
     rng, distances = np.random.default_rng(0), []
     for _ in range(HALVINGS):
         order = rng.permutation(np.unique(drivers))
-        one = np.isin(drivers, order[::2])
-        halves = [_sample([recorded[k] for k in np.flatnonzero(half).tolist()], name) for half in (one, ~one)]
+        first = np.isin(drivers, order[::2])
+        halves = [_sample([recorded[k] for k in np.flatnonzero(half).tolist()], name) for half in (first, ~first)]
         distances.append(metrics.wasserstein(*halves))
     known = [distance for distance in distances if distance is not None]
     return float(np.mean(known)) if known else None
@@ -280,13 +281,13 @@ def judge_replay(
     progress: Callable[[int], None] = lambda _: None,
     peers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """How `driver` drives the held-out windows, what its codes mean, and what others do in its place.
+    """Evaluate `driver` on the held-out windows, what its codes mean, and how its peers compare.
 
-    Where nothing is held out, what its codes mean, and a `note` that says why there is no more.
+    If no windows are held out, only what its codes mean, and a `note` that explains why.
 
     Args:
-        episodes: how many held-out windows at most; usually all.
-        peers: their numbers, if they are known; see `judge_peers`.
+        episodes: maximum number of held-out windows; usually all are used.
+        peers: the peers' metrics, if already known; see `judge_peers`.
     """
     windows = held_out(recording, episodes, seed).tolist()
     if not windows:
@@ -309,11 +310,10 @@ def judge_replay(
 def judge_peers(
     file: Path, recording: Recording, episodes: int, seed: int, processes: int | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The same numbers of the people themselves and of drivers without learning, on the windows of `judge_replay`.
+    """The same metrics for the people themselves and for non-learning drivers, on the windows of `judge_replay`.
 
-    Of nobody, where nothing is held out.
+    Empty if no windows are held out.
     """
-
     windows = held_out(recording, episodes, seed).tolist()
     if not windows:
         return {}

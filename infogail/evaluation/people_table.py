@@ -1,4 +1,4 @@
-"""`infogail evaluate` of a replay, as a table: the run among people and drivers without learning."""
+"""The table of `infogail evaluate` for a replay: the run compared with people and non-learning drivers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from infogail.evaluation.people import HORIZONS, PEERS, SAMPLED
 from infogail.parallel import terminal
 
 TABLES: dict[str, dict[str, str]] = {
-    "distance to the person in m, root mean square": {
+    "distance from the person, RMS [m]": {
         **{f"position_rmse_{horizon}": f"{horizon[0]} s" for horizon in HORIZONS},
         "position_rmse_best_5s": "5 s, best code",
     },
-    "difference of speed in m/s, and what went wrong": {
+    "speed difference, RMS [m/s], and failure rates": {
         **{f"speed_rmse_{horizon}": f"{horizon[0]} s" for horizon in ("1s", "5s")},
         "collision_rate": "collisions",
         "off_road_rate": "off road",
         "hard_brake_rate": "hard brakes",
     },
-    "Wasserstein distance to people": {
+    "Wasserstein distance from people": {
         f"wasserstein_{name}": f"{name.replace('_', ' ')}\n{unit}"
         for name, unit in zip(SAMPLED, ("m/s", "m/s²", "m/s³", "s", "s"), strict=True)
     },
@@ -27,15 +27,15 @@ TABLES: dict[str, dict[str, str]] = {
 
 
 def print_table(result: Mapping[str, Any]) -> None:
-    """What `metrics.json` of a replay says."""
+    """Print a replay's `metrics.json` as tables."""
     rows = {PEERS[name]: numbers for name, numbers in result["peers"].items()}
     rows[result["algorithm"]] = result
     if note := result.get("note"):
         print(note)
     for title, columns in () if note else TABLES.items():
-        lines = [[who, *(_shown(numbers.get(key)) for key in columns)] for who, numbers in rows.items()]
+        lines = [[name, *(_shown(numbers.get(key)) for key in columns)] for name, numbers in rows.items()]
         if f"{next(iter(columns))}_floor" in result:
-            lines.append(["people from people", *(_shown(result.get(f"{key}_floor")) for key in columns)])
+            lines.append(["people vs people", *(_shown(result.get(f"{key}_floor")) for key in columns)])
         terminal.print_table(title, ["", *columns.values()], lines)
     shown = {key for columns in TABLES.values() for key in columns} | {"peers", "note"}
     for key, value in result.items():

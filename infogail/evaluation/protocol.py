@@ -1,4 +1,4 @@
-"""`infogail evaluate`: drive in highway-env itself, not in the batched twin, and judge the episodes."""
+"""`infogail evaluate`: drive in highway-env itself, not in the batched twin, and compute metrics."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from infogail.learning.rollout import style_nmi
 from infogail.runs.driver import Driver, InvalidRun, load
 from infogail.runs.folder import DEMONSTRATIONS
 
-EVALUATION = 0xE7A1  # keeps the seeds of judging apart from those of recording and training
-EPISODES_PER_TASK = 10  # for one process at a time: short enough for an even load, and for progress to be seen
-HALVINGS = 5  # of the demonstrations of a style, over which its floor is the mean
-MIN_FLOOR = 1e-4  # of an MMD: below it, it is noise
+EVALUATION = 0xE7A1  # keeps evaluation seeds distinct from those of recording and training
+EPISODES_PER_TASK = 10  # small enough for load balancing and visible progress
+HALVINGS = 5  # random splits of a style's demonstrations into halves, over which its floor is averaged
+MIN_FLOOR = 1e-4  # of an MMD; smaller values are noise
 TRAINING_KEYS = ("env_steps", "train_seconds", "env_steps_to_styles", "seconds_to_styles")
 
 
@@ -42,7 +42,7 @@ def evaluate(
     progress: Callable[[int], None] = lambda _: None,
     peers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Judge one run in highway-env and write its `metrics.json`; see `evaluate_many`."""
+    """Evaluate one run in highway-env and write its `metrics.json`; see `evaluate_many`."""
     return evaluate_many([run], episodes, seed, processes, progress, peers)[0]
 
 
@@ -54,30 +54,30 @@ def evaluate_many(
     progress: Callable[[int], None] = lambda _: None,
     peers: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Judge each of `runs` on the same fresh starts, every code equally often, and write its `metrics.json`.
+    """Evaluate each of `runs` on the same new initial scenes, every code equally often, and write its `metrics.json`.
 
-    A run that learned from recorded people is judged on the windows that were held out; see `evaluation.people`.
+    A run that learned from recorded people is evaluated on the held-out windows; see `evaluation.people`.
 
     Args:
         runs: run folders, of any scenarios and learners; they share one pool of processes.
-        episodes: for each run; of recorded people, how many windows at most.
-        seed: of the starts. Results depend on it and on nothing else, neither on `processes` nor on the other runs.
-        processes: how many drive at a time; all cores by default. One drives in this process.
-        progress: called with how many more episodes are done, of `len(runs) * episodes`.
-        peers: of recorded people, what `infogail.evaluation.people.judge_peers` gives, if it is known already.
+        episodes: per run; for recorded people, the maximum number of windows.
+        seed: for the initial scenes. Results do not depend on `processes` or on the other runs.
+        processes: number of parallel processes; all cores by default. 1 means this process.
+        progress: called with the number of further episodes done, of `len(runs) * episodes`.
+        peers: for recorded people, the result of `infogail.evaluation.people.judge_peers`, if already known.
 
     Returns:
-        what the files hold: plain numbers, None where a metric is not defined.
+        the content of the files: plain numbers, None where a metric is undefined.
 
     Raises:
-        ValueError: no episodes are asked for.
+        ValueError: `episodes` is less than 1.
         InvalidRun: a folder is not a run.
         InvalidDemonstrations: a run's copy of its demonstrations is damaged.
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, not {episodes}")
     runs = [Path(run) for run in runs]
-    drivers = [load(run) for run in runs]  # so that a bad folder is refused before anything is driven
+    drivers = [load(run) for run in runs]  # all first, to reject a bad folder before driving
     recordings = [
         Recording.load(run / DEMONSTRATIONS, driver.scenario) for run, driver in zip(runs, drivers, strict=True)
     ]
@@ -110,7 +110,7 @@ def _training_cost(run: Path) -> dict[str, Any]:
         spent = json.loads(path.read_text())
         return {key: spent[key] for key in TRAINING_KEYS}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidRun(f"{path}: not what training leaves there ({error!r}); train it anew") from error
+        raise InvalidRun(f"{path}: not written by training ({error!r}); train it again") from error
 
 
 def drive(
@@ -122,10 +122,10 @@ def drive(
     progress: Callable[[int], None] = lambda _: None,
     judges: Sequence[StyleJudge | None] | None = None,
 ) -> list[list[Episode]]:
-    """The drive of `evaluate_many`: for each run `episodes` episodes, number e with code e modulo `num_codes`.
+    """Drive `episodes` episodes for each run, episode e with code e modulo `num_codes`; see `evaluate_many`.
 
-    `load_driver` makes a driver of a run folder; the processes find it by its name. `judges` are those of each run's
-    styles; see `drive_episode`.
+    `load_driver` loads a driver from a run folder and must be picklable. `judges` holds the style judge of each run;
+    see `drive_episode`.
     """
     seeds = np.random.SeedSequence([seed, EVALUATION]).generate_state(episodes).tolist()
     numbered = list(enumerate(seeds))
@@ -147,10 +147,10 @@ def _drive_numbered(
 
 
 def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Episode]) -> dict[str, float | None]:
-    """Every metric of how `driver` drove, but for what training spent; None where one is not defined.
+    """All metrics of how `driver` drove, except the training cost; None where a metric is undefined.
 
-    The posterior is judged on the demonstrations that training has not seen, all else on all of them. What depends on
-    the mix of styles is taken of as many episodes as are as common as the driver's prior over codes says.
+    The posterior is evaluated on the held-out demonstrations, everything else on all demonstrations. Metrics that
+    depend on the mix of styles use the largest subset of episodes whose codes follow the driver's prior.
     """
     scenario = driver.scenario
     codes = np.array([episode.code for episode in driven])
@@ -195,12 +195,11 @@ def _rank_correlation(scenario: Scenario, driven: Sequence[Episode]) -> float | 
 
 
 def _worst_code(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Episode]) -> float | None:
-    """Largest over the codes of: MMD of its episodes from demonstrations of its commonest style ÷ that style's floor.
+    """Maximum over codes of the MMD of its episodes from demonstrations of its commonest style, ÷ the style's floor.
 
-    Codes that share a style are taken together, each as common as its prior: where there are more codes than styles,
-    each drives a part of its style.
-    A code that only fails has no style, and is compared with all demonstrations. The floor is the mean over a
-    few ways to halve the demonstrations of the style. None if a style has too few demonstrations to be halved.
+    Codes that share a style are pooled in proportion to their priors: with more codes than styles, each drives part of
+    its style. A code that always fails has no style, and is compared with all demonstrations. The floor is the mean MMD
+    between random halves of the style's demonstrations. None if a style has too few demonstrations to split.
     """
     by_style: dict[int, list[Episode]] = {}
     for code in sorted({episode.code for episode in driven}):
@@ -243,9 +242,9 @@ def _posterior_accuracies(driver: Driver, held_out: Sequence[Episode]) -> dict[s
 
 
 def quantities(scenario: Scenario, episode: Episode) -> dict[str, Any]:
-    """What is measured of an episode: `distance` driven along the road [m], and at each decision (T,) the others.
+    """Measurements of an episode: `distance` driven along the road [m], and the others at each decision (T,).
 
-    Acceleration and steering are those asked for, which highway-env carries out unless the car has crashed.
+    Acceleration and steering are the commanded ones, which highway-env executes unless the car has crashed.
     """
     states, scene = episode.vehicle_states, episode.scene
     distances, offsets = scenario.placement(VehicleState(*np.moveaxis(states, -1, 0)), scene)  # (T + 1, V) each
@@ -265,5 +264,5 @@ def quantities(scenario: Scenario, episode: Episode) -> dict[str, Any]:
 
 
 def _pairs(episodes: Sequence[Episode]) -> np.ndarray:
-    """(N, F + 2) float64: all steps' observations, each with its action."""
+    """(N, F + 2) float64: the observation and action of every step."""
     return np.concatenate([np.concatenate((e.observations, e.actions), axis=1, dtype=np.float64) for e in episodes])

@@ -1,8 +1,8 @@
 """`infogail recognise`: which methods find the styles in demonstrations? The analogue of InfoGAIL's table 1.
 
-All are fitted on the demonstrations that training saw and scored on those that were held out, per (s, a) pair and per
+All methods are fitted on the training demonstrations and scored on the held-out ones, per (s, a) pair and per
 trajectory. Unsupervised methods see neither styles nor codes: their clusters are matched to styles on the training
-part. The supervised ones are the ceiling.
+demonstrations. The supervised methods serve as a ceiling.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from infogail.parallel.terminal import print_table as print_rows
 from infogail.runs.driver import load
 from infogail.runs.folder import DEMONSTRATIONS
 
-COMPONENTS = 2  # of PCA, and of the VAE's latent space
+COMPONENTS = 2  # dimensions of PCA and of the VAE's latent space
 VAE_STEPS, VAE_BATCH, VAE_BETA = 2000, 128, 0.1
 SUPERVISED_ROWS = 4000  # an SVM's time grows with their square
 
 Clusters = Callable[[np.ndarray, int, int], np.ndarray]
-"""(rows (N, D), how many of them to fit, seed) → cluster (N,) of each."""
+"""(rows (N, D), number of leading rows to fit, seed) → the cluster of each row (N,)."""
 
 
 def recognise(
@@ -41,25 +41,25 @@ def recognise(
     """Accuracy on held-out demonstrations by method, each {"pair": …, "trajectory": …}.
 
     Args:
-        seed: of the peers.
-        progress: told that fitting begins.
+        seed: for the peers.
+        progress: called with a message when fitting begins.
 
     Raises:
         InvalidRun, InvalidDemonstrations: `run` is not a finished run.
-        BadInput: it learned from people, whose styles nobody knows.
+        BadInput: it learned from people, whose styles are unknown.
     """
     driver = load(run)
     if driver.scenario.recorded:
         advice = f"'infogail evaluate {quote(str(run))}'"
-        raise BadInput(f"{run}: nobody knows the styles of its people; {advice} says what codes mean")
+        raise BadInput(f"{run}: the styles of its people are unknown; {advice} shows what the codes mean")
     recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
     progress(f"{run}: fitting the peers")
-    seed %= 2**32  # scikit-learn takes no larger one
+    seed %= 2**32  # scikit-learn's limit
     demonstrations = recording.demonstrations
     lengths = np.diff(demonstrations.episode_bounds)
     trained = num_training_episodes(len(lengths))
     pairs = demonstrations.pairs()
-    steps = int(lengths.min())  # trajectories as rows want one length
+    steps = int(lengths.min())  # trajectories as rows must have equal lengths
     trajectories = np.stack([pairs[start : start + steps].ravel() for start in demonstrations.episode_bounds[:-1]])
     rows = {"pair": pairs, "trajectory": trajectories}
     styles = {"pair": np.repeat(recording.styles, lengths), "trajectory": recording.styles}
@@ -88,7 +88,7 @@ def recognise(
 
 
 def print_table(results: Sequence[dict[str, dict[str, float | None]]]) -> None:
-    """Interquartile means of what `recognise` gave for some runs, with 95 % intervals if there are several."""
+    """Print interquartile means of the results of `recognise` over runs, with 95 % intervals if there are several."""
     rows = [
         [name, *(_over_runs([result[name][kind] for result in results]) for kind in kinds)]
         for name, kinds in results[0].items()
@@ -105,17 +105,17 @@ def _over_runs(accuracies: Sequence[float | None]) -> str:
 
 
 def commonest_style(styles: np.ndarray, fitted: int, num_styles: int) -> float:
-    """Accuracy of always naming the commonest style of the training part."""
+    """Accuracy of always predicting the commonest style of the first `fitted` rows."""
     return float((styles[fitted:] == np.bincount(styles[:fitted], minlength=num_styles).argmax()).mean())
 
 
 def standardised(x: np.ndarray, fitted: int) -> np.ndarray:
-    """x (N, D) by mean and standard deviation of its first `fitted` rows."""
+    """x (N, D), standardised by the mean and standard deviation of its first `fitted` rows."""
     return (x - x[:fitted].mean(0)) / np.maximum(x[:fitted].std(0), 1e-3)
 
 
 def unsupervised(clusters: int) -> dict[str, Clusters]:
-    """Methods that find so many clusters, by name."""
+    """Methods that find a given number of `clusters`, by name."""
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
 
@@ -151,7 +151,7 @@ def vae_means(x: np.ndarray, fitted: int, seed: int) -> np.ndarray:
 
 
 def kl_to_normal(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
-    """Mean KL divergence [nats] of Gaussians (n, D) from the standard one: Σ (σ² + μ² - 1 - log σ²) / 2."""
+    """Mean KL divergence [nats] from Gaussians (n, D) to the standard normal: Σ (σ² + μ² - 1 - log σ²) / 2."""
     return 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(-1).mean()
 
 

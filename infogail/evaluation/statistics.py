@@ -1,4 +1,4 @@
-"""Numbers over seeds, with their uncertainty: what Agarwal et al. 2021 (arXiv 2108.13264) ask for, by SciPy."""
+"""Aggregate metrics over seeds with uncertainty, as Agarwal et al. 2021 (arXiv 2108.13264) recommend, using SciPy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CONFIDENCE = 0.95
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean of the middle half along `axis`: robust to outliers, and steadier than the median."""
+    """Mean of the middle half along `axis`: robust to outliers, with less variance than the median."""
     from scipy.stats import trim_mean
 
     return trim_mean(values, 0.25, axis)
@@ -20,13 +20,13 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
 def interval(strata: Sequence[np.ndarray], seed: int = 0) -> tuple[float, float]:
     """95 % bootstrap interval of the interquartile mean of all values in `strata`, each (seeds,).
 
-    Resampled within each stratum (scenario), so that each keeps its weight; percentiles.
+    Percentile method, resampled within each stratum (scenario), so that each keeps its weight.
     """
     return _bootstrap(strata, lambda *samples, axis: interquartile_mean(np.concatenate(samples, axis), axis), seed)
 
 
 def probability_of_improvement(ours: Sequence[np.ndarray], baseline: Sequence[np.ndarray]) -> float:
-    """P(a seed of ours is better than one of the baseline), ties by half, mean over the strata; higher is better."""
+    """P(a seed of ours has a higher value than one of the baseline); ties count half; averaged over the strata."""
     return float(np.mean([_wins(a, b, axis=-1) for a, b in zip(ours, baseline, strict=True)]))
 
 
@@ -43,7 +43,7 @@ def improvement_interval(
 
 
 def _wins(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-    """Share of pairs in which a is larger, ties by half."""
+    """Fraction of pairs in which a is larger; ties count half."""
     a, b = np.moveaxis(a, axis, -1)[..., :, None], np.moveaxis(b, axis, -1)[..., None, :]
     return ((a > b) + 0.5 * (a == b)).mean((-2, -1))
 
@@ -51,7 +51,7 @@ def _wins(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
 def _bootstrap(samples: Sequence[np.ndarray], statistic, seed: int) -> tuple[float, float]:  # type: ignore[no-untyped-def] # SciPy calls it with arrays and axis
     from scipy.stats import bootstrap
 
-    if all(np.ptp(sample) == 0 for sample in samples):  # also a single seed, of which nothing can be resampled
+    if all(np.ptp(sample) == 0 for sample in samples):  # also covers a single seed, which cannot be resampled
         value = float(statistic(*(np.asarray(sample) for sample in samples), axis=-1))
         return value, value
     bounds = bootstrap(

@@ -14,7 +14,7 @@ from infogail.learning.trpo import TRPO
 def actor_critic(
     observation_size: int, action_size: int, num_codes: int, config: Config, generator: torch.Generator
 ) -> PPO | TRPO:
-    """A new policy and value network, to be improved as `config.policy.update` says."""
+    """A new policy and value network with the optimisation method `config.policy.update`."""
     kind = TRPO if config.policy.update == "trpo" else PPO
     return kind(observation_size, action_size, num_codes, config, generator)
 
@@ -22,7 +22,7 @@ def actor_critic(
 def adversaries(
     demonstrations: Demonstrations, num_codes: int, config: Config, generator: torch.Generator
 ) -> tuple[PPO | TRPO, Discriminator]:
-    """New networks of the demonstrations' sizes, which standardise what they read by the demonstrations' statistics."""
+    """New networks sized for the demonstrations; inputs are standardised by the demonstrations' statistics."""
     spec = demonstrations.spec
     improver = actor_critic(spec.observation_size, spec.action_size, num_codes, config, generator)
     improver.policy.standardise.fit(torch.from_numpy(demonstrations.observations))

@@ -1,4 +1,4 @@
-"""Behavioural cloning (Pomerleau 1989): the policy's likelihood of the demonstrations' actions goes up."""
+"""Behavioural cloning (Pomerleau 1989): maximise the likelihood of the demonstrations' actions under the policy."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def clone_step(
     batch: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """One step of `optimiser` on random pairs of demonstrations, (N, F) and (N, A); returns the loss.
+    """One step of `optimiser` on random pairs from demonstrations (N, F) and (N, A); returns the loss.
 
-    The demonstrations' codes are unknown: each pair gets a random one, so that all codes start as the same driver.
+    The demonstrations' codes are unknown, so each pair gets a random one, and all codes start as the same driver.
     """
     rows = torch.randint(len(actions), (batch,), generator=generator)
     codes = torch.zeros_like(rows)
@@ -37,7 +37,7 @@ def clone_step(
 
 
 def warm_start(policy: Policy, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
-    """Clone the demonstrations for `config.cloning.warm_start_steps` steps, with an optimiser of its own."""
+    """Clone the demonstrations for `config.cloning.warm_start_steps` steps, with a separate optimiser."""
     observations, actions = (torch.from_numpy(x) for x in (demonstrations.observations, demonstrations.actions))
     optimiser = adam([policy], config.policy.learning_rate)
     for _ in range(config.cloning.warm_start_steps):

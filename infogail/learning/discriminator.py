@@ -1,4 +1,4 @@
-"""The discriminator D(s,a), which tells demonstrations' pairs from the policy's, and the reward it gives."""
+"""The discriminator D(s,a), which distinguishes demonstrations from the policy, and its reward."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from infogail.learning.rollout import Rollout
 def discriminator_loss(demonstration_logits: Tensor, policy_logits: Tensor) -> Tensor:
     """Binary cross-entropy, demonstration = 1: mean softplus(-l_demonstration) + mean softplus(l_policy).
 
-    GAIL's eq. 16 (Ho & Ermon 2016, arXiv 1606.03476) with D = sigmoid(l) and the labels exchanged.
+    GAIL's eq. 16 (Ho & Ermon 2016, arXiv 1606.03476) with D = sigmoid(l) and the labels swapped.
     """
     return softplus(-demonstration_logits).mean() + softplus(policy_logits).mean()
 
 
 def wasserstein_loss(demonstration_values: Tensor, policy_values: Tensor) -> Tensor:
     """mean f(policy) - mean f(demonstrations) of a critic f: WGAN's objective (Arjovsky et al. 2017, arXiv 1701.07875,
-    eq. 2), negated, since it is minimised here; its minimum over 1-Lipschitz f is minus the earth mover's distance."""
+    eq. 2), negated to be minimised; its minimum over 1-Lipschitz f is minus the earth mover's distance."""
     return policy_values.mean() - demonstration_values.mean()
 
 
 def gradient_penalty(net: nn.Module, a: Tensor, b: Tensor, mix: Tensor, centre: float = 0.0) -> Tensor:
-    """Mean (‖∇‖ - centre)² of the output's gradient ∇ at points `mix` (n, 1) of the way from a (n, D) to b (n, D).
+    """Mean (‖∇‖ - centre)² of the output's gradient ∇ at points a fraction `mix` (n, 1) from a (n, D) to b (n, D).
 
     Zero-centred, as in Mescheder et al. 2018 (arXiv 1801.04406), or one-centred, as in Gulrajani et al. 2017 (arXiv
     1704.00028), whose interpolates these are.
@@ -39,20 +39,20 @@ def gradient_penalty(net: nn.Module, a: Tensor, b: Tensor, mix: Tensor, centre: 
     squares = gradient.square().sum(-1)
     if centre == 0.0:
         return squares.mean()
-    return ((squares + 1e-12).sqrt() - centre).square().mean()  # a root has no derivative at 0
+    return ((squares + 1e-12).sqrt() - centre).square().mean()  # the square root has no derivative at 0
 
 
 def imitation_reward(logits: Tensor, early_end: EarlyEnd) -> Tensor:
     """The reward of each step, from its logit l; D = sigmoid(l) is the probability of being a demonstration.
 
-    A reward of one sign is biased: it also pays, or charges, for each step that the episode lasts, whatever is done in
-    it (Kostrikov et al. 2019, arXiv 1809.02925). So its form is chosen by what an early end means:
+    A reward of constant sign is biased: it rewards or penalises every step of an episode regardless of what is done
+    (Kostrikov et al. 2019, arXiv 1809.02925). So its form depends on what an early end means:
 
-    - failure: -log(1 - D) = softplus(l) ≥ 0. Ending early forgoes reward: log 2 a step where D = 1/2. As in GAIL (Ho &
-      Ermon 2016, arXiv 1606.03476), whose cost log D has demonstration and policy exchanged.
-    - success: log D = -softplus(-l) ≤ 0. Ending early saves cost: log 2 a step where D = 1/2.
-    - neither: log D - log(1 - D) = l, of either sign. Where D = 1/2 it is 0, and an early end neither forgoes nor saves
-      anything; where the logits are mostly positive or mostly negative the bias is back. As in AIRL (Fu et al. 2018,
+    - failure: -log(1 - D) = softplus(l) ≥ 0. Ending early forgoes reward: log 2 per step where D = 1/2. As in GAIL (Ho
+      & Ermon 2016, arXiv 1606.03476), whose cost log D has demonstration and policy swapped.
+    - success: log D = -softplus(-l) ≤ 0. Ending early saves cost: log 2 per step where D = 1/2.
+    - neither: log D - log(1 - D) = l, of either sign. At D = 1/2 it is 0, and an early end neither forgoes nor saves
+      anything; if the logits are mostly positive or mostly negative, the bias returns. As in AIRL (Fu et al. 2018,
       arXiv 1710.11248, algorithm 1).
     """
     if early_end == "failure":
@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
 
     Args:
         gamma: discount, for the absorbing state's reward.
-        early_end: chooses the reward, see `imitation_reward`; a Wasserstein critic's is its output.
+        early_end: determines the reward, see `imitation_reward`; a Wasserstein critic's reward is its output.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class Discriminator(nn.Module):
         return self.net(self.inputs(pairs)).squeeze(-1)
 
     def inputs(self, pairs: Tensor, absorbed: Tensor | None = None) -> Tensor:
-        """What the network reads: pairs (…, F + A), standardised.
+        """The network's input: pairs (…, F + A), standardised.
 
-        With `absorbing` also an indicator; where `absorbed` (…) is true it is 1 and all else 0, as
-        discriminator-actor-critic has it (Kostrikov et al. 2019, arXiv 1809.02925).
+        With `absorbing`, an indicator is appended; where `absorbed` (…) is true, it is 1 and the rest is 0, as in
+        discriminator-actor-critic (Kostrikov et al. 2019, arXiv 1809.02925).
         """
         x = self.standardise(pairs)
         if not self.config.absorbing:
@@ -118,8 +118,8 @@ class Discriminator(nn.Module):
     def reward(self, rollout: Rollout) -> Tensor:
         """The imitation reward, (T, B); a critic's is its output.
 
-        With `absorbing`, that state follows a termination for ever, so the terminating step also earns
-        its discounted reward: then it is learned whether ending early is worse than going on.
+        With `absorbing`, a termination leads to the absorbing state forever, so the terminating step also earns that
+        state's discounted reward. Whether ending early is worse than continuing is then learned.
         """
         reward = self._reward(step_by_step(self, rollout.pairs()))
         if self.config.absorbing:
@@ -129,13 +129,13 @@ class Discriminator(nn.Module):
         return reward
 
     def parts(self) -> dict[str, Any]:
-        """All that an update changes, for a checkpoint."""
+        """The state that updates change, for checkpoints."""
         return {"discriminator": self, "discriminator_optimiser": self.optimiser}
 
     def update(self, rollout: Rollout, demonstrations: Tensor) -> dict[str, float]:
-        """A few steps on random pairs of both kinds, `demonstrations` (N, F + A) the real ones; returns what to log."""
+        """A few steps on random pairs of the rollout and of `demonstrations` (N, F + A); returns the log."""
         size, demonstrations = self.config.batch, self.inputs(demonstrations)
-        # Steps after the first episode's early end count as spent in the absorbing state, if there is one.
+        # Steps after the first episode's early end count as spent in the absorbing state, if used.
         policy = self.inputs(rollout.pairs(), ~rollout.first_episode()).flatten(0, 1)
         for _ in range(self.config.steps):
             real, fake = self._sample(demonstrations, size), self._sample(policy, size)

@@ -13,8 +13,8 @@ def gae(
 
     Args:
         rewards, values: (T, B).
-        next_values: (T, B), value of the state that each step led to, the episode's last one included: a time limit
-            (done without terminated) bootstraps from it.
+        next_values: (T, B), value of the state after each step, including the final state of an episode: a time limit
+            (done but not terminated) bootstraps from it.
         terminated, done: (T, B) bool.
         gamma, lam: discount and λ.
     """
@@ -29,9 +29,9 @@ def gae(
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> float:
-    """1 - Var(returns - values) / Var(returns): 1 for perfect values, 0 for a constant, negative for worse than that.
+    """1 - Var(returns - values) / Var(returns): 1 for perfect values, 0 for a constant, negative for anything worse.
 
-    0 where the returns do not vary.
+    0 if the returns do not vary.
     """
     variance = returns.var()
     return 1.0 - ((returns - values).var() / variance).item() if variance > 0.0 else 0.0

@@ -1,7 +1,7 @@
-"""Distributions over actions that a policy's network parametrises.
+"""Action distributions, parametrised by a policy network.
 
-Everything else in learning asks a distribution only for what `ActionDistribution` names, so another kind of action
-needs one more class here and a choice in `Policy`.
+The rest of the learning code uses only the `ActionDistribution` protocol, so another kind of action needs one more
+class here and a case in `Policy`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class ActionDistribution(Protocol):
         """KL(self‖other) [nats] (…) at each state."""
 
     def summary(self) -> dict[str, float]:
-        """What to log of it."""
+        """Statistics to log."""
 
 
 class Gaussian(NamedTuple):
-    """A diagonal Gaussian of A continuous actions, with the same standard deviations in all states."""
+    """A diagonal Gaussian over A continuous actions, with state-independent standard deviations."""
 
     mean: Tensor
     """(…, A)"""
@@ -50,16 +50,16 @@ class Gaussian(NamedTuple):
         return (-0.5 * standardised.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def entropy(self) -> Tensor:
-        """Entropy [nats], () for all states: Σ_a (1 + log 2π) / 2 + log σ."""
+        """Entropy [nats], (), the same in all states: Σ_a (1 + log 2π) / 2 + log σ."""
         return (0.5 + 0.5 * math.log(2 * math.pi) + self.std.log()).sum()
 
     def kl(self, other: Gaussian) -> Tensor:
-        """KL(self‖other) [nats] (…): Σ_a log(σ' / σ) + (σ² + (μ - μ')²) / 2σ'² - 1/2, primes for the other's."""
+        """KL(self‖other) [nats] (…): Σ_a log(σ' / σ) + (σ² + (μ - μ')²) / 2σ'² - 1/2, where primes denote `other`."""
         variance = self.std.square() + (self.mean - other.mean).square()
         return ((other.std / self.std).log() + 0.5 * variance / other.std.square() - 0.5).sum(-1)
 
     def detach(self) -> Gaussian:
-        """The same numbers, without gradients."""
+        """The same distribution, detached from the graph."""
         return Gaussian(self.mean.detach(), self.std.detach())
 
     def summary(self) -> dict[str, float]:

@@ -18,7 +18,7 @@ from infogail.learning.rollout import collect
 
 
 class InfoGAIL:
-    """Drive, tell policy from demonstrations, read the codes back, improve: `iterate()` does each once."""
+    """Each `iterate()` collects a rollout, then updates the discriminator, the posterior and the policy."""
 
     def __init__(self, env: Environment, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.run.seed)
@@ -37,7 +37,7 @@ class InfoGAIL:
         return self.actor_critic.policy
 
     def iterate(self) -> dict[str, float]:
-        """One iteration; returns what to log."""
+        """Run one iteration; returns the log."""
         if self.iteration == 0:
             self.posterior.divide_demonstrations()
             warm_start(self.policy, self.demonstrations, self.config, self.generator)
@@ -53,6 +53,6 @@ class InfoGAIL:
         return log | rollout.summary()
 
     def parts(self) -> dict[str, Any]:
-        """All that changes from one iteration to the next; a checkpoint holds it."""
-        outside = {"env": self.env, "generator": self.generator, "replay": self.replay}
-        return outside | self.actor_critic.parts() | self.discriminator.parts() | self.posterior.parts()
+        """The state that iterations change, for checkpoints."""
+        common = {"env": self.env, "generator": self.generator, "replay": self.replay}
+        return common | self.actor_critic.parts() | self.discriminator.parts() | self.posterior.parts()

@@ -1,4 +1,4 @@
-"""A memory of rollouts, so that discriminator and posterior also learn from what earlier policies did."""
+"""A memory of past rollouts, so that discriminator and posterior also learn from earlier policies."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from infogail.learning.rollout import Rollout, join
 
 
 class RolloutMemory:
-    """The rollouts of the last iterations, for discriminator and posterior; the policy learns from the newest alone.
+    """The rollouts of recent iterations, for discriminator and posterior; the policy learns only from the newest.
 
-    A discriminator that sees only the newest rollout forgets earlier policies, and the policy returns to them.
+    A discriminator trained only on the newest rollout forgets earlier policies, and the policy may return to them.
     """
 
     def __init__(self, iterations: int) -> None:
         self.past: deque[Rollout] = deque(maxlen=iterations)
 
     def add(self, rollout: Rollout) -> Rollout:
-        """`rollout` and those before it, side by side: (T, (n + 1) B, …) after n iterations, B of each."""
+        """Store `rollout`; returns it concatenated with the n past ones, (T, (n + 1) B, …)."""
         together = join([*self.past, rollout])
         self.past.append(rollout)
         return together
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Every field of every rollout, for a checkpoint."""
+        """Every field of every rollout, for checkpoints."""
         return {f"{k}.{name}": x for k, rollout in enumerate(self.past) for name, x in rollout.tensors().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `state_dict` took."""
+        """Restore the result of `state_dict`."""
         fields: dict[int, dict[str, Any]] = {}
         for key, value in state.items():
             number, name = key.split(".")

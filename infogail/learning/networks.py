@@ -1,4 +1,4 @@
-"""What all networks are made of, and the latent-conditioned policy."""
+"""Network building blocks, and the latent-conditioned policy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infogail.parallel.distributed import Group, average_gradients, broadcast_pa
 
 
 class Standardise(nn.Module):
-    """(…, F) → (…, F): subtract a sample's mean, divide by its standard deviation; before `fit` the identity."""
+    """(…, F) → (…, F): subtract a sample's mean and divide by its standard deviation; the identity before `fit`."""
 
     mean: Tensor
     scale: Tensor
@@ -26,7 +26,7 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(size))
 
     def fit(self, sample: Tensor) -> None:
-        """Take mean and standard deviation (at least 1e-3) of each column of `sample` (N, F)."""
+        """Use the mean and standard deviation (at least 1e-3) of each column of `sample` (N, F)."""
         self.mean.copy_(sample.mean(0))
         self.scale.copy_(sample.std(0).clamp(min=1e-3))
 
@@ -42,9 +42,10 @@ def mlp(
     layers: int = 2,
     activation: type[nn.Module] = nn.ReLU,
 ) -> nn.Sequential:
-    """Hidden layers; orthogonal weights with gain √2, `last_gain` for the last, biases 0 (as PPO's baselines).
+    """A multilayer perceptron; orthogonal weights with gain √2 (last layer: `last_gain`) and zero biases, as in
+    OpenAI Baselines' PPO.
 
-    ReLU, since on a CPU a tanh costs as much as the matrix product before it.
+    ReLU by default, since on a CPU a tanh costs as much as the matrix product before it.
     """
     widths = (inputs, *layers * (hidden,), outputs)
     linear = [nn.Linear(before, after) for before, after in pairwise(widths)]
@@ -55,18 +56,18 @@ def mlp(
 
 
 def step_by_step(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`net(x)` for x (T, B, …), without gradients, a step at a time: then the activations fit the processor's cache."""
+    """`net(x)` for x (T, B, …), without gradients, one step at a time so that activations fit in the CPU cache."""
     with torch.no_grad():
         return torch.stack([net(step) for step in x])
 
 
 def seeded(seed: int) -> torch.Generator:
-    """A generator of random numbers that begins with `seed`."""
+    """A random number generator seeded with `seed`."""
     return torch.Generator().manual_seed(seed)
 
 
 def adam(modules: list[nn.Module], learning_rate: float, group: Group = Group.WORLD) -> torch.optim.Adam:
-    """Adam (Kingma & Ba 2014) on all parameters of `modules`, which are first made the same in all processes."""
+    """Adam (Kingma & Ba 2014) on all parameters of `modules`, which are first synchronised across processes."""
     parameters = list(nn.ModuleList(modules).parameters())
     broadcast_parameters(parameters, group)
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
@@ -78,7 +79,7 @@ def rmsprop(modules: list[nn.Module], learning_rate: float) -> torch.optim.RMSpr
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor, group: Group = Group.WORLD) -> None:
-    """One step of `optimiser` down the gradient of `loss`, or of its mean over the processes if there are several."""
+    """One step of `optimiser` on `loss`, with gradients averaged over the processes of `group`."""
     optimiser.zero_grad()
     loss.backward()
     average_gradients(optimiser, group)
@@ -91,10 +92,10 @@ def levels(count: int) -> Tensor:
 
 
 class Policy(nn.Module):
-    """π(a|s,c): a Gaussian whose mean is a network's, with one standard deviation per action.
+    """π(a|s,c): a Gaussian whose mean is a network's output, with one standard deviation per action.
 
-    With `num_codes=1` it is code-blind: it takes codes and ignores them. A graded code is a level from 0 to
-    num_codes - 1, read as one number from -1 to 1; levels between the whole ones may be driven too.
+    With `num_codes=1` it accepts codes but ignores them. A graded code is a level from 0 to num_codes - 1, fed to the
+    network as a number from -1 to 1; fractional levels are allowed.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Policy(nn.Module):
         self.log_std = nn.Parameter(initial, requires_grad=config.learn_std)
 
     def inputs(self, obs: Tensor, codes: Tensor) -> Tensor:
-        """What the network reads, (…, num_inputs): obs (…, F) standardised, and codes (…) one-hot, or as a number."""
+        """The network's input (…, num_inputs): obs (…, F), standardised, and codes (…), one-hot or as a number."""
         x = self.standardise(obs)
         if self.num_codes == 1:
             return x
@@ -119,5 +120,5 @@ class Policy(nn.Module):
         return torch.cat((x, nn.functional.one_hot(codes, self.num_codes).to(x.dtype)), -1)
 
     def forward(self, inputs: Tensor) -> Gaussian:
-        """The distribution of the action for `inputs` (…, num_inputs)."""
+        """The action distribution for `inputs` (…, num_inputs)."""
         return Gaussian(self.net(inputs), self.log_std.exp())

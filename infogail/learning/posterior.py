@@ -6,16 +6,16 @@
   Q should be confident on each demonstration, balanced over all of them, and invariant to small shifts (Hu et al. 2017,
   arXiv 1702.08720), which puts the boundaries between codes where demonstrations are sparse.
 
-The second keeps codes from settling on an arbitrary bias of the policy: they settle on what divides the demonstrations.
-For the same reason the posterior reads states and not actions, unless `PosteriorConfig.input` says otherwise.
+The second makes codes latch on to what separates the demonstrations rather than to an arbitrary bias of the policy.
+For the same reason the posterior reads states rather than actions, unless `PosteriorConfig.input` says otherwise.
 
-A graded code is a number in [-1, 1], of which K equally spaced levels are driven. Its posterior is a Gaussian,
-truncated to [-1, 1]; each state adds to its slope and to its precision. All else is the same.
+A graded code is a number in [-1, 1]; episodes are driven at K equally spaced levels. Its posterior is a Gaussian
+truncated to [-1, 1]; each state adds to its slope and its precision. The rest is the same.
 
-Which states: the reward of action a_t is the evidence in the state it led to, so of a rollout Q reads s_1 … s_T
-(`Rollout.next_observations`). Demonstrations hold the states before each action, s_0 … s_{T-1}, and so does what
-`Driver.log_posterior` is given. Both are T consecutive states of an episode, and Q does not read the time, so the two
-differ only in which end of the episode is left out. Pairs (s_t, a_t) are the same steps everywhere.
+Which states: action a_t is rewarded for the evidence in the state it leads to, so for a rollout Q reads s_1 … s_T
+(`Rollout.next_observations`). Demonstrations, and the input of `Driver.log_posterior`, hold the state before each
+action, s_0 … s_{T-1}. Both are T consecutive states of an episode, and time is not an input of Q, so they differ only
+in which end of the episode is left out. Pairs (s_t, a_t) are the same steps everywhere.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from infogail.learning.rollout import Rollout
 from infogail.parallel.distributed import Group, all_gather_objects, mean, shard_range, world_size
 
 MAX_PRECISION = 0.5
-"""The most that one step may add to a graded code's precision, and to its slope; see `Evidence.evidence_of_inputs`."""
+"""Maximum that one step can add to a graded code's precision, and to its slope; see `Evidence.evidence_of_inputs`."""
 THINNING = 3
 DIVIDING_THINNING, EXEMPLAR_STEPS, EXEMPLAR_COPIES = 6, 20, 8
 MIN_SHARE = 0.1
-"""Least prior of a code, in multiples of 1 / K: a rarer code would hardly be driven, and so not be learned."""
+"""Minimum prior of a code, in multiples of 1 / K: a rarer code would hardly be driven, and so not be learned."""
 
 
 def belief(evidence: Tensor, alive: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
     """log Q(c|s_1…s_t) (T, n, K) after each step: log `prior` (K,) plus the sum of the steps' evidence (T, n, K).
 
-    Without a prior, as from a uniform one. Steps that are not `alive` (T, n) are left out: after an early end the
-    environment starts another episode with the same code, which must not count twice.
+    Without a `prior`, it is uniform. Steps that are not `alive` (T, n) are ignored: after an early end the environment
+    starts another episode with the same code, which must not count twice.
     """
     if alive is not None:
         evidence = evidence * alive[..., None]
@@ -60,9 +60,9 @@ def belief(evidence: Tensor, alive: Tensor | None = None, prior: Tensor | None =
 def info_reward(beliefs: Tensor, codes: Tensor, prior: Tensor) -> Tensor:
     """(T, n): how much each step adds to log Q(c|τ), for `beliefs` (T, n, K), the true codes (n,) and P(c) (K,).
 
-    Summed over an episode it is log Q(c|τ) - log P(c), the trajectory's part of the bound on the mutual information.
-    The published reward, log Q(c|s) at every step, pays again and again for showing the code, and so keeps a car in the
-    left lane that should return to the middle; here a style that is once recognised need not be shown again.
+    Its sum over an episode is log Q(c|τ) - log P(c), the trajectory's term in the bound on the mutual information. The
+    published reward, log Q(c|s) at every step, rewards showing the code again and again, and so keeps a car in the left
+    lane that should return to the middle; here, a style once recognised need not be shown again.
     """
     chosen = beliefs.gather(-1, codes.expand(beliefs.shape[:-1])[..., None]).squeeze(-1)
     return chosen.diff(dim=0, prepend=prior.log()[codes][None])
@@ -75,7 +75,7 @@ def share_out(prior: Tensor, size: int) -> Tensor:
 
 
 def spread_out(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Indices (count,) of `points` (n, D), drawn so that they are likely far apart, as k-means++ draws its centres.
+    """Indices (count,) of `points` (n, D) that are likely to be far apart, chosen like the centres of k-means++.
 
     Arthur & Vassilvitskii 2007.
     """
@@ -89,9 +89,9 @@ def spread_out(points: Tensor, count: int, generator: torch.Generator) -> Tensor
 def step_info_reward(evidence: Tensor, codes: Tensor, max_evidence: float | None) -> Tensor:
     """(T, n): log Q(c|s) + log K of each step, as published, for `evidence` (T, n, K) and the true codes (n,).
 
-    Scaled so that an episode earns at most log K, as with `info_reward`: times log K / (T · most), where `most` is the
-    largest value of log Q(c|s) + log K: log K where evidence is unbounded (`max_evidence` None), and
-    log K - log(1 + (K - 1) exp(-2 `max_evidence`)) where it is bounded.
+    Scaled by log K / (T · most) so that, as with `info_reward`, an episode earns at most log K. Here `most` is the
+    maximum of log Q(c|s) + log K: log K if evidence is unbounded (`max_evidence` None), otherwise
+    log K - log(1 + (K - 1) exp(-2 `max_evidence`)).
     """
     steps, num_codes = len(evidence), evidence.shape[-1]
     log_k = math.log(num_codes)
@@ -108,34 +108,38 @@ def entropy(log_probabilities: Tensor) -> Tensor:
 
 
 def rim_loss(log_q: Tensor, log_q_shifted: Tensor, group: Group = Group.WORLD) -> Tensor:
-    """Mean cross-entropy between q and the q of the same trajectories slightly shifted, minus the mean q's entropy.
+    """Mean cross-entropy between q and the q of slightly shifted trajectories, minus the entropy of the mean q.
 
-    The first term asks for confidence and for boundaries where there are few trajectories, the second for balance.
+    The first term favours confidence, and boundaries where trajectories are sparse; the second favours balance.
 
     Args:
         log_q, log_q_shifted: (n, K).
-        group: the processes over whose batches the mean q is taken.
+        group: the processes whose batches the mean q covers.
     """
     cross_entropy = -(log_q.exp() * log_q_shifted).sum(-1).mean()
     return cross_entropy - entropy(mean(log_q.exp().mean(0), group).clamp(min=1e-12).log())
 
 
 def posterior_features(spec: Spec, posterior_input: str) -> list[int]:
-    """Which entries of a pair (F + A,), observation and then action, a posterior reads (`PosteriorConfig.input`)."""
+    """Indices of the entries of a pair (F + A,), observation then action, that the posterior reads.
+
+    Args:
+        posterior_input: see `PosteriorConfig.input`.
+    """
     if posterior_input == "style":
         return list(spec.style_features)
     return list(range(spec.observation_size + (spec.action_size if posterior_input == "pair" else 0)))
 
 
 class Evidence(nn.Module):
-    """The evidence for each code in one state, or pair: an unnormalised log-probability.
+    """The evidence for each code in one state or pair: an unnormalised log-probability.
 
-    Its log_softmax is log Q(c|s), that of its sum over time log Q(c|τ).
+    Its log_softmax is log Q(c|s); the log_softmax of its sum over time is log Q(c|τ).
 
     Args:
         features: the entries of a state or pair that the network reads.
         num_codes: K.
-        tolerance: `Scenario.style_tolerance`; the smaller, the sharper evidence may be.
+        tolerance: `Scenario.style_tolerance`; the smaller, the stronger the evidence of one step may be.
     """
 
     features: Tensor
@@ -157,18 +161,18 @@ class Evidence(nn.Module):
         self.standardise.fit(obs[:, self.features])
 
     def inputs(self, obs: Tensor) -> Tensor:
-        """What the network reads of obs (…, F), or pairs (…, F + A), standardised."""
+        """The network's standardised input, from obs (…, F) or pairs (…, F + A)."""
         return self.standardise(obs[..., self.features])
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Evidence (…, K) in obs (…, F), or in pairs (…, F + A)."""
+        """Evidence (…, K) in obs (…, F) or pairs (…, F + A)."""
         return self.evidence_of_inputs(self.inputs(obs))
 
     def evidence_of_inputs(self, inputs: Tensor) -> Tensor:
-        """Evidence (…, K) [nats] in what `inputs` gives.
+        """Evidence (…, K) [nats], from the output of `inputs`.
 
-        It is bounded so that no single state decides, and so that in states unlike any demonstration the information
-        reward stays as small as the imitation reward: when it was unbounded, policies crashed to escape it.
+        It is bounded so that no single state is decisive, and so that in states unlike any demonstration the
+        information reward does not dominate the imitation reward: without a bound, policies crashed to escape it.
         """
         if self.levels is not None:
             slope, precision = self.net(inputs).split(1, -1)
@@ -194,7 +198,7 @@ class Posterior:
         padded = demonstrations.padded_pairs() if self.reads_pairs else demonstrations.padded_observations()
         self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + A
         self.spec = demonstrations.spec
-        # Of a graded code, for its two ends.
+        # A graded code has one exemplar at each end.
         self.num_exemplars = 2 if config.codes.graded_code else config.codes.num_codes
         self.num_tries = math.ceil(config.rim.tries * self.num_exemplars / 2)
         self.tolerance = self.spec.style_tolerance
@@ -212,15 +216,16 @@ class Posterior:
         return info_reward(belief(evidence, rollout.first_episode(), prior), rollout.codes, prior)
 
     def divide_demonstrations(self) -> None:
-        """Before any driving, divide the unlabelled demonstrations among the codes.
+        """Cluster the unlabelled demonstrations by code, before any driving.
 
         Several networks are trained, and the one with the lowest loss is kept. Each code's share of the demonstrations
         becomes its prior.
 
-        Each network first learns one demonstration per code, chosen far from each other, since a random network rarely
-        finds a rare style. A network that gets stuck has a high loss, so no labels are needed to choose.
+        Each network first learns one demonstration per code, chosen far apart, since a random network rarely finds a
+        rare style. A network that gets stuck has a high loss, so selection needs no labels.
 
-        Several processes share the networks and not the steps, which are so short that messages would dominate.
+        Multiple processes divide the networks among them, not the steps, which are so short that communication would
+        dominate.
         """
         if not self.config.rim.steps:
             return
@@ -240,7 +245,7 @@ class Posterior:
         self.target.load_state_dict(self.evidence.state_dict())
 
     def _set_prior(self) -> None:
-        """Set the prior to each code's share of the demonstrations; that of a graded code's levels stays uniform."""
+        """Set the prior to each code's share of the demonstrations; for a graded code it stays uniform."""
         if not self.config.codes.graded_code:
             shares = belief(step_by_step(self.evidence, self.demonstrations))[-1].exp().mean(0)
             shares.clamp_(min=MIN_SHARE / len(shares))
@@ -248,13 +253,13 @@ class Posterior:
 
     @torch.no_grad()
     def codes(self, in_place_of: Tensor | None = None) -> Tensor:
-        """Codes (B,) to drive `RunConfig.num_envs` episodes with, in proportion to the prior.
+        """Codes (B,) for `RunConfig.num_envs` episodes, in proportion to the prior.
 
-        Where the policy takes a recorded person's place, the code inferred from that person's whole episode: then codes
-        and situations are correlated as they are among people, as in Burn-InfoGAIL (arXiv 1710.05090).
+        Where the policy replaces a recorded person, its code is inferred from that person's whole episode, so that
+        codes and situations are correlated as they are for people, as in Burn-InfoGAIL (arXiv 1710.05090).
 
         Args:
-            in_place_of: (B,) int64, the demonstration in whose place each episode starts, -1 for none.
+            in_place_of: (B,) int64, the demonstration that each episode replaces, -1 for none.
         """
         codes = share_out(self.evidence.prior, self.config.run.num_envs)
         if in_place_of is None:
@@ -264,7 +269,7 @@ class Posterior:
         return torch.where(known, beliefs.argmax(-1)[in_place_of.clamp(0, len(beliefs) - 1)], codes)
 
     def _exemplars(self) -> tuple[Tensor, Tensor]:
-        """Demonstrations (n,) and the codes (n,) they are examples of: those labelled, or else some far apart."""
+        """Demonstrations (n,) and the codes (n,) they exemplify: the labelled ones, if any, else ones far apart."""
         if self.labels:
             return torch.tensor(list(self.labels)), torch.tensor(list(self.labels.values()))
         rows = self.evidence.inputs(self.demonstrations[::DIVIDING_THINNING]).transpose(0, 1).flatten(1)
@@ -279,7 +284,7 @@ class Posterior:
             descend(self.optimiser, nll_loss(beliefs[-1], codes.repeat(EXEMPLAR_COPIES)), Group.ALONE)
 
     def parts(self) -> dict[str, Any]:
-        """All that an update changes, for a checkpoint."""
+        """The state that updates change, for checkpoints."""
         target = {"posterior_target": self.target} if self.config.posterior.target is not None else {}
         return target | {
             "posterior": self.evidence,
@@ -288,7 +293,7 @@ class Posterior:
         }
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """A few steps on random trajectories of both kinds; returns what to log."""
+        """A few steps on random trajectories of the rollout and the demonstrations; returns the log."""
         inputs, alive = self._read(rollout), rollout.first_episode()
         for _ in range(self.config.posterior.steps):
             chosen = torch.randint(len(rollout.codes), (self.config.posterior.batch,), generator=self.generator)
@@ -304,10 +309,10 @@ class Posterior:
         return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
 
     def demonstrations_loss(self, batch: int, thinning: int = THINNING, group: Group = Group.WORLD) -> Tensor:
-        """`rim_loss` of `batch` random demonstrations against the same ones `shifted`, plus the labelled ones'
-        cross-entropy.
+        """`rim_loss` of `batch` random demonstrations and `shifted` copies, plus the labelled ones' cross-entropy.
 
-        Neighbouring states are nearly alike: only every `thinning`-th is read; its evidence counts `thinning` times.
+        Neighbouring states are nearly alike, so only every `thinning`-th is read, and its evidence counts `thinning`
+        times.
         """
         episodes = self.demonstrations.shape[1]
         rows = torch.randint(episodes, (batch,), generator=self.generator)
@@ -326,11 +331,11 @@ class Posterior:
         return x + shift * torch.randn(x.shape[1:], generator=self.generator)
 
     def _read(self, rollout: Rollout) -> Tensor:
-        """What the evidence network is given of each step: (T, B, F), or pairs (T, B, F + A)."""
+        """The evidence network's argument for each step: (T, B, F), or pairs (T, B, F + A)."""
         return rollout.pairs() if self.reads_pairs else rollout.next_observations
 
     def _start(self, group: Group = Group.WORLD) -> tuple[Evidence, torch.optim.Optimizer]:
-        """A random network and its optimiser; in all processes of `group` the same."""
+        """A new network and its optimiser, the same in all processes of `group`."""
         features = posterior_features(self.spec, self.config.posterior.input)
         evidence = Evidence(features, self.config.codes.num_codes, self.config, self.tolerance)
         evidence.fit_standardisation(self.rows)

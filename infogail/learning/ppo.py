@@ -22,14 +22,14 @@ def clipped_surrogate_loss(log_probs: Tensor, old_log_probs: Tensor, advantages:
 
 
 def approximate_kl(log_probs: Tensor, old_log_probs: Tensor) -> Tensor:
-    """mean (ρ - 1) - log ρ of samples (n,) of the old policy: an estimate, never negative, of its KL divergence [nats]
-    to the new one (Schulman 2020, http://joschu.net/blog/kl-approx.html)."""
+    """mean (ρ - 1) - log ρ over samples (n,) from the old policy: a non-negative estimate of the KL divergence [nats]
+    from the old policy to the new (Schulman 2020, http://joschu.net/blog/kl-approx.html)."""
     log_ratio = log_probs - old_log_probs
     return (log_ratio.exp() - 1.0 - log_ratio).mean()
 
 
 def clip_fraction(log_probs: Tensor, old_log_probs: Tensor, clip: float) -> Tensor:
-    """Share of samples (n,) whose ratio ρ is outside of [1 - ε, 1 + ε]."""
+    """Fraction of samples (n,) whose ratio ρ is outside [1 - ε, 1 + ε]."""
     return (((log_probs - old_log_probs).exp() - 1.0).abs() > clip).float().mean()
 
 
@@ -37,7 +37,7 @@ def clip_fraction(log_probs: Tensor, old_log_probs: Tensor, clip: float) -> Tens
 def standardised_advantages(
     policy: Policy, value: nn.Module, rollout: Rollout, rewards: Tensor, config: PolicyConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Advantages, standardised, returns, and values of a rollout with its rewards, (T, B) each.
+    """Standardised advantages, returns and values of a rollout with its rewards, (T, B) each.
 
     Args:
         value: V(s,c) / `value_scale`.
@@ -52,14 +52,14 @@ def standardised_advantages(
 
 
 def value_scale(config: PolicyConfig) -> float:
-    """Values are learned in units of 1 / (1 - γ), so that the network works near 1."""
+    """The unit in which values are learned, 1 / (1 - γ), so that the network's outputs are of order 1."""
     return 1.0 / (1.0 - config.gamma)
 
 
 def learning_rate(config: PolicyConfig, progress: float) -> float:
-    """The learning rate of policy and value when a share `progress` of training is done: it falls linearly.
+    """The linearly decaying learning rate of policy and value after a fraction `progress` of training.
 
-    Large steps find the styles, small ones make the driving precise.
+    Large steps find the styles; small ones make the driving precise.
     """
     return (1.0 - (1.0 - config.final_learning_rate) * progress) * config.learning_rate
 
@@ -76,21 +76,21 @@ class PPO:
         self.optimiser = adam([self.policy, self.value], config.policy.learning_rate)
 
     def parts(self) -> dict[str, Any]:
-        """All that an update changes, for a checkpoint."""
+        """The state that updates change, for checkpoints."""
         return {"policy": self.policy, "value": self.value, "ppo_optimiser": self.optimiser}
 
     def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0) -> dict[str, float]:
-        """Several epochs of minibatches over one rollout with its rewards (T, B); returns what to log.
+        """Several epochs of minibatches over one rollout with its rewards (T, B); returns the log.
 
         Args:
-            progress: the share of training that is done, in [0, 1].
+            progress: the fraction of training completed, in [0, 1].
         """
         self.optimiser.param_groups[0]["lr"] = learning_rate(self.config, progress)
         config, inputs = self.config, self.policy.inputs(rollout.observations, rollout.step_codes())
         advantages, returns, values = standardised_advantages(self.policy, self.value, rollout, rewards, config)
         per_step = (rollout.log_probs, advantages, returns)
         columns = (inputs, rollout.actions, *(column.unsqueeze(-1) for column in per_step))
-        # Side by side, so that a minibatch is gathered at once.
+        # Concatenated, so that each minibatch takes one gather.
         samples, widths = torch.cat(columns, -1).flatten(0, 1), [column.shape[-1] for column in columns]
         clipped = []
         for _ in range(config.epochs):
@@ -105,7 +105,7 @@ class PPO:
                 entropy = distribution.entropy().mean()
                 descend(self.optimiser, policy_loss + 0.5 * value_loss - config.entropy_coef * entropy)
                 clipped.append(clip_fraction(log_probs.detach(), old_log_probs, config.clip))
-        # Of the last minibatch, but for the clip fraction, which is of all; as CleanRL logs them.
+        # Values are from the last minibatch, except the clip fraction, which is averaged over all, as in CleanRL.
         return {
             "ppo/policy_loss": policy_loss.item(),
             "ppo/value_loss": value_loss.item(),

@@ -1,4 +1,4 @@
-"""Driving an environment with the policy, and what comes of it."""
+"""Rollouts: driving an environment with the policy."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from infogail.parallel.distributed import all_gather
 
 @dataclass
 class Rollout:
-    """T decisions in B environments, from a common start at the beginning of an episode."""
+    """T decisions in B environments, all of which start a new episode at the first."""
 
     observations: Tensor
     """(T, B, F)"""
     actions: Tensor
-    """(T, B, A), as the policy drew them"""
+    """(T, B, A), as sampled from the policy"""
     log_probs: Tensor
-    """(T, B), of the actions under the policy that drew them"""
+    """(T, B), of the actions under the policy that sampled them"""
     next_observations: Tensor
-    """(T, B, F): what each action led to; where an episode ended, its final observation"""
+    """(T, B, F): the observation after each action; where an episode ended, its final observation"""
     terminated: Tensor
     """(T, B) bool: an early end, see `Spec.early_end`"""
     done: Tensor
-    """(T, B) bool: terminated or out of time"""
+    """(T, B) bool: terminated or truncated"""
     codes: Tensor
     """(B,) int64"""
     styles: Tensor | None = None
-    """(B,) int64: style of each environment's first episode, -1 where it failed; see `Environment.styles`"""
+    """(B,) int64: style of each environment's first episode, -1 if it failed; see `Environment.styles`"""
 
     @property
     def size(self) -> int:
@@ -42,7 +42,7 @@ class Rollout:
         return self.done.numel()
 
     def pairs(self) -> Tensor:
-        """(T, B, F + A): observations beside the actions that were carried out, within [-1, 1]."""
+        """(T, B, F + A): observations and the actions executed, clipped to [-1, 1]."""
         return torch.cat((self.observations, self.actions.clamp(-1.0, 1.0)), -1)
 
     def first_episode(self) -> Tensor:
@@ -51,20 +51,20 @@ class Rollout:
         return ended_before == 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every field, by name, that there is."""
+        """Every field that is not None, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Rollout:
-        """What `tensors` gave."""
+        """The inverse of `tensors`."""
         return cls(**tensors)
 
     def step_codes(self) -> Tensor:
-        """(T, B): the code in force at each step."""
+        """(T, B): the code at each step."""
         return self.codes.expand(self.done.shape)
 
     def summary(self) -> dict[str, float]:
-        """How the episodes of all processes went, for the log; learners do not look at it."""
+        """Statistics of the episodes of all processes, for logging only."""
         terminated, codes = all_gather(self.terminated.any(0).float()), all_gather(self.codes).numpy()
         log = {
             "rollout/env_steps": len(codes) * len(self.done),
@@ -82,8 +82,8 @@ class Rollout:
 def style_nmi(codes: np.ndarray, styles: np.ndarray) -> float:
     """Normalised mutual information 2 I(c; s) / (H(c) + H(s)) of codes (E,) and styles (E,); scikit-learn's.
 
-    0 if there is only one code or one style, also where both are single and scikit-learn's convention says 1: a
-    collapsed driver shows no style.
+    0 if there is only one code or one style, even if both (where scikit-learn's convention gives 1): a collapsed driver
+    shows no style.
     """
     from sklearn.metrics import normalized_mutual_info_score
 
@@ -92,12 +92,12 @@ def style_nmi(codes: np.ndarray, styles: np.ndarray) -> float:
 
 
 def join(rollouts: Sequence[Rollout]) -> Rollout:
-    """Rollouts (T, B, …) of the same length T side by side, (T, n B, …)."""
+    """Concatenate n rollouts (T, B, …) of the same length T along the batch axis: (T, n B, …)."""
     if len(rollouts) == 1:
         return rollouts[0]
-    each = [rollout.tensors() for rollout in rollouts]
-    axes = {name: min(1, tensor.dim() - 1) for name, tensor in each[0].items()}  # (T, B, …), or (B,)
-    return Rollout.from_tensors({name: torch.cat([one[name] for one in each], axis) for name, axis in axes.items()})
+    parts = [rollout.tensors() for rollout in rollouts]
+    axes = {name: min(1, tensor.dim() - 1) for name, tensor in parts[0].items()}  # (T, B, …), or (B,)
+    return Rollout.from_tensors({name: torch.cat([part[name] for part in parts], axis) for name, axis in axes.items()})
 
 
 @torch.no_grad()
@@ -107,10 +107,10 @@ def collect(
     choose_codes: Callable[[Tensor | None], Tensor],
     generator: torch.Generator,
 ) -> Rollout:
-    """Start all environments anew and drive for the length of an episode, each with one code.
+    """Reset all environments and drive for the length of an episode, each with one code.
 
     Args:
-        choose_codes: gives the codes (B,), for the demonstrations (B,) in whose place the episodes start, if any.
+        choose_codes: returns the codes (B,), given the demonstrations (B,) whose place the episodes take, if any.
     """
     obs = env.reset()
     codes = choose_codes(env.demonstrations())

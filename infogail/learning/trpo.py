@@ -1,5 +1,5 @@
-"""Trust region policy optimisation (Schulman et al. 2015, arXiv 1502.05477), with which GAIL and InfoGAIL were
-published."""
+"""Trust region policy optimisation (Schulman et al. 2015, arXiv 1502.05477), as used in the GAIL and InfoGAIL
+papers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from infogail.parallel.distributed import broadcast_parameters, mean
 
 CG_ITERATIONS = 10
 DAMPING = 0.1
-"""Added to the Fisher matrix's diagonal, which a batch estimates too small in some directions."""
+"""Added to the diagonal of the Fisher matrix, since a batch underestimates its curvature in some directions."""
 FISHER_SHARE = 0.1
-"""The share of the batch from which the Fisher matrix is estimated: a tenth suffices (the paper's appendix C)."""
+"""Fraction of the batch used to estimate the Fisher matrix: a tenth suffices (the paper's appendix C)."""
 KL_WALL = 2.0
-"""The divergence at which a step is rejected, in multiples of `max_kl`, as in GAIL's original code. The quadratic model
-that sets the step's length meets `max_kl` only nearly; at a limit of 1, a step 1 % too long would be halved."""
+"""The divergence above which a step is rejected, in multiples of `max_kl`, as in GAIL's original code. The step length
+comes from a quadratic model, which meets `max_kl` only approximately; with a limit of 1, a step 1 % too long would be
+halved."""
 BACKTRACKS = 10
 ACCEPTED = 0.1
-"""Share of the improvement promised by the gradient that a step has to keep."""
+"""Fraction of the improvement predicted by the gradient that a step has to achieve."""
 
 
 def surrogate_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ def surrogate_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor)
 
 
 def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
-    """x (D,) with Ax ≈ b (D,) for a positive definite A, of which only `product`, x ↦ Ax, is known.
+    """Solve Ax ≈ b for x (D,), given b (D,) and a positive definite A as its `product` x ↦ Ax.
 
     Hestenes & Stiefel 1952; exact after D iterations, up to rounding.
     """
@@ -60,19 +61,19 @@ def line_search(
     evaluate: Callable[[], tuple[float, float]],
     max_kl: float,
 ) -> float:
-    """Move `parameters` along `step`, halved until it is accepted; where it never is, they stay as they were.
+    """Move `parameters` along `step`, halving it until it is accepted; if it never is, restore them.
 
-    A step is accepted if the loss falls by more than `ACCEPTED` of what is promised, and the divergence is at most
-    `max_kl`; a loss or divergence of NaN is not accepted.
+    A step is accepted if the loss decreases by more than the fraction `ACCEPTED` of the predicted decrease and the
+    divergence is at most `max_kl`; a NaN loss or divergence is rejected.
 
     Args:
-        parameters: changed in place.
-        step: (D,), of all of them together.
-        promised: by how much the whole step would lower the loss if the loss were linear.
-        evaluate: gives the loss, and the mean KL [nats] from the old policy, at the current parameters.
+        parameters: modified in place.
+        step: (D,), for all parameters concatenated.
+        promised: the decrease of the loss that a linear model predicts for the full step.
+        evaluate: returns the loss, and the mean KL [nats] from the old policy, at the current parameters.
 
     Returns:
-        the share of the step that was taken, 0 for none.
+        the fraction of the step that was taken, 0 for none.
     """
     start, (before, _) = [parameter.clone() for parameter in parameters], evaluate()
     steps = step.split([parameter.numel() for parameter in parameters])
@@ -91,7 +92,7 @@ def line_search(
 
 
 class TRPO:
-    """The policy, a value network V(s,c), and the optimiser of the latter; to be used like `PPO`."""
+    """The policy, a value network V(s,c), and the latter's optimiser; same interface as `PPO`."""
 
     def __init__(
         self, observation_size: int, action_size: int, num_codes: int, config: Config, generator: torch.Generator
@@ -103,14 +104,14 @@ class TRPO:
         self.optimiser = adam([self.value], config.policy.learning_rate)
 
     def parts(self) -> dict[str, Any]:
-        """All that an update changes, for a checkpoint."""
+        """The state that updates change, for checkpoints."""
         return {"policy": self.policy, "value": self.value, "value_optimiser": self.optimiser}
 
     def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0) -> dict[str, float]:
-        """One step of the policy on a rollout with its rewards (T, B), several of the value; returns what to log.
+        """One policy step and several value steps on a rollout with its rewards (T, B); returns the log.
 
         Args:
-            progress: the share of training that is done, in [0, 1].
+            progress: the fraction of training completed, in [0, 1].
         """
         self.optimiser.param_groups[0]["lr"] = learning_rate(self.config, progress)
         advantages, returns, values = standardised_advantages(self.policy, self.value, rollout, rewards, self.config)
@@ -122,15 +123,15 @@ class TRPO:
         }
 
     def improve_policy(self, inputs: Tensor, actions: Tensor, advantages: Tensor) -> dict[str, float]:
-        """One step along F⁻¹∇, as long as the trust region allows in the quadratic model, then backtracked.
+        """One step along F⁻¹∇, of the length that the quadratic model of the trust region allows, with backtracking.
 
         Args:
             inputs: (n, num_inputs), see `Policy.inputs`.
-            actions: (n, A), drawn from the policy as it is.
+            actions: (n, A), sampled from the current policy.
             advantages: (n,)
 
         Returns:
-            what to log.
+            the log.
         """
         parameters = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
         with torch.no_grad():
@@ -148,7 +149,7 @@ class TRPO:
             return loss, kl
 
         gradient = mean(flat_gradient(objective()[0], parameters))
-        # At random, since a fixed stride through (T, B) might meet environments of one code only.
+        # At random, since a fixed stride through (T, B) might select environments of only one code.
         rows = torch.randint(len(inputs), (max(1, int(FISHER_SHARE * len(inputs))),), generator=self.generator)
         product = fisher_vector_product(self.policy, inputs[rows], parameters)
         direction = conjugate_gradient(product, -gradient, CG_ITERATIONS)
@@ -162,7 +163,7 @@ class TRPO:
         }
 
     def _fit_value(self, inputs: Tensor, returns: Tensor) -> float:
-        """Minibatches of Adam; returns the last one's loss."""
+        """Fit the value network by minibatches of Adam; returns the last minibatch's loss."""
         targets = returns / value_scale(self.config)
         for _ in range(self.config.epochs):
             for rows in torch.randperm(len(inputs), generator=self.generator).chunk(self.config.minibatches):
@@ -172,15 +173,15 @@ class TRPO:
 
 
 def flat_gradient(loss: Tensor, parameters: Sequence[Tensor], create_graph: bool = False) -> Tensor:
-    """d loss / d parameters, all in one vector (D,)."""
+    """d loss / d parameters, as one vector (D,)."""
     gradients = torch.autograd.grad(loss, parameters, create_graph=create_graph)
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 
 def fisher_vector_product(policy: Policy, inputs: Tensor, parameters: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
-    """v (D,) ↦ (F + `DAMPING` · 1)v, F the Fisher matrix of the policy's actions at `inputs` (n, num_inputs).
+    """v (D,) ↦ (F + `DAMPING` · 1)v, where F is the Fisher matrix of the policy's actions at `inputs` (n, num_inputs).
 
-    F is the Hessian of the mean KL divergence from the policy as it is, where both are the same (appendix C).
+    F is the Hessian of the mean KL divergence from the current policy, at that policy (appendix C).
     """
     distribution = policy(inputs)
     kl = distribution.detach().kl(distribution).mean()

@@ -1,9 +1,9 @@
-"""One training across the processes that torchrun starts: each drives its share of the environments.
+"""Data-parallel training across the processes that torchrun starts: each drives its share of the environments.
 
-Every process begins with the same networks (`broadcast_parameters`) and averages every gradient with the others before
-each step (`average_gradients`), so that all hold the same networks at every moment; random numbers, environments and
-batches are each process's own (`shard_config`). Process 0 leads: it alone writes files and messages. In a single
-process all of this does nothing.
+All processes start from the same networks (`broadcast_parameters`) and average their gradients before each step
+(`average_gradients`), so their networks stay identical; each process has its own random numbers, environments and
+batches (`shard_config`). Process 0 leads: it alone writes files and messages. In a single process all of this is a
+no-op.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from infogail.envs.errors import BadInput
 from infogail.parallel.launch import launched, leads
 
 SEED_STRIDE = 1_000_003
-"""From one process's seed to the next's: so far that neighbouring seeds share no random numbers, and not a power of 2,
-since torch's generators look at the lower 32 bits only."""
-GRACE = timedelta(seconds=10)  # for process 0 to print what went wrong; torchrun ends the others once it has left
+"""Difference between consecutive processes' seeds: large enough that runs with neighbouring seeds share no random
+numbers, and not a power of 2, since torch's generators use only the lower 32 bits."""
+GRACE = timedelta(seconds=10)  # for process 0 to print the error; torchrun ends the others once it has exited
 PRINTED = "printed"
 
 T = TypeVar("T")
-_store: dist.Store | None = None  # what the processes share besides tensors
+_store: dist.Store | None = None  # shared by the processes, for everything but tensors
 
 
 class Group(Enum):
@@ -45,17 +45,17 @@ class Group(Enum):
 
     @property
     def size(self) -> int:
-        """How many they are."""
+        """The number of processes."""
         return world_size() if self is Group.WORLD else 1
 
 
 def join() -> None:
-    """Meet the other processes, where torchrun started several: its environment variables say so.
+    """Join the other processes if torchrun started several, according to its environment variables.
 
-    Tensors in the processor's memory go by gloo, those on a GPU by nccl.
+    gloo transfers CPU tensors, nccl GPU tensors.
 
     Raises:
-        BadInput: they do not meet.
+        BadInput: the other processes cannot be reached.
     """
     global _store
     if not launched() or dist.is_initialized():
@@ -68,13 +68,13 @@ def join() -> None:
 
 
 def leave() -> None:
-    """End what `join` began; nothing to do in a single process."""
+    """Undo `join`; a no-op in a single process."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def backend() -> str:
-    """torch.distributed's backends, by device: what carries which tensors."""
+    """torch.distributed's backends, by device."""
     return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
 
 
@@ -89,16 +89,16 @@ def rank() -> int:
 
 
 def shard_range(count: int) -> range:
-    """This process's shard of the independent tasks 0 to `count` - 1: every world_size-th.
+    """This process's shard of the independent tasks 0 to `count` - 1: every `world_size`-th.
 
-    What a task computes has to name `Group.ALONE`, or it would wait for processes that work on other tasks.
+    Updates within a task must pass `Group.ALONE`, or they would wait for processes that work on other tasks.
     """
     return range(rank(), count, world_size())
 
 
 def shard_config(config: Config) -> Config:
-    """This process's part of a training with the settings `config`: of the environments and of each batch (the
-    settings that are `sharded`), and a seed of its own.
+    """This process's share of `config`: its part of the `sharded` settings (environments and batches), and its own
+    seed.
 
     Raises:
         BadInput: a sharded setting is not a multiple of the number of processes.
@@ -117,7 +117,7 @@ def shard_config(config: Config) -> Config:
 
 
 def broadcast_parameters(parameters: Iterable[Tensor], group: Group = Group.WORLD) -> None:
-    """Set the `parameters` of all processes to those of process 0, in place."""
+    """Overwrite the `parameters` of all processes with those of process 0, in place."""
     if group.size == 1:
         return
     tensors = [parameter.detach() for parameter in parameters]
@@ -128,8 +128,8 @@ def broadcast_parameters(parameters: Iterable[Tensor], group: Group = Group.WORL
 
 
 def average_gradients(optimiser: torch.optim.Optimizer, group: Group = Group.WORLD) -> None:
-    """Average the gradients of the optimiser's parameters over the processes: in one message, for with networks this
-    small it is the number of messages that takes time."""
+    """Average the gradients of the optimiser's parameters over the processes, in a single message: for networks this
+    small, the number of messages dominates the cost."""
     if group.size == 1:
         return
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
@@ -140,8 +140,8 @@ def average_gradients(optimiser: torch.optim.Optimizer, group: Group = Group.WOR
 def mean(x: Tensor, group: Group = Group.WORLD) -> Tensor:
     """The mean of `x` over the processes, with the gradient of this process's `x`.
 
-    For a loss that is a function of a batch mean (`rim_loss`): take this of that mean. Once `average_gradients` has
-    averaged the processes' gradients, they are the gradient of the loss of the total batch.
+    For a loss that is a function of a batch mean (`rim_loss`), apply it to that mean: then `average_gradients` yields
+    the gradient of the loss of the total batch.
     """
     if group.size == 1:
         return x
@@ -153,7 +153,7 @@ def mean(x: Tensor, group: Group = Group.WORLD) -> Tensor:
 
 
 def mean_log(log: dict[str, float]) -> dict[str, float]:
-    """`log` with the mean over the processes of each measure (float); counts (int) are totals already."""
+    """`log` with each measure (float) averaged over the processes; counts (int) are already totals."""
     measures = [name for name, value in log.items() if isinstance(value, float)]
     if world_size() == 1 or not measures:
         return log
@@ -162,7 +162,7 @@ def mean_log(log: dict[str, float]) -> dict[str, float]:
 
 
 def all_gather(x: Tensor) -> Tensor:
-    """The `x` (n, …) of all processes, in the order of their ranks: (world_size · n, …)."""
+    """The `x` (n, …) of all processes, in rank order: (world_size · n, …)."""
     if world_size() == 1:
         return x
     shards = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world_size())]
@@ -172,7 +172,7 @@ def all_gather(x: Tensor) -> Tensor:
 
 
 def gather_to_leader(value: T) -> list[T]:
-    """In process 0 the `value` of each process, in the order of their ranks; in the others an empty list."""
+    """In process 0, the `value` of each process in rank order; elsewhere an empty list."""
     if world_size() == 1:
         return [value]
     values: list[T] = [value] * world_size() if leads() else []
@@ -182,7 +182,7 @@ def gather_to_leader(value: T) -> list[T]:
 
 
 def all_gather_objects(value: T) -> list[T]:
-    """In all processes the `value` of each, in the order of their ranks."""
+    """In every process, the `value` of each process in rank order."""
     if world_size() == 1:
         return [value]
     values = [value] * world_size()
@@ -192,13 +192,13 @@ def all_gather_objects(value: T) -> list[T]:
 
 
 def first_truthy(value: T) -> T:
-    """In all processes the same: of the processes' `value`s the first that is true, else process 0's."""
+    """In every process, the first truthy `value` of any process in rank order, or process 0's if none is."""
     values = all_gather_objects(value)
     return next(filter(None, values), values[0])
 
 
 def run_on_leader(work: Callable[[], T]) -> T:
-    """Call `work` in process 0 alone; all processes return what it returns, or raise what it raises."""
+    """Call `work` in process 0 only; all processes return its result, or raise its exception."""
     if world_size() == 1:
         return work()
     outcome: list = [None, None]
@@ -215,9 +215,9 @@ def run_on_leader(work: Callable[[], T]) -> T:
 
 
 def print_once(message: str) -> None:
-    """Print one line on standard error for all processes: process 0's, unless it has none."""
+    """Print one line on standard error for all processes: process 0's, unless it prints none."""
     if not leads():
-        # What ends this wait is a note that process 0 has printed, or torchrun, which ends the others when one fails.
+        # This wait ends when process 0 has printed, or when torchrun terminates the others because one failed.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         with suppress(RuntimeError):
@@ -236,11 +236,11 @@ def print_once(message: str) -> None:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Around what needs all processes: the loss of one becomes a `BadInput`."""
+    """Wraps collective operations: the loss of a process becomes a `BadInput`."""
     try:
         yield
-    except RuntimeError as error:  # gloo's and nccl's way to say "connection closed by peer"
-        remedy = "torchrun says which; continue from the last checkpoint with --resume"
+    except RuntimeError as error:  # gloo and nccl: "connection closed by peer"
+        remedy = "torchrun shows which; resume from the last checkpoint with --resume"
         raise BadInput(f"another process of this training ended or cannot be reached; {remedy}") from error
 
 

@@ -1,4 +1,4 @@
-"""What torchrun's environment variables say. Not in `distributed`, so that `--help` need not wait for torch."""
+"""Read torchrun's environment variables. Not in `distributed`, so that `--help` need not import torch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 
 
 def launched() -> bool:
-    """Whether this is one of several processes that train together."""
+    """Whether this process is one of several that train together."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def leads() -> bool:
-    """Whether this is the process that writes files and messages."""
+    """Whether this process writes the files and messages."""
     return not launched() or os.environ["RANK"] == "0"

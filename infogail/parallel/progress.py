@@ -1,4 +1,4 @@
-"""Progress on the terminal (standard error), so that results on standard output stay clean."""
+"""Progress on standard error, to keep standard output clean for results."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ console = Console(stderr=True, quiet=not leads())
 
 @contextmanager
 def progress_bar(title: str, total: float) -> Iterator[Callable[[float], None]]:
-    """A bar from 0 to `total`; the function it gives moves it on by so many. It vanishes should the work fail.
+    """A progress bar from 0 to `total`; yields a function that advances it by an amount. It vanishes on failure.
 
-    Without a terminal, `title` is printed at the first move instead: once all input has been accepted.
+    Without a terminal, `title` is printed on the first advance instead, when all input has been accepted.
     """
     if not console.is_interactive:
         yield _once(title)
@@ -30,16 +30,16 @@ def progress_bar(title: str, total: float) -> Iterator[Callable[[float], None]]:
         try:
             yield lambda count: bars.advance(task, count)
         except BaseException:
-            bars.live.transient = True  # the one line that says why is to stand alone
+            bars.live.transient = True  # leave only the one-line error
             raise
         bars.update(task, completed=total)
 
 
 @contextmanager
 def status(title: str) -> Iterator[Callable[[str], None]]:
-    """A line that says what is being done, until it is; the function it gives changes it.
+    """A status line for work in progress; yields a function that changes its text.
 
-    Without a terminal, `title` is printed at the first change instead.
+    Without a terminal, `title` is printed on the first change instead.
     """
     if not console.is_interactive:
         yield _once(title)
@@ -49,12 +49,12 @@ def status(title: str) -> Iterator[Callable[[str], None]]:
 
 
 def note(message: str) -> None:
-    """A line of plain text beside the progress."""
+    """Print a line of plain text without disturbing the progress display."""
     console.print(Text(message), soft_wrap=True)
 
 
 def _once(title: str) -> Callable[[object], None]:
-    """A function that says `title` when it is called for the first time."""
+    """A function that prints `title` the first time it is called."""
     left = [title]
 
     def say(_: object) -> None:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: finish what was begun, then leave."""
+"""SIGINT and SIGTERM: finish the current step, then exit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Stopped(SystemExit):
-    """A signal asked to stop, and what was done until then is saved. Its code is the exit status, 128 + signal."""
+    """A signal requested a stop, and progress so far is saved. The exit status is 128 + signal."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(128 + number)
@@ -18,22 +18,22 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], int]]:
-    """Note SIGINT and SIGTERM instead of obeying; gives a function that returns the first that came, or 0.
+    """Record SIGINT and SIGTERM instead of acting on them; yields a function that returns the first received, or 0.
 
-    A second SIGINT raises KeyboardInterrupt at once. Elsewhere than in the main thread signals stay as they are.
+    A second SIGINT raises KeyboardInterrupt immediately. Outside the main thread, signal handlers are left unchanged.
     """
-    came: list[int] = []
+    received: list[int] = []
 
-    def note(number: int, frame: object) -> None:
-        came.append(number)
+    def record(number: int, frame: object) -> None:
+        received.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: came[0] if came else 0
+        yield lambda: received[0] if received else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

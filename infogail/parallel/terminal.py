@@ -1,4 +1,4 @@
-"""Text for terminals of all kinds: those that cannot show every character, and narrow ones."""
+"""Text output for limited terminals: narrow ones, and those that cannot show every character."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLAIN = {
     **{"α": "alpha", "γ": "gamma", "ε": "epsilon", "λ": "lambda", "μ": "mu", "π": "pi", "σ": "sigma", "τ": "tau"},
     **{"─": "-", "━": "-", "╸": "-", "╺": "-", "│": "|", "┃": "|"},
 }
-"""What stands for characters that an encoding lacks; other ones are escaped."""
+"""Replacements for characters that an encoding lacks; any others are escaped."""
 
 
 def _plainly(error: UnicodeError) -> tuple[bytes, int]:
@@ -23,9 +23,9 @@ def _plainly(error: UnicodeError) -> tuple[bytes, int]:
 
 
 def _plain(character: str) -> bytes:
-    if "\udc80" <= character <= "\udcff":  # a byte of a file's name that is no text (PEP 383)
+    if "\udc80" <= character <= "\udcff":  # an undecodable byte of a file name (PEP 383)
         return bytes((ord(character) - 0xDC00,))
-    if "\u2500" <= character <= "\u257f":  # of a table's or box's lines
+    if "\u2500" <= character <= "\u257f":  # box-drawing characters
         return PLAIN.get(character, "+").encode()
     return PLAIN.get(character, character).encode("ascii", "backslashreplace")
 
@@ -34,18 +34,18 @@ codecs.register_error("infogail.plainly", _plainly)
 
 
 def write_plainly() -> None:
-    """Let standard output and error replace what their encoding lacks, instead of raising UnicodeEncodeError."""
+    """Make standard output and error replace unencodable characters instead of raising UnicodeEncodeError."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="infogail.plainly")
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on standard output; on a terminal that is too narrow for its words, as a list of its rows.
+    """Print a table on standard output; on a terminal that is too narrow, print its rows as a list.
 
     Args:
-        headings: the first one is of what the rows are called.
-        rows: as many cells each, all of them plain text.
+        headings: the first is the heading of the row names.
+        rows: plain text, one cell per heading.
     """
     from rich.box import SIMPLE
     from rich.cells import cell_len
@@ -62,7 +62,7 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str
         table.add_row(*map(Text, row))
     console = Console()
     size = Console(width=1000).measure(table)
-    if not console.is_terminal:  # a file has room for all of it
+    if not console.is_terminal:  # a file has no width limit
         console.width = max(console.width, size.maximum)
     if size.minimum <= console.width:
         console.print(table)

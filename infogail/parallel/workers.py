@@ -1,4 +1,4 @@
-"""Processes that work side by side for this one, report to it, and leave nothing behind when it fails."""
+"""A pool of worker processes that report progress and clean up after themselves when the parent fails."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from typing import Any
 
 from infogail.envs.errors import BadInput
 
-POLL = 0.2  # [s] between looks at what was reported
-GRACE = 5.0  # [s] to clean up, for a worker that is asked to stop
+POLL = 0.2  # [s] between checks for reports
+GRACE = 5.0  # [s] for a worker to clean up when asked to stop
 
-_reports: SimpleQueue[float] | None = None  # in a worker: where to report
+_reports: SimpleQueue[float] | None = None  # in a worker: the queue to report to
 
 
 class WorkerLost(BadInput):
-    """A worker was killed from outside, most likely for lack of memory: one line that says so."""
+    """A worker was killed from outside, most likely because memory ran out."""
 
 
 @contextmanager
 def workers(processes: int, on_report: Callable[[float], None] = lambda amount: None) -> Iterator[Callable[..., Any]]:
-    """A `map` that works in `processes` processes, one torch thread each; on an error or Ctrl-C the rest is dropped.
+    """A `map` over `processes` processes, one torch thread each; on an error or Ctrl-C the remaining work is dropped.
 
     Args:
-        on_report: called in this process with whatever the workers `report`.
+        on_report: called in this process with every amount that the workers `report`.
 
     Raises:
         WorkerLost: a worker was killed from outside.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in the middle of their work
+    context = multiprocessing.get_context("spawn")  # forking is unsafe while torch's threads are running
     reports = context.SimpleQueue()
-    alive, stop = context.Pipe(duplex=False)  # only this process holds `stop`: it closes when this one ends, too
+    alive, stop = context.Pipe(duplex=False)  # only this process holds `stop`, so it also closes when this process ends
     pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(alive, reports))
 
     def pass_on() -> None:
@@ -48,7 +48,7 @@ def workers(processes: int, on_report: Callable[[float], None] = lambda amount: 
             on_report(reports.get())
 
     def mapped(function: Callable, *iterables: Iterable) -> Iterator[Any]:
-        # Ctrl-C is for this process to handle, not for each of them: they inherit a mask that keeps it away.
+        # Only this process handles Ctrl-C: the workers inherit a mask that blocks it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             futures = [pool.submit(_work, function, *args) for args in zip(*iterables, strict=True)]
@@ -76,7 +76,7 @@ def workers(processes: int, on_report: Callable[[float], None] = lambda amount: 
 
 
 def report(amount: float) -> None:
-    """In a worker: call the `on_report` of the process that waits for its work, with `amount`."""
+    """In a worker: call the parent's `on_report` with `amount`."""
     if _reports is not None:
         _reports.put(amount)
 
@@ -84,13 +84,13 @@ def report(amount: float) -> None:
 def _begin(alive: Connection, reports: SimpleQueue[float]) -> None:
     global _reports
     _reports = reports
-    os.environ["OMP_NUM_THREADS"] = "1"  # more would only wait for each other; read when torch is imported
+    os.environ["OMP_NUM_THREADS"] = "1"  # more would compete for cores; read when torch is imported
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_stop_with, args=(alive,), daemon=True).start()
 
 
 def _stop_with(alive: Connection) -> None:
-    """Wait for the other end of `alive` to close, then let the work clean up behind itself, but not for long."""
+    """Wait for the other end of `alive` to close, then give the worker `GRACE` seconds to clean up."""
     alive.poll(None)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     time.sleep(GRACE)
@@ -98,7 +98,7 @@ def _stop_with(alive: Connection) -> None:
 
 
 def _leave(*_: Any) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the cleaning up
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the cleanup
     sys.exit(1)
 
 
@@ -106,4 +106,4 @@ def _work(function: Callable, *args: Any) -> Any:
     try:
         return function(*args)
     except SystemExit:
-        os._exit(1)  # not to begin with the next task
+        os._exit(1)  # do not start the next task

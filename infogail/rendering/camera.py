@@ -1,4 +1,4 @@
-"""Pictures of highway-env by its own renderer, for films: a camera, and a scene that is driven before it."""
+"""Frames from highway-env's own renderer, for films: a camera, and a scene that is driven in front of it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from infogail.envs.reference import DrivingEnv
 from infogail.envs.scenarios.scenario import Scenario
 from infogail.rendering.palette import OFF_ROAD, OTHER_VEHICLE, Colour
 
-SUPERSAMPLING = 2  # the scene is drawn so much larger and scaled down: highway-env's renderer does not smooth edges
+SUPERSAMPLING = 2  # scenes are drawn larger and scaled down, since highway-env's renderer has no anti-aliasing
 SHIFT = 4  # OpenCV draws at 1/16 px
 
 
 def draw_offscreen() -> None:
-    """Without a screen, let SDL draw into memory; to be called before anything is drawn."""
+    """Make SDL render offscreen if there is no display; call this before drawing anything."""
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
-        os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")  # SDL comes to this by itself, but complains first
+        os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")  # SDL's own fallback, without its warning
 
 
 class Camera:
-    """Takes pictures of one environment of highway-env, drawn by its own renderer."""
+    """Takes pictures of a highway-env environment with its own renderer."""
 
     def __init__(self, env: AbstractEnv, size: tuple[int, int], scaling: float) -> None:
-        """Pictures of `size`, width and height [px], so large [px/m]."""
+        """A camera for pictures of `size` (width, height) [px] at `scaling` [px/m]."""
         self.env, self._size, self._scaling = env, size, scaling
         env.config |= {
             "screen_width": SUPERSAMPLING * size[0],
@@ -42,13 +42,13 @@ class Camera:
             "centering_position": [0.5, 0.5],
         }
         env.viewer = EnvViewer(env)
-        env.viewer.enabled = True  # highway-env draws nothing under SDL's dummy driver, though it could
-        # Never closed: highway-env's close() ends pygame for every other camera, too.
+        env.viewer.enabled = True  # highway-env disables drawing under SDL's dummy driver, although it works
+        # Never closed: highway-env's close() would shut down pygame for all other cameras, too.
         self._lanes = [_outline(lane) for lane in env.road.network.lanes_list()]
         self._ground_at: tuple[np.ndarray, np.ndarray] | None = None
 
     def picture(self, centre: np.ndarray) -> np.ndarray:
-        """The scene (H, W, 3) around `centre` (2,) [m], as it is now."""
+        """The current scene (H, W, 3) around `centre` (2,) [m]."""
         self.env.viewer.observer_vehicle = SimpleNamespace(position=centre)
         # Not env.render(): it copies the picture column by column, which takes longer than drawing it.
         self.env.viewer.display()
@@ -61,7 +61,7 @@ class Camera:
         return picture
 
     def _ground(self, centre: np.ndarray) -> np.ndarray:
-        """Road and roadside (H, W, 3): highway-env has one grey for all ground."""
+        """Road and roadside (H, W, 3): highway-env draws all ground in one grey."""
         if self._ground_at is None or (self._ground_at[0] != centre).any():
             width, height = self._size
             ground = np.full((height, width, 3), OFF_ROAD, np.uint8)
@@ -71,17 +71,17 @@ class Camera:
         return self._ground_at[1]
 
     def subpixels(self, positions: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        """Where `positions` (n, 2) [m] are in the picture, int32 in units of 2^-SHIFT px, as OpenCV takes them."""
+        """Picture coordinates of `positions` (n, 2) [m], int32 in units of 2^-SHIFT px, for OpenCV."""
         pixels = (positions - centre) * self._scaling + np.array(self._size) / 2
         return (pixels * 2**SHIFT).round().astype(np.int32)
 
 
 class Stage:
-    """highway-env with a camera: one scene, driven one physics step at a time."""
+    """highway-env with a camera: a scene, driven one physics step at a time."""
 
     def __init__(self, scenario: Scenario, scene: Scene, paint: Colour) -> None:
         self._paint, self._view = paint, scenario.view
-        config = {"policy_frequency": scenario.simulation_frequency}  # a decision for each physics step: same motion
+        config = {"policy_frequency": scenario.simulation_frequency}  # one decision per physics step, same motion
         self.env = DrivingEnv(scenario, config, "rgb_array")
         self.env.reset(options={"scene": scene})
         for vehicle in self.env.road.vehicles:
@@ -98,21 +98,21 @@ class Stage:
         self.states.append(self.env.vehicle_state)
 
     def picture(self) -> np.ndarray:
-        """The scene (H, W, 3) as it is now, with the ego's trail."""
+        """The current scene (H, W, 3), with the ego's trail."""
         states, scene = self.states[-1], self.env.scene
         centre, _ = self._view.camera(states, scene)
         picture = self._with_trail(self._camera.picture(centre), centre)
         return picture if self._view.heading is None else self._turned(picture, self._view.heading(states, scene))
 
     def _turned(self, picture: np.ndarray, heading: float) -> np.ndarray:
-        """The middle of `picture`, turned so that what has this `heading` [rad] runs from left to right."""
+        """The middle of `picture`, rotated so that `heading` [rad] points to the right."""
         middle, size = np.array(picture.shape[1::-1]) / 2, self._view.size
         turn = cv2.getRotationMatrix2D(middle.tolist(), np.degrees(heading), 1.0)
         turn[:, 2] = turn[:, 2] + np.array(size) / 2 - middle
         return cv2.warpAffine(picture, turn, size, flags=cv2.INTER_AREA)
 
     def _with_trail(self, picture: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        """`picture` with the line along which the ego came, under the vehicles."""
+        """`picture` with the ego's trail, drawn under the vehicles."""
         vehicles = np.zeros(picture.shape[:2], np.uint8)
         for vehicle in self.env.road.vehicles:
             outline = [self._camera.subpixels(vehicle.polygon(), centre)]

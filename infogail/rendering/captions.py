@@ -1,4 +1,4 @@
-"""What films say: text, the caption above each panel, the frame around one that failed."""
+"""Annotations of films: text, the caption above each panel, the frame around a failed episode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FONT = cv2.FONT_HERSHEY_DUPLEX
 
 
 def style_phrase(scenario: Scenario, style: int) -> str:
-    """What `style` is in words, such as 'passed left'; nothing for `NO_STYLE`."""
+    """A phrase for `style`, such as 'passed left'; empty for `NO_STYLE`."""
     return "" if style == NO_STYLE else scenario.view.phrase.format(scenario.styles[style])
 
 
@@ -27,8 +27,8 @@ def caption(
     detail: str = "",
     paint: Colour = WHITE,
 ) -> np.ndarray:
-    """A strip (h, width, 3): the code, a remark in the colour `paint`, the `speed` [m/s], some detail, and a bar for
-    each of the `chances` (K,) that the posterior gives the codes."""
+    """A strip (h, width, 3): the code, a remark in the colour `paint`, the `speed` [m/s], a detail, and a bar for each
+    of the posterior's probabilities `chances` (K,) of the codes."""
     rows = 2 if chances is None else max(2, len(chances))
     strip = np.full((TOP + rows * ROW, width, 3), BACKGROUND, np.uint8)
     write_text(strip, f"code {code}", (MARGIN, 36), 1.05, colour(code))
@@ -50,7 +50,7 @@ def caption(
 
 
 def alarmed(picture: np.ndarray) -> np.ndarray:
-    """`picture` (H, W, 3), darkened, in a frame of the colour of alarm."""
+    """`picture` (H, W, 3), darkened, with a frame in the alarm colour."""
     dark = (picture * 0.6).astype(np.uint8)
     return cv2.rectangle(dark, (4, 4), (dark.shape[1] - 5, dark.shape[0] - 5), ALARM, 8)
 
@@ -58,6 +58,6 @@ def alarmed(picture: np.ndarray) -> np.ndarray:
 def write_text(
     image: np.ndarray, text: str, at: tuple[int, int], size: float, paint: Colour, right: bool = False
 ) -> None:
-    """Write `text` on the baseline from `at` [px] on, or, with `right`, up to there."""
+    """Write `text` with its baseline starting at `at` [px], or, with `right`, ending there."""
     (width, _), _ = cv2.getTextSize(text, FONT, size, 1)
     cv2.putText(image, text, (at[0] - width * right, at[1]), FONT, size, paint, 1, cv2.LINE_AA)

@@ -1,7 +1,7 @@
-"""`codes.png`: what all codes do in one picture, each in its colour.
+"""`codes.png`: one picture of what all codes do, each in its colour.
 
-Of a simulated scenario, trajectories over its road, the demonstrations in grey; of recorded people, how those drive of
-whom each code is read.
+For simulated scenarios, trajectories on the road, with demonstrations in grey; for recorded people, how the people
+drive for whom each code is inferred.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from infogail.rendering.captions import style_phrase
 from infogail.rendering.palette import DEMONSTRATION, GRID, code_colour
 from infogail.runs.driver import Driver
 
-LEGEND_WIDTH = 100  # characters, of which so many fit into one row
+LEGEND_WIDTH = 100  # characters that fit in one row
 
 
 def plot(scenario: Scenario, recording: Recording, episodes: Sequence[Episode], num_codes: int) -> Figure:
-    """Trajectories over the road: demonstrations in grey, episodes in their code's colour; × where one failed."""
+    """Trajectories on the road: demonstrations in grey, episodes in their code's colour; × marks a failure."""
     diagram = scenario.view.diagram
     figure = Figure(dpi=150, layout="constrained")
     panels = draw_panels(figure, diagram)
@@ -56,23 +56,23 @@ def plot(scenario: Scenario, recording: Recording, episodes: Sequence[Episode], 
     widest = max(len(str(handle.get_label())) for handle in handles)
     columns = max(1, min(len(handles), LEGEND_WIDTH // (widest + 6)))
     rows = -(-len(handles) // columns)
-    figure.set_figheight(figure.get_figheight() + 0.22 * max(0, rows - 2))  # a tall legend is not to squash the road
+    figure.set_figheight(figure.get_figheight() + 0.22 * max(0, rows - 2))  # a tall legend must not squash the road
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     return figure
 
 
 def _marker(x: np.ndarray) -> str:
-    """Of one point a dot, of more a line."""
+    """A dot for a single point, a line for more."""
     return "o" if len(x) == 1 else "-"
 
 
 def draw_panels(figure: Figure, diagram: Diagram) -> list[Axes]:
-    """The diagram's axes in `figure`, with what lies under the trajectories."""
+    """Create the diagram's axes in `figure`, with the background of the trajectories."""
     figure.set_size_inches(8.0, diagram.height)
     shares = [panel.share for panel in diagram.panels]
     axes = figure.subplots(1, len(shares), squeeze=False, width_ratios=shares, sharey=diagram.shared_y)[0].tolist()
-    for each, panel in zip(axes, diagram.panels, strict=True):
-        _draw_background(each, panel)
+    for panel_axes, panel in zip(axes, diagram.panels, strict=True):
+        _draw_background(panel_axes, panel)
     return axes
 
 
@@ -110,9 +110,9 @@ def write_plot(path: Path, figure: Figure) -> None:
 
 
 def plot_people(driver: Driver, recording: Recording) -> Figure:
-    """Headway, relative speed and size of acceleration of the people of whom each code is read.
+    """Headway, relative speed and absolute acceleration of the people for whom each code is inferred.
 
-    All are of code 0 without a posterior.
+    Without a posterior, all have code 0.
     """
     manners = manners_of(recording)
     codes = read_codes(driver, recording.demonstrations)
@@ -120,7 +120,7 @@ def plot_people(driver: Driver, recording: Recording) -> Figure:
     quantities: dict[str, tuple[tuple[float, float], Callable[[Manner], np.ndarray]]] = {
         "headway [s]": ((0.0, 4.0), lambda m: m.headways),
         "speed relative to the lane [m/s]": ((-8.0, 8.0), lambda m: m.relative_speeds),
-        "size of the acceleration [m/s²]": ((0.0, 4.0), lambda m: np.abs(m.accelerations)),
+        "absolute acceleration [m/s²]": ((0.0, 4.0), lambda m: np.abs(m.accelerations)),
     }
     figure = Figure(figsize=(10.0, 3.4), dpi=150, layout="constrained")
     panels = figure.subplots(1, len(quantities))
@@ -129,7 +129,7 @@ def plot_people(driver: Driver, recording: Recording) -> Figure:
             of_code = [m for m, c in zip(manners, codes, strict=True) if c == code]
             values = np.concatenate([quantity(m) for m in of_code])
             known = values[~np.isnan(values)]
-            if not len(known):  # all of them were alone in their lanes
+            if not len(known):  # all were alone in their lanes
                 continue
             axes.hist(
                 np.clip(known, *ends),

@@ -1,7 +1,7 @@
-"""What each latent code does, to look at: `codes.mp4`, `codes.gif` and `codes.png` of one run.
+"""Visualise what each latent code does: `codes.mp4`, `codes.gif` and `codes.png` of a run.
 
-The film replays episodes in highway-env, frame by frame of its physics, and lets its renderer draw road and vehicles;
-captions and trails are drawn on top. A code has the same colour everywhere.
+The film replays episodes in highway-env, one frame per physics step; its renderer draws road and vehicles, with
+captions and trails on top. A code has the same colour everywhere.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from infogail.rendering.video import write_film
 from infogail.runs.driver import Driver, load
 from infogail.runs.folder import DEMONSTRATIONS
 
-LINGER = 1.6  # [s] that the film goes on after the last code has done its manoeuvre
-HOLD = 1.5  # [s] that the last frame stays
+LINGER = 1.6  # [s] that the film continues after the last code has completed its manoeuvre
+HOLD = 1.5  # [s] for which the last frame is held
 GAP = 8  # [px] between panels
 
 
 def render(
     run: Path, out: Path, seed: int = 0, episodes: int = 60, progress: Callable[[str], None] = lambda message: None
 ) -> list[Path]:
-    """Film every code of `run` from one start scene, and plot `episodes` episodes of all codes; all in highway-env.
+    """Film every code of `run` from the same initial scene, and plot `episodes` episodes of all codes, in highway-env.
 
     Returns:
         the files written into `out`: codes.mp4, codes.gif, codes.png.
@@ -69,9 +69,9 @@ def render(
 
 
 def _drive_one_window(driver: Driver, env: DrivingEnv, recording: Recording, seed: int) -> list[Episode]:
-    """A held-out window, drawn by `seed`, driven with each code after the person's burn-in.
+    """Drive a held-out window, drawn with `seed`, with each code after the person's burn-in.
 
-    Where nothing is held out, one for training, and it says so.
+    If no windows are held out, use a training window and print a note.
     """
     windows = held_out(recording, 1, seed)
     if not len(windows):
@@ -82,7 +82,7 @@ def _drive_one_window(driver: Driver, env: DrivingEnv, recording: Recording, see
 
 
 def failure(episode: Episode) -> str:
-    """How the episode came to a bad end; nothing if it did not."""
+    """How the episode failed; empty if it did not."""
     return "crashed" if episode.crashed else "left the road" if episode.off_road else ""
 
 
@@ -92,12 +92,12 @@ def film(
     beliefs: Sequence[np.ndarray | None],
     judge: StyleJudge | None = None,
 ) -> Iterator[np.ndarray]:
-    """Frames (H, W, 3) uint8, H and W even, one for each step of the physics: one panel per episode, all at once.
+    """Frames (H, W, 3) uint8, H and W even, one per physics step: one panel per episode, side by side.
 
     Args:
-        episodes: of one scene, usually.
-        beliefs: (T + 1, K) per episode, as `Driver.belief` gives them, or None for a learner without a posterior.
-        judge: of styles, where geometry alone cannot tell; see `Scenario.fit_judge`.
+        episodes: usually of the same scene.
+        beliefs: (T + 1, K) per episode, from `Driver.belief`, or None for a learner without a posterior.
+        judge: the style judge, for styles not determined by geometry alone; see `Scenario.fit_judge`.
     """
     columns = min(scenario.view.columns, len(episodes))
     styles = [styles_so_far(scenario, judge or scenario.style, e.vehicle_states, e.scene) for e in episodes]
@@ -114,8 +114,8 @@ def _frames_per_decision(scenario: Scenario) -> int:
 
 
 def _decisions_to_show(scenario: Scenario, episodes: Sequence[Episode], styles: Sequence[list[int]]) -> int:
-    """Until a little after the last code has done its manoeuvre; everything, if one fails or never does it, or if the
-    style is no manoeuvre."""
+    """Until shortly after the last code has completed its manoeuvre; everything if a code fails or never completes it,
+    or if the styles are not manoeuvres."""
     everything = max(len(episode.actions) for episode in episodes)
     no_manoeuvre = scenario.measures or len(scenario.styles) == 1
     if no_manoeuvre or any(map(failure, episodes)) or any(style[-1] == NO_STYLE for style in styles):
@@ -125,7 +125,7 @@ def _decisions_to_show(scenario: Scenario, episodes: Sequence[Episode], styles: 
 
 
 def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styles: list[int]) -> Iterator[np.ndarray]:
-    """Frames (header + H, W, 3) of one episode, replayed by its actions; after its end, the last one for ever."""
+    """Frames (header + H, W, 3) of one episode, replayed from its actions; after its end, the last one forever."""
     view = scenario.view
     width, _ = view.size
     frames = _frames_per_decision(scenario)
@@ -147,7 +147,7 @@ def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styl
 
 
 def _tile(panels: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Panels (H, W, 3) in rows of `columns`, a gap between them, sides filled up to even lengths."""
+    """Panels (H, W, 3) in a grid of `columns` with gaps, padded to an even width and height."""
     height, width, _ = panels[0].shape
     rows = -(-len(panels) // columns)
     size = rows * (height + GAP) - GAP, columns * (width + GAP) - GAP

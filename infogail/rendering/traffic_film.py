@@ -1,4 +1,4 @@
-"""A film of an environment of highway-env, in which every other vehicle drives as a run was trained to, with a code."""
+"""A film of a highway-env environment in which a run drives all other vehicles, each with a code."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from infogail.rendering.palette import BACKGROUND, DIMMED, TRACK, WHITE, colour
 from infogail.rendering.video import FPS, write_film
 from infogail.traffic.population import StyledVehicle, make_populated, population
 
-SIZE, SCALING = (1280, 560), 6.4  # [px], at most, and [px/m]
+SIZE, SCALING = (1280, 560), 6.4  # maximum [px], and [px/m]
 ROADSIDE = 3.0  # [m] beside the outermost lanes
-SHARE = 150  # [px] of the strip, for each code
+SHARE = 150  # [px] of the strip per code
 
 
 def film_traffic(
@@ -39,14 +39,14 @@ def film_traffic(
 ) -> list[Path]:
     """Film `environment` with the population of `run`, each vehicle in the colour of its code, the ego white.
 
-    The ego, whose place a planner would take, drives by IDM and MOBIL; without an action it would keep its speed and
-    soon hit another vehicle.
+    The ego, a stand-in for a planner, drives by IDM and MOBIL; without an action it would keep its speed and soon hit
+    another vehicle.
 
     Returns:
-        the files written into `out`, those of `film_files`.
+        the files written into `out`; see `film_files`.
 
     Raises:
-        BadInput: no run of a highway, no mix of its codes, or an environment without vehicles of a chosen type.
+        BadInput: not a highway run, `mix` does not fit its codes, or `environment` has no custom vehicle types.
     """
     draw_offscreen()
     path = population(run, mix, assisted)
@@ -64,19 +64,19 @@ def film_traffic(
 
 
 def _idm(vehicle: Vehicle) -> IDMVehicle:
-    """A vehicle where `vehicle` is and as fast, that drives by IDM and MOBIL; on its route if it has one."""
+    """An IDM and MOBIL vehicle with the position, heading and speed of `vehicle`, and its route if it has one."""
     if isinstance(vehicle, ControlledVehicle):
         return IDMVehicle.create_from(vehicle)
     return IDMVehicle(vehicle.road, vehicle.position, vehicle.heading, vehicle.speed)
 
 
 def film_files(out: Path, environment: str) -> tuple[Path, Path]:
-    """Where the film of `environment` goes, and the animation."""
+    """The paths of the film and of the animation of `environment`."""
     return out / f"traffic-{environment}.mp4", out / f"traffic-{environment}.gif"
 
 
 def check_environment(name: str) -> None:
-    """Raise BadInput where highway-env has no environment called `name`."""
+    """Raise BadInput if highway-env has no environment called `name`."""
     names = [key for key, spec in gymnasium.registry.items() if str(spec.entry_point).startswith("highway_env")]
     if name not in names:
         near = difflib.get_close_matches(name, names, 1, 0.3) or ["highway-v0"]
@@ -103,7 +103,7 @@ def _frames(env: Any, title: str, drivers: list[StyledVehicle], seconds: float) 
 
 
 def shares(title: str, drivers: Sequence[StyledVehicle]) -> np.ndarray:
-    """A strip (h, w, 3): how many of the `drivers` have each code, how many crashed, what the ego's colour is."""
+    """A strip (h, w, 3): how many of the `drivers` have each code, how many crashed, and the ego's colour."""
     strip = np.full((2 * ROW + 24, SIZE[0], 3), BACKGROUND, np.uint8)
     write_text(strip, title, (MARGIN, 32), 0.85, WHITE)
     crashed = sum(driver.crashed for driver in drivers)

@@ -1,4 +1,4 @@
-"""Frames as files: H.264 that browsers play, and a small endless GIF."""
+"""Write frames as H.264 that browsers can play, and as a small looping GIF."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from PIL import Image
 from infogail.envs.files import write_atomically
 from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY
 
-FPS = SIMULATION_FREQUENCY  # [Hz]; one frame per physics step, so the film runs in real time; replays have their own
-GIF_WIDTH, GIF_COLOURS, GIF_EVERY = 640, 64, 2  # [px], shared by all frames, every so many frames of the film
+FPS = SIMULATION_FREQUENCY  # [Hz]; one frame per physics step, for real time; replays have their own rate
+GIF_WIDTH, GIF_COLOURS, GIF_EVERY = 640, 64, 2  # [px]; shared by all frames; film frames per GIF frame
 
 
 def write_film(
@@ -27,7 +27,7 @@ def write_film(
     progress: Callable[[str], None] = lambda message: None,
     fps: int = FPS,
 ) -> None:
-    """Write `frames` (H, W, 3) uint8, even sizes, `fps` a second, as a film, and smaller as an animation."""
+    """Write `frames` (H, W, 3) uint8, even sizes, at `fps` [Hz], as a film and as a smaller animation."""
     thumbnails: list[np.ndarray] = []
 
     def shrunk() -> Iterator[np.ndarray]:
@@ -45,10 +45,10 @@ def write_film(
 
 
 def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: int = FPS) -> None:
-    """Encode `frames` (H, W, 3) uint8, even sizes, as H.264 that a browser plays while it loads.
+    """Encode `frames` (H, W, 3) uint8, even sizes, as H.264 that browsers can play while loading.
 
     Raises:
-        OSError: the encoder failed; nothing is written then.
+        OSError: the encoder failed; nothing is written.
     """
     frames = iter(frames)
     first = next(frames)
@@ -73,7 +73,7 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: int = FPS) -> None:
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], fps: int = FPS) -> None:
-    """Write `frames` (H, W, 3) uint8 as an endless animation, with one palette for all, so that nothing flickers."""
+    """Write `frames` (H, W, 3) uint8 as a looping animation, with one palette for all frames to avoid flicker."""
     sample = np.vstack(frames[:: max(1, len(frames) // 8)])
     palette = Image.fromarray(sample).quantize(GIF_COLOURS, method=Image.Quantize.MEDIANCUT)
     images = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]

@@ -1,4 +1,4 @@
-"""Checkpoints: all that changes while a learner trains, so that a resumed run ends bit for bit as an unbroken one."""
+"""Checkpoints: the complete training state, so that a resumed run is bit-identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from infogail.runs.folder import InvalidRun, RunFolder
 
 SCHEMA = "infogail-checkpoint-1"
 FOLDER = "checkpoints"
-KEEP = 2  # a damaged newest one must not be the end
-LOG = "log"  # metrics.jsonl as of the checkpoint, byte by byte
+KEEP = 2  # a fallback in case the newest is damaged
+LOG = "log"  # the bytes of metrics.jsonl at the checkpoint
 
 
 def state_of(parts: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Every tensor that a learner's `parts` hold (modules, optimisers, generators, environments), and torch's own
-    random state, by name."""
+    """All tensors in a learner's `parts` (modules, optimisers, generators, environments), and torch's global random
+    state, by name."""
     named = {f"{name}/{key}": value for name, part in parts.items() for key, value in _tensors(part).items()}
     return named | {"torch/random": torch.get_rng_state()}
 
 
 def merge(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """One state of several processes': the first one's, and what is different in number k's, as `processk/…`."""
+    """Merge the states of several processes: the first one's, plus what differs in process k's, as `processk/…`."""
     first, *others = states
-    own = {
+    differences = {
         f"process{k}/{name}": tensor
         for k, state in enumerate(others, 1)
         for name, tensor in state.items()
         if name not in first or not torch.equal(tensor, first[name])
     }
-    return {**first, **own}
+    return {**first, **differences}
 
 
 def part_of(state: Mapping[str, Tensor], process: int) -> dict[str, Tensor]:
-    """Of what `merge` made, the state of one process."""
+    """The state of one process, from the result of `merge`."""
     names = [name for name in state if not name.startswith("process")]
     return {name: state.get(f"process{process}/{name}", state[name]) for name in names}
 
 
 def restore(parts: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Put back what `state_of` took.
+    """Restore the result of `state_of`.
 
     Raises:
-        KeyError, RuntimeError: the state is that of other parts.
+        KeyError, RuntimeError: the state does not match `parts`.
     """
     for name, part in parts.items():
         tensors = {key.removeprefix(f"{name}/"): value for key, value in state.items() if key.startswith(f"{name}/")}
@@ -65,7 +65,7 @@ def restore(parts: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
 
 
 def first_not_finite(values: Mapping[str, Any]) -> str | None:
-    """The name of the first of `values` (numbers or tensors) that holds NaN or Inf."""
+    """The name of the first of `values` (numbers or tensors) that contains NaN or Inf."""
     return next((name for name, value in values.items() if not torch.as_tensor(value).isfinite().all()), None)
 
 
@@ -79,18 +79,18 @@ def save(folder: RunFolder, iteration: int, state: Mapping[str, Tensor], log: by
 
 
 def checkpoints(folder: RunFolder) -> list[str]:
-    """The run's checkpoints, by name, the newest last."""
+    """The names of the run's checkpoints, oldest first."""
     return sorted(name for name in folder.manifest.files if name.startswith(FOLDER))
 
 
 def load_newest(folder: RunFolder, warn: Callable[[str], None]) -> tuple[int, dict[str, Tensor], bytes] | None:
-    """Iteration, state and log of the newest checkpoint that is whole, or None where none was saved yet.
+    """Iteration, state and log of the newest intact checkpoint, or None if none has been saved yet.
 
     Args:
-        warn: told of each that is damaged.
+        warn: called with a message for each damaged checkpoint.
 
     Raises:
-        InvalidRun: all are damaged.
+        InvalidRun: all checkpoints are damaged.
     """
     _remove_unlisted(folder)
     names = checkpoints(folder)
@@ -100,17 +100,17 @@ def load_newest(folder: RunFolder, warn: Callable[[str], None]) -> tuple[int, di
             folder.verify(name)
             arrays, metadata = unseal(path, SCHEMA)
         except (UnreadableFile, OSError) as error:
-            warn(f"{path}: {error}; the checkpoint before it is used")
+            warn(f"{path}: {error}; using the previous checkpoint")
             continue
         log = arrays.pop(LOG).tobytes()
         return int(metadata["iteration"]), {key: torch.from_numpy(array) for key, array in arrays.items()}, log
     if names:
-        raise InvalidRun(f"{folder.path / FOLDER}: no checkpoint is whole; train the run anew")
+        raise InvalidRun(f"{folder.path / FOLDER}: all checkpoints are damaged; train the run again")
     return None
 
 
 def _remove_unlisted(folder: RunFolder) -> None:
-    """Remove outdated checkpoints, and what a process left that was killed while it saved one."""
+    """Remove outdated checkpoints, and leftovers of a process that was killed while saving one."""
     listed = checkpoints(folder)
     for file in (folder.path / FOLDER).glob("*"):
         if f"{FOLDER}/{file.name}" not in listed:

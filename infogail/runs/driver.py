@@ -1,4 +1,4 @@
-"""A trained driver, as users hold it: observation and code in, action out."""
+"""The user-facing trained driver: observation and code in, action out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE, SCHEMA = "policy.safetensors", "infogail-driver-3"
 
 
 class Driver:
-    """A policy, and the posterior that reads its code back if it has one."""
+    """A policy and, if the learner has one, the posterior that infers its code."""
 
     def __init__(self, scenario: Scenario, manifest: Manifest, policy: Policy, evidence: Evidence | None) -> None:
         self.scenario, self.algorithm = scenario, manifest.algorithm
@@ -30,22 +30,22 @@ class Driver:
 
     @property
     def codes(self) -> list[int] | list[float]:
-        """The codes to judge it by: 0 to K - 1, or K values of a graded code from -1 to 1."""
+        """The codes to evaluate: 0 to K - 1, or K values of a graded code from -1 to 1."""
         return levels(self.num_codes).tolist() if self.graded else list(range(self.num_codes))
 
     @property
     def prior(self) -> np.ndarray:
-        """(K,): how common each code is among the demonstrations, as the posterior found; uniform without one."""
+        """(K,): each code's share of the demonstrations according to the posterior; uniform without one."""
         return np.full(self.num_codes, 1 / self.num_codes) if self.evidence is None else self.evidence.prior.numpy()
 
     @torch.inference_mode()
     def act(self, obs: np.ndarray, code: float | np.ndarray) -> np.ndarray:
         """The mean action, float32 (2,) or (B, 2) in [-1, 1], for obs (F,) or (B, F) and code () or (B,).
 
-        A graded code is any number from -1 to 1, others are whole.
+        A graded code is any number from -1 to 1; other codes are integers.
 
         Raises:
-            ValueError: there is no such code.
+            ValueError: the code is out of range.
         """
         observations, codes = torch.as_tensor(obs, dtype=torch.float32), torch.as_tensor(code)
         low, high = self.codes[0], self.codes[-1]
@@ -59,7 +59,7 @@ class Driver:
     def log_posterior(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
         """log Q(c|s) of each step, (N, K) for observations (N, F) and actions (N, 2); None without a posterior.
 
-        Summed over a trajectory's steps it is log Q(c|τ) up to a constant. Only a posterior of pairs looks at actions.
+        Its sum over a trajectory is log Q(c|τ) up to a constant. Only a posterior of pairs uses the actions.
         """
         if self.evidence is None:
             return None
@@ -67,9 +67,9 @@ class Driver:
         return self.evidence(pairs).log_softmax(-1).numpy()
 
     def belief(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
-        """P(c | the trajectory so far), float64 (T + 1, K): the prior at first, then after each decision.
+        """P(c | the trajectory so far), float64 (T + 1, K): the prior, then the belief after each decision.
 
-        Of one trajectory, observations (T, F) and actions (T, 2); None without a posterior.
+        For one trajectory of observations (T, F) and actions (T, 2); None without a posterior.
         """
         evidence = self.log_posterior(observations, actions)
         if evidence is None:
@@ -79,17 +79,17 @@ class Driver:
         return odds / odds.sum(-1, keepdims=True)
 
     def encode(self) -> bytes:
-        """The driver as a safetensors file, for `load`."""
+        """The driver as the content of a safetensors file, for `load`."""
         modules = {"policy": self.policy} | ({"evidence": self.evidence} if self.evidence is not None else {})
         arrays = {f"{name}.{k}": v.numpy() for name, module in modules.items() for k, v in module.state_dict().items()}
         return seal(arrays, {"schema": SCHEMA})
 
 
 def load(run: str | Path) -> Driver:
-    """The driver that was trained into the folder `run`.
+    """Load the trained driver from the run folder `run`.
 
     Raises:
-        InvalidRun: no such run, or its file is not what this version writes.
+        InvalidRun: the run is missing, or its file was not written by this version.
     """
     run = Path(run)
     manifest = Manifest.load(run)
@@ -97,16 +97,16 @@ def load(run: str | Path) -> Driver:
     try:
         verify(run, manifest, FILE)
     except (UnreadableFile, OSError) as error:
-        remedy = f"'infogail train --resume {quote(str(run))}' writes it from the last checkpoint"
+        remedy = f"'infogail train --resume {quote(str(run))}' restores it from the last checkpoint"
         raise InvalidRun(f"{path}: {error}; {remedy}") from error
     try:
         arrays, _ = unseal(path, SCHEMA)
         tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
         for key, tensor in tensors.items():
             if not tensor.isfinite().all():
-                raise ValueError(f"'{key}' holds NaN or Inf")
+                raise ValueError(f"'{key}' contains NaN or Inf")
         evidence_tensors, spec = _part(tensors, "evidence."), scenario.spec
-        # Only a learner with a posterior has a policy that listens to codes.
+        # Only learners with a posterior condition the policy on codes.
         codes = config.codes
         num_codes = codes.num_codes if evidence_tensors else 1
         policy = Policy(spec.observation_size, spec.action_size, num_codes, config.policy, codes.graded_code)
@@ -118,13 +118,13 @@ def load(run: str | Path) -> Driver:
             _fill(evidence, evidence_tensors)
     except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise InvalidRun(f"{path}: not a driver of this version ({reason}); train it anew") from error
+        raise InvalidRun(f"{path}: not a driver of this version ({reason}); train it again") from error
     return Driver(scenario, manifest, policy, evidence)
 
 
 def _fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     for key, tensor in module.state_dict().items():
-        if key in tensors and tensors[key].dtype != tensor.dtype:  # torch would convert it without a word
+        if key in tensors and tensors[key].dtype != tensor.dtype:  # torch would convert it silently
             raise ValueError(f"'{key}' is {tensors[key].dtype}, not {tensor.dtype}")
     module.load_state_dict(tensors)
 

@@ -1,4 +1,4 @@
-"""The run folder: what training leaves behind, listed in a manifest, with one writer at a time."""
+"""The run folder: the results of training, listed in a manifest, with one writer at a time."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ DEMONSTRATIONS = "demonstrations.safetensors"
 
 
 class InvalidRun(BadInput):
-    """A run folder is missing, incomplete or malformed; says which file, what is wrong, what to do."""
+    """A run folder is missing, incomplete or malformed; the message names the file, the problem and the remedy."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a run is, and the SHA-256 of each file that it needs."""
+    """The description of a run, and the SHA-256 of each file it needs."""
 
     scenario: str
     algorithm: str
@@ -43,7 +43,7 @@ class Manifest:
     files: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
     scheduled_iterations: int | None = None
-    """Those over which the learning rate falls, where `config.run.iterations` was changed later."""
+    """The iterations of the learning rate schedule, if `config.run.iterations` was changed later."""
 
     def encode(self) -> bytes:
         """As JSON."""
@@ -53,60 +53,60 @@ class Manifest:
 
     @classmethod
     def load(cls, run: Path) -> Manifest:
-        """The manifest of the run folder `run`.
+        """Load the manifest of the run folder `run`.
 
         Raises:
-            InvalidRun: it is missing, or not what `encode` gives.
+            InvalidRun: it is missing, or was not written by `encode`.
         """
         path = run / MANIFEST
         if not path.is_file():
             raise InvalidRun(f"{path}: no such file; make a run with 'infogail train SCENARIO --out {quote(str(run))}'")
         try:
             if path.stat().st_size > MAX_MANIFEST:
-                raise ValueError(f"holds more than {MAX_MANIFEST:,} bytes")
+                raise ValueError(f"is larger than {MAX_MANIFEST:,} bytes")
             content = json.loads(path.read_bytes())
             if not isinstance(content, dict):
                 raise ValueError("is not a JSON object")
-            found = content.pop("format", None)
-            if isinstance(found, int) and found > FORMAT:
-                raise InvalidRun(f"{path}: format is {found}, newer than {FORMAT}; update infogail")
-            if found != FORMAT or isinstance(found, bool):
-                raise ValueError(f"format is {found!r}, not {FORMAT}")
-            if content.pop("sha256") != _hash({"format": found} | content):
+            version = content.pop("format", None)
+            if isinstance(version, int) and version > FORMAT:
+                raise InvalidRun(f"{path}: format is {version}, newer than {FORMAT}; update infogail")
+            if version != FORMAT or isinstance(version, bool):
+                raise ValueError(f"format is {version!r}, not {FORMAT}")
+            if content.pop("sha256") != _hash({"format": version} | content):
                 raise ValueError("it does not match its own sha256: it was damaged or changed")
-            del content["config_sha256"], content["threads"]  # for other readers: they follow from the config
+            del content["config_sha256"], content["threads"]  # redundant, for other readers
             manifest = cls(**content | {"config": Config.from_dict(content["config"])})
             manifest._check()
         except InvalidRun:
             raise
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f"lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-            raise InvalidRun(f"{path}: not a manifest of this version ({reason}); train the run anew") from error
+            raise InvalidRun(f"{path}: not a manifest of this version ({reason}); train the run again") from error
         return manifest
 
     def _check(self) -> None:
         name = self.scenario
         if name not in SCENARIO_NAMES and not (isinstance(name, str) and ":" in name):  # module:Class
-            raise ValueError(f"scenario is {self.scenario!r}, none of {', '.join(SCENARIO_NAMES)}")
+            raise ValueError(f"scenario is {self.scenario!r}, not one of {', '.join(SCENARIO_NAMES)}")
         for name in ("algorithm", "instruction_set"):
             if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, not a word")
+                raise ValueError(f"{name} is {getattr(self, name)!r}, not a string")
         if type(self.processes) is not int or self.processes < 1:
-            raise ValueError(f"processes is {self.processes!r}, not a number of processes")
+            raise ValueError(f"processes is {self.processes!r}, not a positive integer")
         scheduled = self.scheduled_iterations
         if scheduled is not None and (type(scheduled) is not int or scheduled < 1):
-            raise ValueError(f"scheduled_iterations is {scheduled!r}, not a number of iterations")
+            raise ValueError(f"scheduled_iterations is {scheduled!r}, not a positive integer")
         for name in ("versions", "files"):
             entries = getattr(self, name)
             if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
-                raise ValueError(f"{name} is {entries!r}, not an object of words")
+                raise ValueError(f"{name} is {entries!r}, not an object of strings")
         for name in self.files:
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise ValueError(f"'{name}' leaves the folder")
 
 
 class RunFolder:
-    """A run folder that this process alone may write to."""
+    """A run folder to which only this process may write."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
@@ -114,11 +114,11 @@ class RunFolder:
     @classmethod
     @contextmanager
     def create(cls, path: Path, manifest: Manifest, demonstrations: bytes, force: bool) -> Iterator[RunFolder]:
-        """A new run at `path`, which appears there all at once; with `force` in place of the run that is there.
+        """Create a run at `path` atomically; with `force`, replace an existing run.
 
         Raises:
             NonEmptyFolder: see `check_run`.
-            InvalidRun: another process trains there.
+            InvalidRun: another process is training there.
         """
         path = path.resolve()
         _tidy(path)
@@ -136,28 +136,28 @@ class RunFolder:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[RunFolder]:
-        """The run at `path`, to go on with it.
+        """Open the run at `path`, to resume it.
 
         Raises:
-            InvalidRun: it is none, or another process trains there.
+            InvalidRun: `path` is not a run, or another process is training there.
         """
         _tidy(path.resolve())
         Manifest.load(path)
         path = path.resolve()
         with _locked(path):
-            for leftover in path.rglob(".*.partial"):  # of a process that was killed while it wrote
+            for leftover in path.rglob(".*.partial"):  # from a process that was killed while writing
                 leftover.unlink()
             yield cls(path, Manifest.load(path))
 
     def write(self, name: str, data: bytes, outdated: Sequence[str] = ()) -> None:
-        """Write the file `name`, list it in the manifest, and the `outdated` ones no longer."""
+        """Write the file `name` and add it to the manifest; remove the `outdated` files from the manifest."""
         write_atomically(self.path / name, data)
         files = {key: value for key, value in self.manifest.files.items() if key not in outdated}
         files[name] = hashlib.sha256(data).hexdigest()
         self.describe(replace(self.manifest, files=files))
 
     def describe(self, manifest: Manifest) -> None:
-        """Write `manifest` in place of the one that is there."""
+        """Replace the manifest with `manifest`."""
         self.manifest = manifest
         write_atomically(self.path / MANIFEST, manifest.encode())
 
@@ -167,14 +167,14 @@ class RunFolder:
 
 
 def put_run(path: Path, files: Mapping[str, bytes]) -> None:
-    """Let the run that was made elsewhere appear at `path` all at once, in place of the run that is there.
+    """Atomically install a run that was made elsewhere at `path`, replacing an existing run.
 
     Args:
-        files: content of each, by its name within the run folder.
+        files: file contents, by name within the run folder.
 
     Raises:
-        NonEmptyFolder: something other than a run is there.
-        InvalidRun: another process trains there.
+        NonEmptyFolder: `path` contains something other than a run.
+        InvalidRun: another process is training there.
     """
     path = path.resolve()
     _tidy(path)
@@ -189,10 +189,10 @@ def put_run(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def verify(run: Path, manifest: Manifest, name: str) -> None:
-    """Compare the content of the file `name` of a run with the manifest.
+    """Check the content of the file `name` of a run against the manifest.
 
     Raises:
-        UnreadableFile: it is missing, or not the file that was written; or a link that leads out of the folder.
+        UnreadableFile: the file is missing, was changed, or is a link that leaves the folder.
     """
     path = run / name
     if not path.is_file() or name not in manifest.files:
@@ -200,32 +200,33 @@ def verify(run: Path, manifest: Manifest, name: str) -> None:
     if not path.resolve().is_relative_to(run.resolve()):
         raise UnreadableFile("is a link that leaves the run")
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != manifest.files[name]:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != manifest.files[name]:
         raise UnreadableFile(f"its sha256 is not the one in {MANIFEST}: it was damaged or changed")
 
 
 def check_run(path: Path, force: bool) -> None:
-    """Refuse to make the run folder `path` where something is. Nothing but a run is ever replaced.
+    """Check that the run folder `path` can be created. Nothing but a run is ever overwritten.
 
     Raises:
-        NonEmptyFolder: it is a run, and `force` is false; or it is a file, or a folder that holds anything else.
+        NonEmptyFolder: `path` is a run and `force` is false; or it is a file, or a folder that contains anything else.
         InvalidRun: TensorBoard could not write there.
     """
     check_folder(path)
     if any("\ud800" <= character <= "\udfff" for character in str(path.resolve())):  # PEP 383
-        raise InvalidRun(f"{path}: holds bytes that are no text in this locale; set PYTHONUTF8=1, or write elsewhere")
+        problem = "contains bytes that are not text in this locale"
+        raise InvalidRun(f"{path}: {problem}; set PYTHONUTF8=1, or write elsewhere")
     if path.is_dir() and any(path.iterdir()):
         if not (path / MANIFEST).is_file():
-            raise NonEmptyFolder(f"{path}: holds something other than a run; write elsewhere")
+            raise NonEmptyFolder(f"{path}: contains something other than a run; write elsewhere")
         if not force:
-            go_on = f"go on with --resume {quote(str(path))}"
-            raise NonEmptyFolder(f"{path}: is there already; {go_on}, replace it with --force, or write elsewhere")
+            resume = f"resume it with --resume {quote(str(path))}"
+            raise NonEmptyFolder(f"{path}: already exists; {resume}, replace it with --force, or write elsewhere")
 
 
 @contextmanager
 def _appearing(path: Path, fill: Callable[[Path], None]) -> Iterator[None]:
-    """Let the folder that `fill` fills take the place of the run at `path`, or leave all as it is; hold its lock."""
+    """Atomically replace the run at `path` with a folder filled by `fill`, or leave it unchanged; hold its lock."""
     partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{suffix}") for suffix in ("partial", "old"))
     with ExitStack() as stack:
         try:
@@ -248,17 +249,17 @@ def _appearing(path: Path, fill: Callable[[Path], None]) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the run's lock: the system's own, which ends with the process."""
+    """Hold the run's lock, which the operating system releases when the process ends."""
     with (path / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InvalidRun(f"{path}: another process trains here; wait for it, or write elsewhere") from None
+            raise InvalidRun(f"{path}: another process is training here; wait for it, or write elsewhere") from None
         yield
 
 
 def _tidy(path: Path) -> None:
-    """Undo what a process that was killed while it made the run at `path` left beside it."""
+    """Clean up beside `path` after a process that was killed while creating the run."""
     for suffix in ("old", "partial"):
         for leftover in map(Path, glob.glob(f"{glob.escape(str(path.parent))}/.{glob.escape(path.name)}.*.{suffix}")):
             if suffix == "old" and not path.exists():

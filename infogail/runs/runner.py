@@ -1,4 +1,4 @@
-"""What is the same for every learner: iterations, progress, logs, checkpoints, resume, and what to do when it stops."""
+"""The training loop common to all learners: iterations, progress, logs, checkpoints, resuming and stopping."""
 
 from __future__ import annotations
 
@@ -39,31 +39,31 @@ from infogail.runs import checkpoint
 from infogail.runs.driver import FILE, Driver
 from infogail.runs.folder import DEMONSTRATIONS, InvalidRun, Manifest, RunFolder, check_run
 
-STYLES_FOUND = 0.95  # style_nmi at which the styles count as found
+STYLES_FOUND = 0.95  # the style_nmi from which on the styles count as found
 
 OnIteration = Callable[[int, int, dict[str, Any]], None]
-"""Told (iterations done, iterations in all, what was logged) after each."""
+"""Called after each iteration with (iterations done, total iterations, log)."""
 
 
 class Learner(Protocol):
-    """What InfoGAIL, GAIL and BC have in common."""
+    """The common interface of InfoGAIL, GAIL and BC."""
 
     iteration: int
     iterations: int
 
     @property
     def policy(self) -> Policy:
-        """What is trained."""
+        """The policy being trained."""
 
     @property
     def posterior(self) -> Posterior | None:
-        """What reads the code back, if anything does."""
+        """The posterior that infers the code, if the learner has one."""
 
     def iterate(self) -> dict[str, float]:
-        """One iteration; returns what to log."""
+        """Run one iteration; returns the log."""
 
     def parts(self) -> dict[str, Any]:
-        """All that changes from one iteration to the next, by name."""
+        """The state that iterations change, by name."""
 
 
 MakeLearner = Callable[[Environment, Demonstrations, Config], Learner]
@@ -81,26 +81,27 @@ def train(
 ) -> Driver:
     """Train on the first four fifths of the demonstrations, into a new run folder.
 
-    Where torchrun started several processes, all call this, and share the work. The first alone reads and writes files.
+    If torchrun started several processes, all of them call this and share the work; only the first one reads and writes
+    files.
 
     Args:
         make_learner: the learner's class.
-        algorithm: its name, for the record.
+        algorithm: its name, for the manifest.
         demonstrations_file: safetensors file, recorded in `scenario`.
         config: all settings.
-        run: folder to make. Whatever stops the training, `resume` goes on from the last checkpoint in it.
-        force: replace the run that is there.
+        run: folder to create. However training stops, `resume` continues from the last checkpoint in it.
+        force: overwrite an existing run.
 
     Raises:
-        InvalidDemonstrations: the file is malformed or of another scenario.
+        InvalidDemonstrations: the file is malformed or from another scenario.
         NonEmptyFolder: see `check_run`.
-        InvalidRun: another process trains there.
-        BadInput: training diverged, or the processes cannot share its batches evenly.
-        Stopped: SIGINT or SIGTERM came.
+        InvalidRun: another process is training in `run`.
+        BadInput: training diverged, or the batches cannot be divided evenly among the processes.
+        Stopped: SIGINT or SIGTERM was received.
     """
     join()
     config.check(get_scenario(scenario))
-    shard_config(config)  # if that is possible
+    shard_config(config)  # validates it
 
     def begin() -> RunFolder:
         check_run(run, force)
@@ -121,22 +122,22 @@ def resume(
     iterations: int | None = None,
     bc_steps: int | None = None,
 ) -> Driver:
-    """Go on with the run `run` from its newest checkpoint: same machine, threads and versions, same bits.
+    """Resume `run` from its newest checkpoint; bit-identical with the same machine, threads and versions.
 
-    As many processes as it began with go on with it. With another length it may go on beyond its end, or end earlier:
-    the learning rate falls as it would have, and stays where it ended.
+    The number of processes must be that of the original run. A different length may extend or shorten the run: the
+    learning rate keeps its original schedule, and stays constant after its end.
 
     Args:
-        learners: the learners' classes by the name of their algorithm.
-        threads: torch threads, if not as before.
-        warn: told of damaged checkpoints, and of what is not as it was when the run began.
-        iterations: how many in all, if not as before; of GAIL and InfoGAIL.
-        bc_steps: the same of BC.
+        learners: the learner classes by algorithm name.
+        threads: torch threads, if different from before.
+        warn: called with a message for damaged checkpoints, and for whatever has changed since the run began.
+        iterations: new total number of iterations, if different; for GAIL and InfoGAIL.
+        bc_steps: the same for BC.
 
     Raises:
-        InvalidRun: it is no run, of another number of processes, all its checkpoints are damaged, or another process
-            trains there.
-        BadInput: `iterations` or `bc_steps` are fewer than are done; or see `train`.
+        InvalidRun: `run` is not a run, had another number of processes, has only damaged checkpoints, or another
+            process is training in it.
+        BadInput: `iterations` or `bc_steps` is less than already done; or see `train`.
         Stopped: see `train`.
     """
     join()
@@ -147,16 +148,17 @@ def resume(
         manifest = folder.manifest
         if manifest.processes != world_size():
             ours, its = world_size(), manifest.processes
-            raise InvalidRun(f"{run}: its number of processes is {its}, not {ours}; {_go_on(folder)}")
+            raise InvalidRun(f"{run}: its number of processes is {its}, not {ours}; {_resume_hint(folder)}")
         now = Manifest(manifest.scenario, manifest.algorithm, manifest.config)
         if manifest.algorithm not in learners:
-            raise InvalidRun(f"{run}: algorithm is '{manifest.algorithm}', none of {', '.join(learners)}")
-        before = manifest.config.run.threads
-        was = {**manifest.versions, "instruction set": manifest.instruction_set, "threads": before}
-        here = {**now.versions, "instruction set": now.instruction_set, "threads": threads or before}
-        for name, value in here.items():
-            if was.get(name) != value:
-                warn(f"{run}: began with {name} {was.get(name)}, goes on with {value}; the last bits may differ")
+            raise InvalidRun(f"{run}: algorithm is '{manifest.algorithm}', not one of {', '.join(learners)}")
+        configured = manifest.config.run.threads
+        original = {**manifest.versions, "instruction set": manifest.instruction_set, "threads": configured}
+        current = {**now.versions, "instruction set": now.instruction_set, "threads": threads or configured}
+        for name, value in current.items():
+            if original.get(name) != value:
+                change = f"started with {name} {original.get(name)}, resuming with {value}"
+                warn(f"{run}: {change}; results may differ by rounding")
         folder.manifest = _with_length(manifest, {key: value for key, value in length.items() if value is not None})
         return folder
 
@@ -172,12 +174,12 @@ def _train(
     threads: int | None = None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Driver:
-    """From the newest checkpoint, or else from the beginning, to the end."""
+    """Train to the end from the newest checkpoint, or from scratch if there is none."""
     manifest, config = folder.manifest, folder.manifest.config
     torch.set_num_threads(threads or config.run.threads)
     recording, saved = run_on_leader(lambda: (_recording(folder), checkpoint.load_newest(folder, warn)))
-    own = shard_config(config.with_(iterations=manifest.scheduled_iterations or config.run.iterations))
-    learner, log = make_learner(_environment(recording, own), _demonstrations(recording, config), own), b""
+    shard = shard_config(config.with_(iterations=manifest.scheduled_iterations or config.run.iterations))
+    learner, log = make_learner(_environment(recording, shard), _demonstrations(recording, config), shard), b""
     if manifest.scheduled_iterations is not None:
         learner.iterations = config.run.iterations
     if saved is not None:
@@ -185,10 +187,11 @@ def _train(
         try:
             checkpoint.restore(learner.parts(), checkpoint.part_of(state, rank()))
         except (KeyError, RuntimeError, ValueError) as error:
-            raise InvalidRun(f"{folder.path}: its checkpoint is of another learner ({error}); train it anew") from error
+            problem = f"its checkpoint is from another learner ({error})"
+            raise InvalidRun(f"{folder.path}: {problem}; train it again") from error
     if learner.iteration > learner.iterations:
         option = "--bc-steps" if manifest.scheduled_iterations is None else "--iterations"
-        raise BadInput(f"{folder.path}: has {learner.iteration} iterations done already; give a larger {option}")
+        raise BadInput(f"{folder.path}: has already done {learner.iteration} iterations; give a larger {option}")
     rows = [json.loads(line) for line in log.splitlines()]
     try:
         if leads() and Manifest.load(folder.path) != manifest:
@@ -201,16 +204,16 @@ def _train(
             folder.write("training.json", (json.dumps(_cost(rows), indent=2) + "\n").encode())
             known = folder.manifest.files.get(FILE)
             folder.write(FILE, driver.encode())
-            if folder.manifest.files[FILE] != known:  # it was judged before it went on
+            if folder.manifest.files[FILE] != known:  # the evaluation of the previous driver is obsolete
                 (folder.path / "metrics.json").unlink(missing_ok=True)
     except OSError as error:
         problem = f"{error.filename or folder.path}: {error.strerror or error}"
-        raise BadInput(f"{problem}; once that is mended, {_go_on(folder)}") from error
+        raise BadInput(f"{problem}; once that is fixed, {_resume_hint(folder)}") from error
     return driver
 
 
 def _with_length(manifest: Manifest, length: Mapping[str, Any]) -> Manifest:
-    """That of the run once it is to be as long as `length` says, settings by name."""
+    """The manifest with the run's length changed to `length`, settings by name."""
     config = manifest.config.with_(**length)
     if config.run.iterations == manifest.config.run.iterations:
         return replace(manifest, config=config)
@@ -219,30 +222,30 @@ def _with_length(manifest: Manifest, length: Mapping[str, Any]) -> Manifest:
 
 
 def _recording(folder: RunFolder) -> Recording:
-    """What the run learns from, and is judged by."""
+    """The recording that the run learns from and is evaluated on."""
     try:
         folder.verify(DEMONSTRATIONS)
     except (UnreadableFile, OSError) as error:
-        raise InvalidRun(f"{folder.path / DEMONSTRATIONS}: {error}; train the run anew") from error
+        raise InvalidRun(f"{folder.path / DEMONSTRATIONS}: {error}; train the run again") from error
     return Recording.load(folder.path / DEMONSTRATIONS, get_scenario(folder.manifest.scenario))
 
 
 def _demonstrations(recording: Recording, config: Config) -> Demonstrations:
-    """Those to learn from."""
+    """The demonstrations to learn from."""
     limit, labelled = config.run.demonstrations_limit, config.run.labelled
     chosen = recording.episodes(slice(min(limit or recording.num_training, recording.num_training)))
     return chosen.demonstrations if labelled is None else chosen.with_labels(labelled)
 
 
 def _environment(recording: Recording, config: Config) -> DrivingEnvironment:
-    """What learners drive in; the judge of styles is for the log alone."""
+    """The training environment; its style judge is only for logging."""
     scenario = recording.scenario
     judge = None if scenario.recorded else scenario.fit_judge(recording)
     return DrivingEnvironment(scenario, config.run.num_envs, judge)
 
 
 def _iterate(folder: RunFolder, learner: Learner, rows: list[dict[str, Any]], on_iteration: OnIteration) -> None:
-    """The iterations that are left; `rows` are those logged so far."""
+    """Run the remaining iterations; `rows` holds the log so far."""
     env_steps, before = (rows[-1]["env_steps"], rows[-1]["seconds"]) if rows else (0, 0.0)
     interval = folder.manifest.config.run.checkpoint_interval
     start = time.perf_counter() - before
@@ -261,12 +264,12 @@ def _iterate(folder: RunFolder, learner: Learner, rows: list[dict[str, Any]], on
                 checkpoint.save(folder, learner.iteration, checkpoint.merge(states), _lines(rows))
             on_iteration(learner.iteration, learner.iterations, rows[-1])
             if stop:
-                raise Stopped(stop, f"stopped after iteration {learner.iteration}; {_go_on(folder)}")
+                raise Stopped(stop, f"stopped after iteration {learner.iteration}; {_resume_hint(folder)}")
 
 
 @contextmanager
 def _logs(folder: RunFolder, rows: list[dict[str, Any]]) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """metrics.jsonl and TensorBoard's file with the `rows` so far, and a function that adds one."""
+    """Open metrics.jsonl and TensorBoard's file with the `rows` so far; yields a function that appends a row."""
     if not leads():
         yield lambda row: None
         return
@@ -290,25 +293,25 @@ def _logs(folder: RunFolder, rows: list[dict[str, Any]]) -> Iterator[Callable[[d
 
 
 def _check_finite(folder: RunFolder, iteration: int, values: Mapping[str, Any]) -> None:
-    """Stop where a loss, a reward, a parameter or a gradient (it spoils what the optimiser keeps) is NaN or Inf."""
+    """Stop if a loss, reward, parameter or gradient (via the optimiser's state) is NaN or Inf."""
     broken = first_truthy(checkpoint.first_not_finite(values))
     if broken is not None:
         saved = checkpoint.checkpoints(folder)
         good = f"its last good checkpoint is {folder.path / saved[-1]}" if saved else "it has no checkpoint yet"
         raise BadInput(
             f"{folder.path}: training diverged in iteration {iteration}: {broken} is not finite; {good}; "
-            "train anew with a lower --learning-rate or --discriminator-learning-rate"
+            "train again with a lower --learning-rate or --discriminator-learning-rate"
         )
 
 
 def _cost(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What training took, from the rows that it logged."""
-    found = next((row for row in rows if row.get("rollout/style_nmi", 0.0) >= STYLES_FOUND), {})
+    """The cost of training, from its log."""
+    first = next((row for row in rows if row.get("rollout/style_nmi", 0.0) >= STYLES_FOUND), {})
     return {
         "env_steps": rows[-1]["env_steps"],
         "train_seconds": rows[-1]["seconds"],
-        "env_steps_to_styles": found.get("env_steps"),
-        "seconds_to_styles": found.get("seconds"),
+        "env_steps_to_styles": first.get("env_steps"),
+        "seconds_to_styles": first.get("seconds"),
     }
 
 
@@ -316,7 +319,7 @@ def _lines(rows: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def _go_on(folder: RunFolder) -> str:
+def _resume_hint(folder: RunFolder) -> str:
     processes = folder.manifest.processes
     command = "infogail" if processes == 1 else f"torchrun --nproc-per-node {processes} -m infogail"
-    return f"go on with '{command} train --resume {quote(str(folder.path))}'"
+    return f"resume with '{command} train --resume {quote(str(folder.path))}'"

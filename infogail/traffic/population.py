@@ -3,16 +3,16 @@
     config = {"other_vehicles_type": population("runs/highway", mix=(0.1, 0.2, 0.3, 0.4))}
     env = gymnasium.make("highway-v0", config=config)
 
-`make_populated` makes it, too, and complains where an environment has no such vehicles.
+`make_populated` does the same, and raises an error if the environment has no such vehicles.
 
-What the drivers never saw in training: each other, fewer or more than three lanes, lanes that bend, end or merge,
-obstacles, and traffic that crosses or comes towards them. They see a road as straight along their own lane, keep within
-the lanes that are open to lane changes, and take an obstacle for a car that stands still. Routes, priorities and
-`enable_lane_change` mean nothing to them.
+In training, the drivers never encountered each other, fewer or more than three lanes, lanes that bend, end or merge,
+obstacles, and crossing or oncoming traffic. They see a road as straight along their own lane, stay within the lanes
+that are open to lane changes, and treat an obstacle as a stationary car. They ignore routes, priorities and
+`enable_lane_change`.
 
-They learned among drivers who make way for them and so, left to themselves, run into each other. An assistant such as
-cars have brakes and holds the lane for them, where Responsibility-Sensitive Safety (Shalev-Shwartz, Shammah and
-Shashua, arXiv:1708.06374) asks for it, or they are about to leave the road, and leaves them alone otherwise.
+They learned among drivers that yield to them and so, unassisted, collide with each other. A driver assistant brakes or
+keeps the lane for them where Responsibility-Sensitive Safety (Shalev-Shwartz, Shammah and Shashua, arXiv:1708.06374)
+demands it, or where they are about to leave the road; otherwise it does not intervene.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
 from infogail.runs.driver import Driver, load
 
 PREFIX = "driven by "
-REACTION = 0.3  # [s], what safety allows for: a decision and a half
+REACTION = 0.3  # [s], the reaction time assumed for safe distances: one and a half decisions
 CLEARANCE = 1.0  # [m]
-ALERT = 0.5  # [m] from the lane's centre, beyond which a driver within the next `OUTLOOK` leaves it
-EDGE = (LANE_WIDTH - Vehicle.WIDTH) / 2  # [m], the same for the outermost lanes and the road: wheels on the line
+ALERT = 0.5  # [m]; a driver leaves its lane if it will be further from the centre within `OUTLOOK`
+EDGE = (LANE_WIDTH - Vehicle.WIDTH) / 2  # [m], the same at the edge of the road: wheels on the line
 OUTLOOK = 1.0  # [s]
 HIGHWAY = Highway()
 SLOTS = [
@@ -53,26 +53,26 @@ SLOTS = [
 
 
 def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bool = True) -> str:
-    """The class path, for `other_vehicles_type`, of vehicles that drive as `run` was trained to.
+    """The class path, for `other_vehicles_type`, of vehicles driven by the policy of `run`.
 
-    It holds all the arguments, so that every process that can read the run can make the class.
+    It encodes all the arguments, so any process that can read the run can create the class.
 
     Args:
-        run: trained on `highway`; `highway-manners` knows one lane alone.
-        mix: (K,) how common each code is, in any unit; by default as the posterior found among the demonstrations.
-        assisted: the assistant is on.
+        run: trained on `highway`; `highway-manners` has only one lane.
+        mix: (K,) relative frequency of each code; by default the posterior's estimate from the demonstrations.
+        assisted: whether the assistant is on.
 
     Raises:
-        BadInput: no run of `highway`, or no mix of its codes.
+        BadInput: `run` is not a run of `highway`, or `mix` does not fit its codes.
     """
     driver = load(run)
     scenario = driver.scenario
     if not scenario.usable_as_traffic:
-        raise BadInput(f"{run}: trained on {scenario.name}, without traffic on several lanes; give a run of highway")
+        raise BadInput(f"{run}: trained on {scenario.name}, which has no multi-lane traffic; give a run of highway")
     shares = driver.prior if mix is None else np.asarray(mix, dtype=np.float64)
     if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():
         shown = " ".join(f"{share:g}" for share in np.ravel(shares))
-        raise BadInput(f"mix {shown}: give a share for each of the {driver.num_codes} codes of {run}, none below 0")
+        raise BadInput(f"mix {shown}: give a non-negative share for each of the {driver.num_codes} codes of {run}")
     shown = f"{Path(run).resolve()} {','.join(map(repr, shares.tolist()))} {'assisted' if assisted else 'alone'}"
     name = PREFIX + quote(shown, "/, ", errors="surrogateescape").replace(".", "%2E")
     members = {
@@ -90,28 +90,28 @@ def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bo
 def make_populated(
     environment: str, path: str, seed: int | None = None, config: Mapping[str, Any] | None = None, **options: Any
 ) -> gymnasium.Env:
-    """The environment with the id `environment`, in which all traffic is that of `population`; it has been reset.
+    """Create and reset the environment with the ID `environment`, with traffic from `population`.
 
-    `gymnasium.make` gives the same, but where an environment ignores `other_vehicles_type`, it does not say so.
+    `gymnasium.make` does the same, but gives no warning if an environment ignores `other_vehicles_type`.
 
     Args:
         path: from `population`.
-        seed: of the reset.
-        config: what else highway-env is to set.
-        options: others of `gymnasium.make`, such as `render_mode`.
+        seed: for the reset.
+        config: further settings of highway-env.
+        options: further arguments of `gymnasium.make`, such as `render_mode`.
 
     Raises:
-        BadInput: there is no such environment, or none of its vehicles is one of `path`.
+        BadInput: the environment does not exist, or none of its vehicles is of the class `path`.
     """
-    problem = f"{environment} takes no vehicles of a chosen type; give highway-v0, merge-v0 or the like"
+    problem = f"{environment} does not support custom vehicle types; give highway-v0, merge-v0 or the like"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # there may be a newer version of what is asked for
+            warnings.simplefilter("ignore", DeprecationWarning)  # the environment may have a newer version
             env = gymnasium.make(environment, config={"other_vehicles_type": path, **(config or {})}, **options)
     except gymnasium.error.UnregisteredEnv as error:
         raise BadInput(f"unknown environment '{environment}'; give highway-v0, merge-v0 or the like") from error
     except TypeError as error:
-        if "unexpected keyword argument" in str(error):  # lane-keeping-v0 and others cannot be set or filmed
+        if "unexpected keyword argument" in str(error):  # lane-keeping-v0 and others take no config or render mode
             raise BadInput(problem) from error
         raise
     env.reset(seed=seed)
@@ -123,7 +123,7 @@ def make_populated(
 
 
 def __getattr__(name: str) -> type[StyledVehicle]:
-    """The class called `name`, where another process made that name."""
+    """Recreate the class called `name`, a name that may come from another process."""
     if not name.startswith(PREFIX):
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     run, shares, how = unquote(name.removeprefix(PREFIX), errors="surrogateescape").rsplit(" ", 2)
@@ -132,7 +132,7 @@ def __getattr__(name: str) -> type[StyledVehicle]:
 
 
 class NumpyPolicy:
-    """`Driver.act` for codes 0 to K - 1, without torch, whose calls take longer than the sums of so small a network."""
+    """`Driver.act` for codes 0 to K - 1, in NumPy: for a network this small, torch's call overhead dominates."""
 
     def __init__(self, driver: Driver) -> None:
         policy = deepcopy(driver.policy).double()
@@ -152,14 +152,14 @@ class NumpyPolicy:
 
 
 class StyledVehicle(ControlledVehicle):
-    """Drives with a trained policy and a code, drawn when it is made, for life. `population` makes subclasses.
+    """Drives with a trained policy and a fixed code, drawn at creation. `population` makes subclasses.
 
-    A `ControlledVehicle` for what environments ask of one: routes are taken note of, `IDMVehicle.create_from` works.
+    A `ControlledVehicle` for compatibility with environments: it keeps its route, and `IDMVehicle.create_from` works.
     """
 
     policy: ClassVar[NumpyPolicy]
     mix: ClassVar[np.ndarray]
-    """(K,): chance of each code"""
+    """(K,): probability of each code"""
     assisted: ClassVar[bool]
     steering_range: ClassVar[tuple[float, float]]
     period: ClassVar[float]
@@ -182,24 +182,24 @@ class StyledVehicle(ControlledVehicle):
         if code is None:  # one number from the road's generator, as `IDMVehicle.randomize_behavior` takes one
             code = int(np.searchsorted(np.cumsum(self.mix)[:-1], road.np_random.uniform(), side="right"))
         self.code = code
-        self.wait = 0.0  # [s] until it decides again
-        self.overruled = False  # by the assistant, in its last decision
+        self.wait = 0.0  # [s] until its next decision
+        self.overruled = False  # whether the assistant overrode its last decision
 
     @classmethod
     def create_from(cls, vehicle: Vehicle) -> StyledVehicle:
-        """A vehicle where `vehicle` is and as fast, of the same code if it has one."""
+        """A vehicle with the position, heading and speed of `vehicle`, and its code if it has one."""
         code, route = getattr(vehicle, "code", None), getattr(vehicle, "route", None)
         return cls(vehicle.road, vehicle.position, vehicle.heading, vehicle.speed, route=route, code=code)
 
     def randomize_behavior(self) -> None:
-        """Nothing: its code is its behaviour."""
+        """Do nothing: the code determines the behaviour."""
 
     def act(self, action: dict | str | None = None) -> None:
-        """Once a period, decide, together with all of the population whose time has come: one call of the policy."""
+        """Once per period, decide together with all vehicles of this class that are due, in one call of the policy."""
         if not self._is_due():
             return
-        of_age = (v for v in self.road.vehicles if type(v) is type(self) and v._is_due())
-        drivers = list(dict.fromkeys([self, *of_age]))
+        due = (v for v in self.road.vehicles if type(v) is type(self) and v._is_due())
+        drivers = list(dict.fromkeys([self, *due]))
         observations = observe(drivers)
         actions = self.policy(observations, np.array([driver.code for driver in drivers]))
         (slowest, fastest), (left, right) = ACCELERATION_RANGE, self.steering_range
@@ -207,7 +207,7 @@ class StyledVehicle(ControlledVehicle):
         steerings = left + (actions[:, 1] + 1.0) / 2.0 * (right - left)
         brake, hold = too_close(observations) & self.assisted
         accelerations[brake] = slowest
-        if self.assisted:  # nobody rolls back
+        if self.assisted:  # never roll backwards
             speeds = np.array([driver.speed for driver in drivers])
             accelerations = np.maximum(accelerations, -np.maximum(speeds, 0.0) / self.period)
         for k in np.flatnonzero(hold):
@@ -219,11 +219,11 @@ class StyledVehicle(ControlledVehicle):
             driver.wait += self.period
 
     def step(self, dt: float) -> None:
-        """As any vehicle."""
+        """Move like any vehicle."""
         super().step(dt)
         self.wait -= dt
-        # For the others: an `IDMVehicle` that considers a lane change takes a vehicle without a `target_speed` for one
-        # that wants to stop, and merge-v0 divides by it.
+        # For other vehicles: an `IDMVehicle` considering a lane change assumes that a vehicle without a `target_speed`
+        # wants to stop, and merge-v0 divides by it.
         self.target_lane_index, self.target_speed = self.lane_index, max(self.speed, 1.0)
 
     def _is_due(self) -> bool:
@@ -231,20 +231,20 @@ class StyledVehicle(ControlledVehicle):
 
 
 def observe(drivers: Sequence[Vehicle]) -> np.ndarray:
-    """What drivers of one road observe, (N, F), each along its own lane as if the road were a straight highway."""
+    """Observations (N, F) of drivers on the same road, each along its own lane as if on a straight highway."""
     road = drivers[0].road
     seen = list(dict.fromkeys([*drivers, *road.vehicles, *(thing for thing in road.objects if thing.solid)]))
     world = np.array([(*thing.position, thing.heading, thing.speed) for thing in seen])
     indices = list(dict.fromkeys(driver.lane_index for driver in drivers))
     views, counts = zip(*(along(road, index, world) for index in indices), strict=True)
-    own = np.array([indices.index(driver.lane_index) for driver in drivers])
-    states = np.pad(np.stack(views)[own], ((0, 0), (0, 1), (0, 0)))  # the last is nobody
+    view_of = np.array([indices.index(driver.lane_index) for driver in drivers])
+    states = np.pad(np.stack(views)[view_of], ((0, 0), (0, 1), (0, 0)))  # the last is a placeholder for no vehicle
     itself = np.arange(len(drivers))
     egos = states[itself, itself]
     states[itself, itself], states[:, 0] = states[:, 0].copy(), egos
-    highway, lanes = copy(HIGHWAY), np.array(counts)[own]
-    highway.lanes = lanes  # each driver's own
-    # In training there was nobody beside the road.
+    highway, lanes = copy(HIGHWAY), np.array(counts)[view_of]
+    highway.lanes = lanes  # one number per driver
+    # In training there were no vehicles beside the road.
     aside = abs(states[:, 1:, 1] - LANE_WIDTH * (lanes[:, None] - 1) / 2)
     states[:, 1:, 1][aside > LANE_WIDTH * lanes[:, None] / 2 + 1.0] = np.inf
     states[:, -1, 1] = np.inf
@@ -252,8 +252,8 @@ def observe(drivers: Sequence[Vehicle]) -> np.ndarray:
 
 
 def along(road: Road, index: LaneIndex, world: np.ndarray) -> tuple[np.ndarray, Any]:
-    """States (V, 4) as `Highway` has them, if lane `index` and those beside it that are open to lane changes were its
-    road, of states (V, 4) in the world's coordinates; and the number of these lanes."""
+    """Convert states (V, 4) from world coordinates to those of `Highway`, as if lane `index` and the adjacent lanes
+    open to lane changes were its road; also returns the number of these lanes."""
     start, end, number = index
     side = road.network.graph[start][end]
     first, last, lane = number, number, side[number]
@@ -272,10 +272,10 @@ def along(road: Road, index: LaneIndex, world: np.ndarray) -> tuple[np.ndarray, 
 
 
 def too_close(observations: np.ndarray) -> np.ndarray:
-    """(2, N) bool: whether drivers who observe (N, F) have to brake, and whether they have to hold their lane.
+    """(2, N) bool: whether drivers with observations (N, F) have to brake, and whether they have to keep their lane.
 
-    They brake where the distance to their leader is too short, and hold where it would be to the leader or follower in
-    the lane that they are about to enter, or where there is no such lane.
+    They brake if the gap to their leader is unsafe, and keep their lane if the gap to the leader or follower in the
+    lane they are about to enter would be, or if there is no such lane.
     """
     features = dict(zip(Highway.features, observations.T, strict=True))  # scaled by `Highway.observe`
     offset, heading, speed = 2.0 * features["lane_offset"], 0.1 * features["heading"], 20.0 + 10.0 * features["speed"]
@@ -291,8 +291,8 @@ def too_close(observations: np.ndarray) -> np.ndarray:
 
 
 def safe_distance(rear: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """[m] between bumpers, at speeds [m/s]: leaves `CLEARANCE` if the front car brakes as hard as it can, and the rear
-    one, which keeps its speed for as long as it takes to react, does so after it."""
+    """Safe distance [m] from bumper to bumper, at speeds [m/s]: leaves `CLEARANCE` if the front car brakes as hard as
+    possible, and the rear car, after keeping its speed for the reaction time, does the same."""
     hardest = -ACCELERATION_RANGE[0]
     rear, front = np.maximum(rear, 0.0), np.maximum(front, 0.0)
     return CLEARANCE + np.maximum(REACTION * rear + (rear**2 - front**2) / (2.0 * hardest), 0.0)

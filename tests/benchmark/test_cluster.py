@@ -205,7 +205,7 @@ def test_an_address_without_a_cluster_is_refused_at_once(tmp_path, address, prob
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setattr("infogail.benchmark.cluster.find_spec", lambda name: None)
     with pytest.raises(
-        BadInput, match=r"^--ray needs the extra 'dist'; install it with pip install 'infogail\[dist\]'$"
+        BadInput, match=r"^--ray requires the extra 'dist'; install it with pip install 'infogail\[dist\]'$"
     ):
         check_address("auto")
 

@@ -37,6 +37,5 @@ def test_the_demo_leaves_runs_and_films_and_prints_a_table(tmp_path, monkeypatch
     shown = ("style_nmi", "success_rate", "collision_rate", "off_road_rate", "occupancy_mmd", "train_seconds")
     assert all(MEASURES[key].heading in table for key in shown)
     assert MEASURES["seconds_to_styles"].heading not in table  # none found
-    assert all(
-        f"{title}\n" in progress for title in ("recording turn", "training and judging 4 drivers", "filming each code")
-    )
+    titles = ("recording turn", "training and evaluating 4 drivers", "filming each code")
+    assert all(f"{title}\n" in progress for title in titles)

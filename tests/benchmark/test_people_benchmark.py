@@ -71,5 +71,5 @@ def test_the_printed_table_is_whole_and_has_units(results, capsys):
 
 
 def test_styles_that_nobody_knows_are_not_recognised(out, results):
-    with pytest.raises(BadInput, match="nobody knows the styles of its people"):
+    with pytest.raises(BadInput, match="the styles of its people are unknown"):
         recognise(out / "replay-infogail-0")

@@ -85,7 +85,7 @@ def contents(folder):
 BAD_INPUT = {
     # what there is not
     "recrod pass": "unknown command 'recrod'; did you mean 'record'?",
-    "xyz": f"unknown command 'xyz'; there are {', '.join(COMMANDS[:-1])} and {COMMANDS[-1]}",
+    "xyz": f"unknown command 'xyz'; choose from {', '.join(COMMANDS[:-1])} and {COMMANDS[-1]}",
     "record pas": "unknown scenario 'pas'; did you mean 'pass'?",
     "record Turn": "unknown scenario 'Turn'; did you mean 'turn'?",
     "train xyz --out a": "pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners and replay",
@@ -94,15 +94,15 @@ BAD_INPUT = {
     "render made/bc --bogus": "--bogus; see 'infogail --help'",
     "record pass turn": "turn; see 'infogail --help'",
     "train pass --out a --algorithm infogial": "--algorithm infogial: did you mean 'infogail'?",
-    "train pass --out a --algorithm x": "--algorithm x: there are infogail, gail and bc",
+    "train pass --out a --algorithm x": "--algorithm x: choose from infogail, gail and bc",
     # what is missing
     "record": "(required); see 'infogail record --help'",
     "train --out a": "train: give SCENARIO, or --resume RUN; see 'infogail train --help'",
     **dict.fromkeys(
         ("evaluate", "render", "recognise"),
-        "runs: holds no finished run for this; make one with 'infogail train pass'",
+        "runs: no suitable finished run; make one with 'infogail train pass'",
     ),
-    "traffic": "runs: holds no finished run for this; make one with 'infogail train highway'",
+    "traffic": "runs: no suitable finished run; make one with 'infogail train highway'",
     "record pass --out": "Missing value for argument '--out'. Expected 1 values; see 'infogail record --help'",
     # what is no number, or none that will do
     "record pass --episodes ten": "--episodes ten: give a whole number",
@@ -168,7 +168,7 @@ BAD_INPUT = {
     "train --resume thesis": "thesis/manifest.json: no such file; make a run with 'infogail train SCENARIO --out "
     "thesis'",
     "evaluate broken": "broken/policy.safetensors: its sha256 is not the one in manifest.json: it was damaged or "
-    "changed; 'infogail train --resume broken' writes it from the last checkpoint",
+    "changed; 'infogail train --resume broken' restores it from the last checkpoint",
     "train turn --resume made/bc": "SCENARIO turn: the run to resume has pass; leave it out",
     "train --resume made/bc --algorithm gail": "--algorithm gail: the run to resume has bc; leave it out",
     "train --resume made/infogail --preset no-rim": "--rim-coef 0.0: the run to resume has 10.0; leave it out",
@@ -176,30 +176,29 @@ BAD_INPUT = {
     "train --resume made/bc --num-envs 64": "--num-envs 64: the run to resume has 16; leave it out",
     "train --resume made/bc --iterations 3": "--iterations 3: the run to resume has 2; leave it out",
     "train --resume made/gail --bc-steps 200": "--bc-steps 200: the run to resume has 100; leave it out",
-    "train --resume made/gail --iterations 1": "/gail: has 2 iterations done already; give a larger --iterations",
+    "train --resume made/gail --iterations 1": "/gail: has already done 2 iterations; give a larger --iterations",
     "train --resume made/gail --iterations 0": "--iterations 0: give a number above 0",
     "train --resume made/bc --demonstrations no": "--demonstrations no: no such file; leave it out",
     "train --resume made/bc --force": "--force True: the run to resume has False; leave it out",
     "train --resume made/bc --out b": "--out b: the run to resume has made/bc; leave it out",
-    "train --resume made/bc --demonstrations text": "--demonstrations text: the run to resume has others, in its "
-    "folder; leave it out",
+    "train --resume made/bc --demonstrations text": "--demonstrations text: the run to resume has different "
+    "ones in its folder; leave it out",
     # outputs
     "record pass --out made/pass.safetensors": "made/pass.safetensors: already exists; replace it with --force, or "
     "write elsewhere",
     "record pass --out thesis --force": "thesis: is a folder; give the name of a file in it",
     "record pass --out text/pass.safetensors": "text: is a file, not a folder; write elsewhere",
-    "record pass --episodes 10 --out /proc/a/b": "/proc/a: No such file or directory; give a place that can be written "
-    "to",
-    "train pass --demonstrations made/pass.safetensors --out made/bc": "made/bc: is there already; go on with "
+    "record pass --episodes 10 --out /proc/a/b": "/proc/a: No such file or directory; give a writable path",
+    "train pass --demonstrations made/pass.safetensors --out made/bc": "made/bc: already exists; resume it with "
     "--resume made/bc, replace it with --force, or write elsewhere",
-    "train pass --demonstrations made/pass.safetensors --out thesis --force": "thesis: holds something other than a "
+    "train pass --demonstrations made/pass.safetensors --out thesis --force": "thesis: contains something other than a "
     "run; write elsewhere",
-    "train pass --demonstrations made/pass.safetensors --out . --force": ".: holds something other than a run; write "
-    "elsewhere",
+    "train pass --demonstrations made/pass.safetensors --out . --force": ".: contains something other than a run; "
+    "write elsewhere",
     "train pass --demonstrations made/pass.safetensors --out text --force": "text: is a file, not a folder; write "
     "elsewhere",
     "train pass --demonstrations made/pass.safetensors --out /proc/a": "/proc/a: No such file or directory; give a "
-    "place that can be written to",
+    "writable path",
     "render made/bc --out text": "text: is a file, not a folder; write elsewhere",
 }
 
@@ -247,7 +246,7 @@ def test_a_tale_told_by_the_commands(made, tmp_path, capsys, monkeypatch):
         result = json.loads(printed)
         assert result == json.loads((made / algorithm / "metrics.json").read_text())
         assert (result["scenario"], result["algorithm"], result["episodes"]) == ("pass", algorithm, 4)
-        assert "judging" in progress
+        assert "evaluating" in progress
     assert run(f"evaluate {made}/bc --episodes 4 --seed 7") == 0
     assert "success_rate" in capsys.readouterr().out
     assert json.loads((made / "bc/metrics.json").read_text())["seed"] == 7
@@ -321,11 +320,11 @@ def test_a_signal_at_a_real_process(made, tmp_path, capsys, number):
     assert (process.returncode, out) == (128 + number, "")
     title, told = errors.splitlines()
     assert title == "training bc on pass"
-    advice = rf"infogail: stopped after iteration (\d+); go on with 'infogail train --resume {tmp_path}/run'"
+    advice = rf"infogail: stopped after iteration (\d+); resume with 'infogail train --resume {tmp_path}/run'"
     stopped = int(re.fullmatch(advice, told)[1])
     assert [path.stem for path in (tmp_path / "run/checkpoints").iterdir()][-1:] == [f"{stopped:06d}"]
     assert run(f"evaluate {tmp_path}/run") == 2
-    assert f"no such file; 'infogail train --resume {tmp_path}/run' writes it from the last checkpoint" in (
+    assert f"no such file; 'infogail train --resume {tmp_path}/run' restores it from the last checkpoint" in (
         capsys.readouterr().err
     )
 
@@ -338,9 +337,9 @@ def test_resume_goes_on_and_names_what_is_damaged(made, tmp_path, capsys):
     capsys.readouterr()
     assert run(f"train pass --algorithm gail --out {folder} {options} --resume {folder}") == 0
     out, errors = capsys.readouterr()
-    assert out == f"trained: {folder}; judge it with 'infogail evaluate {folder}'\n"
+    assert out == f"trained: {folder}; evaluate it with 'infogail evaluate {folder}'\n"
     warning = f"infogail: {newest}: its sha256 is not the one in manifest.json: it was damaged or changed"
-    assert f"{warning}; the checkpoint before it is used" in errors
+    assert f"{warning}; using the previous checkpoint" in errors
     observations = np.ones((1, 7), np.float32)
     np.testing.assert_array_equal(infogail.load(folder).act(observations, 0), whole.act(observations, 0))
 
@@ -349,7 +348,7 @@ def test_resume_goes_on_and_names_what_is_damaged(made, tmp_path, capsys):
 def test_too_little_memory_is_said_in_one_line(made, tmp_path, capsys, size):
     assert run(f"train pass --demonstrations {made}/pass.safetensors --out {tmp_path}/run {size}") == 2
     errors = capsys.readouterr().err
-    assert errors.startswith("infogail: there is not enough memory for that; give a smaller --num-envs, --hidden")
+    assert errors.startswith("infogail: out of memory; give a smaller --num-envs, --hidden")
     assert errors.count("\n") == 1
 
 
@@ -358,7 +357,7 @@ def test_training_that_diverges_says_so(made, tmp_path, capsys):
     assert run(f"{train} --discriminator-learning-rate 1e30") == 2
     assert capsys.readouterr().err == (
         f"infogail: {tmp_path}/run: training diverged in iteration 1: discriminator/loss is not finite; "
-        "it has no checkpoint yet; train anew with a lower --learning-rate or --discriminator-learning-rate\n"
+        "it has no checkpoint yet; train again with a lower --learning-rate or --discriminator-learning-rate\n"
     )
 
 
@@ -371,7 +370,7 @@ def test_train_alone_records_and_names_the_run(tmp_path, capsys, monkeypatch):
     out, errors = capsys.readouterr()
     assert out.splitlines()[0].startswith("recorded: demos/turn.safetensors, 200 episodes")
     assert out.splitlines()[1] == (
-        "trained: runs/turn-infogail-no-rim-3; judge it with 'infogail evaluate runs/turn-infogail-no-rim-3'"
+        "trained: runs/turn-infogail-no-rim-3; evaluate it with 'infogail evaluate runs/turn-infogail-no-rim-3'"
     )
     assert errors.splitlines() == [
         "infogail: demos/turn.safetensors: no such file; recording it",
@@ -380,7 +379,7 @@ def test_train_alone_records_and_names_the_run(tmp_path, capsys, monkeypatch):
     ]
     before = contents(tmp_path)
     assert run(f"train turn {TINY} --seed 3 --preset no-rim") == 2
-    assert "runs/turn-infogail-no-rim-3: is there already" in capsys.readouterr().err
+    assert "runs/turn-infogail-no-rim-3: already exists" in capsys.readouterr().err
     assert contents(tmp_path) == before
     assert run(f"train turn {TINY} --algorithm bc") == 0  # of the same demonstrations
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"turn-infogail-no-rim-3", "turn-bc-0"}
@@ -389,7 +388,7 @@ def test_train_alone_records_and_names_the_run(tmp_path, capsys, monkeypatch):
 
     assert run("evaluate --episodes 2") == 0
     assert capsys.readouterr().err == (
-        "infogail: the newest run is runs/turn-bc-0\njudging runs/turn-bc-0 in highway-env\n"
+        "infogail: the newest run is runs/turn-bc-0\nevaluating runs/turn-bc-0 in highway-env\n"
     )
     assert (tmp_path / "runs/turn-bc-0/metrics.json").is_file()
     newest = tmp_path / "runs/turn-infogail-no-rim-3/policy.safetensors"
@@ -440,7 +439,7 @@ def test_a_finished_run_is_trained_for_longer(made, tmp_path, capsys):
     capsys.readouterr()
     assert run(f"train --resume {tmp_path}/run --iterations 4") == 2
     assert capsys.readouterr().err == (
-        f"infogail: {tmp_path}/run: has 5 iterations done already; give a larger --iterations\n"
+        f"infogail: {tmp_path}/run: has already done 5 iterations; give a larger --iterations\n"
     )
     assert contents(tmp_path) == before
 
@@ -490,7 +489,7 @@ def test_resume_knows_the_settings_of_the_run(made, tmp_path, capsys):
     capsys.readouterr()
     assert run(f"train --resume {folder} --help") == 0
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "Seed of the networks, the environments and the batches. (default: 7)" in shown and "(default: bc)" in shown
+    assert "Seed for networks, environments and batches. (default: 7)" in shown and "(default: bc)" in shown
 
 
 def test_options_override_presets_in_a_benchmark_too():
@@ -522,11 +521,11 @@ def test_awkward_paths_are_shown_as_they_are_and_hints_can_be_pasted(made, tmp_p
 
     train = f"train pass --algorithm bc --demonstrations {file} --out '{AWKWARD}' {TINY}"
     assert run(train) == 2
-    assert f"{AWKWARD}: is there already; go on with --resume '{AWKWARD}', replace" in capsys.readouterr().err
+    assert f"{AWKWARD}: already exists; resume it with --resume '{AWKWARD}', replace" in capsys.readouterr().err
     evaluate = command(f"{train} --force", 0)
     assert evaluate == ["evaluate", AWKWARD]
     assert run(shlex.join([*evaluate, "--episodes", "2"])) == 0
-    assert capsys.readouterr().err == f"judging {AWKWARD} in highway-env\n"
+    assert capsys.readouterr().err == f"evaluating {AWKWARD} in highway-env\n"
     (tmp_path / AWKWARD / "policy.safetensors").unlink()
     resume = command(f"evaluate '{AWKWARD}'", 2)
     assert resume == ["train", "--resume", AWKWARD] and run(shlex.join(resume)) == 0

@@ -133,7 +133,7 @@ def test_help_shows_the_presets_defaults_and_says_what_the_scenario_decides(caps
         text = shown(capsys, f"{command} --help")
         assert "Discount per decision. (default: recommended by the scenario)" in text
         assert "PPO's clip range of the probability ratio. (default: 0.2)" in text
-    assert "TRPO aims at. (default: 0.01)" in text
+    assert "from the old policy to the new. (default: 0.01)" in text
 
 
 def test_every_flag_explains_itself(capsys):

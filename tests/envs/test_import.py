@@ -260,7 +260,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(folder, tmp_path, c
     said = capsys.readouterr()
     named = [line for line in said.err.splitlines() if line.startswith("infogail: ")]
     assert len(named) == 2 and f"{bad}: obstacle 51 has no <shape>" in named[0] and "no such file" in named[1]
-    assert f"imported: {out}, of 4 of 6 files" in said.out and "files: 4 (2 more cannot be read)" in said.out
+    assert f"imported: {out}, from 4 of 6 files" in said.out and "files: 4 (2 more cannot be read)" in said.out
     np.testing.assert_array_equal(
         Recording.load(out, get_scenario("replay")).demonstrations.actions, import_files(list(map(Path, good))).actions
     )

@@ -8,4 +8,4 @@ def test_the_table_fits_a_terminal(monkeypatch, capsys):
     print_table({"algorithm": "infogail", "ami_speed": 0.5, "peers": peers, "wasserstein_speed_floor": 1.0} | numbers)
     shown = capsys.readouterr().out
     assert "…" not in shown and "IDM/MOBIL" in shown and shown.count("12.3") == 16 * 4 and "ami_speed" in shown
-    assert "people from people" in shown
+    assert "people vs people" in shown

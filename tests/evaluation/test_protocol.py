@@ -230,7 +230,7 @@ def test_bad_requests_are_refused_before_driving(make_run):
     with pytest.raises(ValueError, match="episodes must be at least 1, not 0"):
         evaluate(run, episodes=0)
     (run / "training.json").write_text('{"env_steps": 1')
-    with pytest.raises(InvalidRun, match="not what training leaves there"):
+    with pytest.raises(InvalidRun, match="not written by training"):
         evaluate(run, episodes=10**9)
     (run / "demonstrations.safetensors").unlink()
     with pytest.raises(InvalidDemonstrations, match="no such file"):

@@ -256,7 +256,7 @@ def test_two_processes_stop_together_and_go_on_to_the_same_bits(file, tmp_path):
     command = f"torchrun --nproc-per-node 2 -m infogail train --resume {tmp_path / 'bc'}"
     with pytest.raises(InvalidRun) as raised:
         resume(LEARNERS, tmp_path / "bc")
-    assert str(raised.value) == f"{tmp_path / 'bc'}: its number of processes is 2, not 1; go on with '{command}'"
+    assert str(raised.value) == f"{tmp_path / 'bc'}: its number of processes is 2, not 1; resume with '{command}'"
 
 
 def test_torchrun_trains_one_run(file, tmp_path):
@@ -264,7 +264,7 @@ def test_torchrun_trains_one_run(file, tmp_path):
     small = "--num-envs 16 --iterations 2 --rim-steps 3 --hidden 8"
     done = torchrun(f"train pass --demonstrations {file} --out {run} {small}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"trained: {run}; judge it with 'infogail evaluate {run}'\n"
+    assert done.stdout == f"trained: {run}; evaluate it with 'infogail evaluate {run}'\n"
     assert done.stderr.count("training infogail on pass") == 1 and "Error" not in done.stderr
     assert Manifest.load(run).processes == 2 and Manifest.load(run).config.run.num_envs == 16
     rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
@@ -291,4 +291,4 @@ def test_only_training_is_shared(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(SystemExit):
         main(["speed"])
-    assert capsys.readouterr().err == "infogail: speed: torchrun is for training; run this without it\n"
+    assert capsys.readouterr().err == "infogail: speed: torchrun is only for training; run this without it\n"

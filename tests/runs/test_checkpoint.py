@@ -150,11 +150,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(file, tmp_path
     *rest, last = newest.read_bytes()
     newest.write_bytes(bytes((*rest, last ^ 1)))
     resume(LEARNERS, run, warn=told.append)
-    assert [str(newest) in line and "; the checkpoint before it is used" in line for line in told] == [True]
+    assert [str(newest) in line and "; using the previous checkpoint" in line for line in told] == [True]
     assert outcome(run) == unbroken["gail"]
     for path in (run / "checkpoints").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(InvalidRun, match="no checkpoint is whole; train the run anew"):
+    with pytest.raises(InvalidRun, match="all checkpoints are damaged; train the run again"):
         resume(LEARNERS, run)
 
 
@@ -173,8 +173,8 @@ def test_other_threads_and_versions_are_told(file, tmp_path):
         folder.manifest.versions["torch"] = "1.0"
         folder.write("x", b"")
     resume(LEARNERS, run, threads=2, warn=told.append)
-    assert f"{run}: began with torch 1.0, goes on with {torch.__version__}; the last bits may differ" in told
-    assert f"{run}: began with threads 1, goes on with 2; the last bits may differ" in told and len(told) == 2
+    assert f"{run}: started with torch 1.0, resuming with {torch.__version__}; results may differ by rounding" in told
+    assert f"{run}: started with threads 1, resuming with 2; results may differ by rounding" in told and len(told) == 2
 
 
 def test_one_writer_at_a_time(file, tmp_path):
@@ -185,7 +185,7 @@ def test_one_writer_at_a_time(file, tmp_path):
             lambda: resume(LEARNERS, run),
             lambda: train(BC, "bc", file, "pass", SMALL, run, force=True),
         ):
-            with pytest.raises(InvalidRun, match="another process trains here; wait for it, or write elsewhere"):
+            with pytest.raises(InvalidRun, match="another process is training here; wait for it, or write elsewhere"):
                 attempt()
     resume(LEARNERS, run)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -198,7 +198,7 @@ def test_the_lock_ends_with_its_process(file, tmp_path):
     process.start()
     while not (run / "manifest.json").exists() or not any("checkpoint" in name for name in Manifest.load(run).files):
         time.sleep(0.05)
-    with pytest.raises(InvalidRun, match="another process trains here"):
+    with pytest.raises(InvalidRun, match="another process is training here"):
         resume(LEARNERS, run)
     process.kill()
     process.join()
@@ -240,7 +240,7 @@ def test_what_is_not_finite_stops_the_run(file, tmp_path, monkeypatch, place, na
     good = tmp_path / "run" / "checkpoints" / "000002.safetensors"
     assert str(raised.value) == (
         f"{tmp_path / 'run'}: training diverged in iteration 3: {named} is not finite; "
-        f"its last good checkpoint is {good}; train anew with a lower --learning-rate or --discriminator-learning-rate"
+        f"its last good checkpoint is {good}; train again with a lower --learning-rate or --discriminator-learning-rate"
     )
     resume(LEARNERS, tmp_path / "run")  # without the saboteur
 
@@ -257,7 +257,7 @@ def test_a_signal_lets_the_iteration_end_and_saves(file, tmp_path, unbroken, num
     with pytest.raises(Stopped) as stopped:
         train(InfoGAIL, "infogail", file, "pass", config, run, on_iteration=interrupt)
     assert stopped.value.status == stopped.value.code == 128 + number
-    assert stopped.value.message == f"stopped after iteration 3; go on with 'infogail train --resume {run}'"
+    assert stopped.value.message == f"stopped after iteration 3; resume with 'infogail train --resume {run}'"
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["000003.safetensors"]
     assert [signal.getsignal(some) for some in (signal.SIGINT, signal.SIGTERM)] == handlers
     resume(LEARNERS, run)
@@ -298,7 +298,7 @@ def test_a_quota_that_is_used_up_leaves_what_there_is(file, tmp_path, unbroken):
     process.start()
     process.join(60)
     assert process.exitcode == 0
-    assert said.get().endswith(f"File too large; once that is mended, go on with 'infogail train --resume {run}'")
+    assert said.get().endswith(f"File too large; once that is fixed, resume with 'infogail train --resume {run}'")
     assert sorted((run / "checkpoints").iterdir()) == before
     resume(LEARNERS, run)
     assert outcome(run) == unbroken["gail"]
@@ -332,7 +332,7 @@ mount -t tmpfs -o size=4m none {disk} || exit 77
         pytest.skip(f"no tmpfs of one's own: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert "No space left on device; once that is mended, go on with 'infogail train --resume" in first
+    assert "No space left on device; once that is fixed, resume with 'infogail train --resume" in first
     assert second == "resumed"
 
 

@@ -153,7 +153,7 @@ def test_settings_follow_the_scenario():
     assert graded.codes.graded_code and graded.codes.num_codes == 7
     with pytest.raises(BadInput, match="--num-codes 2: pass-pace has 4 styles; give no fewer with --labelled"):
         settings(get_scenario("pass-pace"), overrides={"num_codes": 2, "labelled": 0.1})
-    with pytest.raises(BadInput, match="nobody knows the styles of people in replay; leave it out"):
+    with pytest.raises(BadInput, match="the people in replay have no style labels; leave it out"):
         settings(get_scenario("replay"), overrides={"labelled": 0.1})
     with pytest.raises(BadInput, match="--labelled 2: give a share of at most 1, or None"):
         Config.of(labelled=2)
@@ -263,7 +263,7 @@ def test_outputs_are_checked(tmp_path):
     check_run(run, force=True)
     check_output(file, force=True)
     for check, path in ((check_run, run), (check_output, file)):
-        with pytest.raises(NonEmptyFolder, match=r"is there already; .*replace it with --force"):
+        with pytest.raises(NonEmptyFolder, match=r": .*; .*replace it with --force"):
             check(path, force=False)
     for path, problem in ((run, "is a folder"), (file / "b", "is a file")):
         with pytest.raises(NonEmptyFolder, match=problem):
@@ -279,7 +279,7 @@ def test_demonstrations_are_checked_before_anything_is_written(file, tmp_path):
 
 
 DAMAGES = {
-    "'policy.net.0.weight' holds NaN or Inf": lambda arrays: arrays["policy.net.0.weight"].fill(np.nan),
+    "'policy.net.0.weight' contains NaN or Inf": lambda arrays: arrays["policy.net.0.weight"].fill(np.nan),
     "Missing key": lambda arrays: arrays.pop("policy.log_std"),
     "Unexpected key": lambda arrays: arrays.update({"policy.extra": np.zeros(1)}),
     "size mismatch": lambda arrays: arrays.update({"policy.net.2.weight": np.zeros((9, 8), np.float32)}),
@@ -303,7 +303,7 @@ def test_a_malformed_driver_is_named(trained, tmp_path, problem):
         infogail.load(run.path)
     message = str(raised.value)
     assert message.startswith(f"{run.path}/policy.safetensors: not a driver of this version (") and problem in message
-    assert message.endswith("; train it anew") and "\n" not in message
+    assert message.endswith("; train it again") and "\n" not in message
 
 
 def test_a_driver_of_another_schema_is_named(trained, tmp_path):
@@ -356,12 +356,12 @@ def test_a_driver_that_is_not_the_one_listed_is_named(trained, tmp_path):
 MANIFESTS = {
     "format is 3, newer than 2; update infogail": {"format": 3},
     "format is True, not 2": {"format": True},
-    "format is 1, not 2\\); train the run anew": {"format": 1},
+    "format is 1, not 2\\); train the run again": {"format": 1},
     "lacks 'config'": {"config": None},
-    "scenario is 'merge', none of pass, turn": {"scenario": "merge"},
-    "algorithm is 3, not a word": {"algorithm": 3},
-    "files is \\[\\], not an object of words": {"files": []},
-    "processes is 0, not a number of processes": {"processes": 0},
+    "scenario is 'merge', not one of pass, turn": {"scenario": "merge"},
+    "algorithm is 3, not a string": {"algorithm": 3},
+    "files is \\[\\], not an object of strings": {"files": []},
+    "processes is 0, not a positive integer": {"processes": 0},
     "'../policy' leaves the folder": {"files": {"../policy": ""}},
     "unexpected keyword argument 'wheels'": {"wheels": 4},
 }

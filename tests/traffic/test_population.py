@@ -298,16 +298,16 @@ def trained_run(tmp_path_factory):
 
 def test_bad_input(run, tmp_path):
     for mix in ((1, 1), (1, -1, 1), (0, 0, 0), (1, np.nan, 1)):
-        with pytest.raises(BadInput, match="give a share for each of the 3 codes"):
+        with pytest.raises(BadInput, match="give a non-negative share for each of the 3 codes"):
             population(run, mix)
     with pytest.raises(BadInput, match="no such file"):
         population(tmp_path)
     other = trained(tmp_path, "pass", Config.of(num_envs=16, iterations=1, rim_steps=2, rim_tries=1, bc_steps=100))
-    with pytest.raises(BadInput, match="trained on pass, without traffic on several lanes; give a run of highway"):
+    with pytest.raises(BadInput, match="trained on pass, which has no multi-lane traffic; give a run of highway"):
         population(other)
     with pytest.raises(BadInput, match="did you mean 'merge-v0'"):
         check_environment("marge-v0")
-    with pytest.raises(BadInput, match="takes no vehicles of a chosen type"):
+    with pytest.raises(BadInput, match="does not support custom vehicle types"):
         film_traffic(run, "parking-v0", None, True, 1.0, 0, tmp_path)
     with pytest.raises(BadInput, match=r"'other_vehicles_type'.*: not a setting of infogail/Highway-v0"):
         film_traffic(run, "infogail/Highway-v0", None, True, 1.0, 0, tmp_path)
@@ -319,7 +319,7 @@ ALL_ENVIRONMENTS = [name for name, spec in gymnasium.registry.items() if "highwa
 @pytest.mark.parametrize("name", ALL_ENVIRONMENTS)
 def test_every_environment_of_highway_env_has_such_drivers_or_says_that_it_cannot(run, name):
     if name.startswith(("lane-keeping", "parking", "racetrack")):
-        with pytest.raises(BadInput, match=f"^{name} takes no vehicles of a chosen type; give highway-v0, merge-v0"):
+        with pytest.raises(BadInput, match=f"^{name} does not support custom vehicle types; give highway-v0, merge-v0"):
             make_populated(name, population(run), seed=0)
         return
     env = make_populated(name, population(run), seed=0, config={"duration": 3})
@@ -329,7 +329,7 @@ def test_every_environment_of_highway_env_has_such_drivers_or_says_that_it_canno
 
 @pytest.mark.parametrize("name", ["lane-keeping-v0", "parking-parked-v0", "racetrack-v0"])
 def test_no_film_of_an_environment_without_such_drivers(run, tmp_path, name):
-    with pytest.raises(BadInput, match=f"^{name} takes no vehicles of a chosen type"):
+    with pytest.raises(BadInput, match=f"^{name} does not support custom vehicle types"):
         film_traffic(run, name, None, True, 1.0, 0, tmp_path)
     with pytest.raises(BadInput, match=r"^unknown environment 'no-v0'"):
         make_populated("no-v0", population(run))
