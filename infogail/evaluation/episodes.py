@@ -95,7 +95,7 @@ def run_episode(env: DrivingEnv, act: Act, seed: int | None = None, scene: Scene
 
 
 def demonstrated_episodes(recording: Recording) -> list[Episode]:
-    """The demonstrations as `Episode`s, with the style assigned to each demonstrator."""
+    """The demonstrations as episodes, with the style assigned to each demonstrator."""
     demonstrations = recording.demonstrations
     episodes = []
     for e, style in enumerate(recording.styles):
