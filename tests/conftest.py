@@ -1,8 +1,6 @@
 import os
 import signal
 
-from infogail.envs.catalogue import get_scenario
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; networks this small are slower on two
 
 from functools import cache
@@ -10,6 +8,7 @@ from functools import cache
 import pytest
 import torch
 
+from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.recording import Recording, num_training_episodes
 from infogail.envs.recordings.record import record
 
