@@ -207,7 +207,7 @@ def test_a_list_of_seeds_gives_each_environment_its_own():
     envs, single = make(4), make(1)
     envs.reset(seed=0)
     kept = envs.unwrapped.state_dict()["streams"][3].item()
-    seeds = [7, 3, 7, None]
+    seeds = [7, 3, 0, None]
     envs.reset(seed=seeds)
     scene = envs.unwrapped.scene
     for k, seed in enumerate(seeds[:3]):
@@ -223,6 +223,46 @@ def test_a_list_of_seeds_gives_each_environment_its_own():
     ):
         with pytest.raises(ValueError, match=message):
             envs.reset(seed=wrong)
+
+
+def splitmix64(state: int) -> int:
+    """In Python's own integers, after Steele, Lea & Flood 2014."""
+    state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
+    return state ^ state >> 31
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**63 + 5])
+def test_a_seed_means_the_same_scenes_for_ever(seed):
+    # Stream b of a seed, and the n-th number in it: outputs of SplitMix64 after b + 1 and n + 1 increments.
+    increment, envs = 0x9E3779B97F4A7C15, make(3, dtype="float64")
+    draws = envs.unwrapped.scenario.draws
+    assert all(draw.size == 0 for draw in draws.values())
+    for episode, options in enumerate(({"seed": seed}, {}, {})):
+        envs.reset(**options)
+        for k, (name, draw) in enumerate(draws.items()):
+            for b, value in enumerate(envs.unwrapped.scene[name]):
+                stream = splitmix64(splitmix64(seed) + (b + 1) * increment & 2**64 - 1)
+                number = episode * len(draws) + k
+                share = (splitmix64(stream + (number + 1) * increment & 2**64 - 1) >> 40) / 2**24
+                share = round(share) if draw.only_ends else share
+                assert value == pytest.approx(draw.low + share * (draw.high - draw.low), abs=1e-12)
+
+
+def test_the_reward_is_the_speed_until_a_failure_and_actions_are_clipped():
+    envs, others = make(2), make(2)
+    envs.reset(seed=0), others.reset(seed=0)
+    for _ in range(60):
+        (_, reward, terminated, _, _), (_, same, *_) = (
+            each.step(np.array([[throttle, lock], [-throttle, 0.0]], np.float32))
+            for each, throttle, lock in ((envs, 1.0, 1.0), (others, 3.0, 7.0))
+        )
+        np.testing.assert_array_equal(reward, same)
+        speeds = envs.unwrapped.vehicle_state[:, 0, 3]
+        np.testing.assert_allclose(reward, np.where(terminated, 0.0, speeds / 40.0), rtol=1e-6)
+        if terminated[0]:
+            break
+    assert terminated.tolist() == [True, False]
 
 
 def test_unknown_options_are_named():

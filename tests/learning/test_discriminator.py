@@ -165,6 +165,17 @@ def test_a_critic_learns_to_tell_and_its_output_is_the_reward(name):
         assert log["discriminator/gradient_penalty"] < 0.5  # slopes near 1
 
 
+@pytest.mark.parametrize(("loss", "penalty"), [("wasserstein", 1.0), ("gan", 0.0)])
+def test_a_flat_net_is_penalised_if_it_is_a_critic(loss, penalty):
+    config = Config.of(discriminator_loss=loss, discriminator_steps=1, gradient_penalty=10.0)
+    shown = pairs_with(np.zeros((40, 2)))
+    discriminator = discriminator_of(shown, config)
+    for parameter in discriminator.net.parameters():
+        nn.init.zeros_(parameter)
+    log = discriminator.update(rollout_of(torch.zeros(20, 3, 2)), shown)
+    assert log["discriminator/gradient_penalty"] == pytest.approx(penalty, abs=1e-5)
+
+
 def test_its_shape_can_be_chosen():
     config = Config.of(discriminator_layers=3, discriminator_hidden=20, discriminator_activation="tanh")
     net = Discriminator(3, 2, config.discriminator, torch.Generator(), 0.95).net

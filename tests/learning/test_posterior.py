@@ -157,6 +157,22 @@ def test_rim_loss(q, moved, expected):
     assert loss > 10 if expected == math.inf else loss == pytest.approx(expected, abs=1e-6)
 
 
+def test_rim_loss_of_a_code_that_is_surely_nowhere_is_finite():
+    log_q = torch.tensor([[0.0, -200.0], [0.0, -200.0]])  # e^-200 is 0 in float32
+    assert rim_loss(log_q, log_q).item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("labels", "expected"), [({}, 0.0), ({0: 0, 1: 1}, LOG2)])
+def test_labels_cost_their_cross_entropy(labels, expected):
+    # Without any evidence all is even: log 2 - log 2 for all demonstrations, and log 2 for those labelled.
+    observations = np.random.default_rng(0).normal(size=(40, 7)).astype(np.float32)
+    demonstrations = Demonstrations(SPEC, observations, np.zeros((40, 2), np.float32), np.array([0, 20, 40]), labels)
+    posterior = Posterior(demonstrations, Config.of(num_codes=2), torch.Generator())
+    for parameter in posterior.evidence.net.parameters():
+        nn.init.zeros_(parameter)
+    assert posterior.demonstrations_loss(8).item() == pytest.approx(expected, abs=1e-6)
+
+
 def seen(evidence, demonstrations):
     """Belief (E, K) after each whole demonstration."""
     return belief(evidence(torch.from_numpy(demonstrations.padded_observations()).transpose(0, 1)))[-1].exp()

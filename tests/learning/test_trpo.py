@@ -101,3 +101,15 @@ def test_an_update_by_hand():
     assert log["trpo/step"] == 1.0 and log["trpo/kl"] == pytest.approx(0.018182, abs=1e-6)
     # ρ = exp(aw - w²/2) = 1.080253 and 0.892714
     assert log["trpo/policy_loss"] == pytest.approx(-(1.080253 - 0.892714) / 2, abs=1e-5)
+
+
+def test_a_step_somewhat_beyond_the_trust_region_is_taken_whole():
+    # Both actions are the mean, with advantages of 1: a deviation of e^d earns e^-d. The gradient in d is -1,
+    # the Fisher matrix 2, with damping 2.1, so the step for a divergence of 0.0945 is d = -√(2 · 0.0945 / 2.1) = -0.3.
+    # Its divergence d + e^-2d / 2 - 1/2 is 0.111059: beyond 0.0945, but not beyond twice as much.
+    trpo = TRPO(1, 1, 1, Config.of(max_kl=0.0945, entropy_coef=0.0), torch.Generator())
+    trpo.policy = Linear([0.0], [0.0])
+    trpo.policy.weight.requires_grad_(False)
+    log = trpo.improve_policy(torch.ones(2, 1), torch.zeros(2, 1), torch.ones(2))
+    assert trpo.policy.log_std.tolist() == pytest.approx([-0.3], abs=1e-5)
+    assert log["trpo/step"] == 1.0 and log["trpo/kl"] == pytest.approx(0.111059, abs=1e-5)
