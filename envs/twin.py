@@ -286,13 +286,19 @@ class DrivingEnvironment:
     def __init__(self, scenario: Scenario, num_envs: int, judge: StyleJudge | None = None) -> None:
         self.spec, self.num_envs = scenario.spec, num_envs
         self._twin = DrivingVectorEnv(scenario, num_envs, tensors=True)
-        self._judge, self._states, self._failed = judge, [self._twin.states], torch.zeros(num_envs, dtype=torch.bool)
+        self._judge = judge
+        self._begin()
 
     def reset(self, seed: int | None = None) -> Tensor:
         """Reset all environments; returns the first observations (B, F)."""
         obs, _ = self._twin.reset(seed=seed)
-        self._states, self._failed = [self._twin.states], torch.zeros_like(self._failed)
+        self._begin()
         return obs
+
+    def _begin(self) -> None:
+        """Remember what styles are judged by; scenes change where an episode ends."""
+        self._scene, self._states = self._twin.scene_tensors, [self._twin.states]
+        self._failed = torch.zeros(self.num_envs, dtype=torch.bool, device=self._twin.device)
 
     def step(self, actions: Tensor) -> Step:
         """Advance by one decision with `actions` (B, 2)."""
@@ -304,14 +310,14 @@ class DrivingEnvironment:
 
     def demonstrations(self) -> Tensor | None:
         """(B,) int64: in recorded traffic, the demonstration whose driver each ego replaces."""
-        return self._twin.scenario.demonstration(self._twin.scene_tensors)
+        return self._twin.scenario.demonstration(self._scene)
 
     def styles(self) -> Tensor | None:
         """(B,) int64: the judge's styles for the steps since `reset`, `NO_STYLE` where one of them failed."""
         if self._judge is None:
             return None
         states = torch.stack(self._states).to(torch.float64).cpu().numpy()
-        scene = {name: as_float64(value.cpu()) for name, value in self._twin.scene_tensors.items()}
+        scene = {name: as_float64(value.cpu()) for name, value in self._scene.items()}
         styles = torch.as_tensor(np.asarray(self._judge(states, scene)))
         return styles.masked_fill(self._failed.cpu(), NO_STYLE)
 
