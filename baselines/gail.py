@@ -26,7 +26,7 @@ class GAIL:
         self.env, self.config = env, config
         self.env.reset(seed=config.run.seed)
         self.demonstrations, self.pairs = demonstrations, torch.from_numpy(demonstrations.pairs())
-        self.replay, self.generator = RolloutMemory(config.run.replay_iterations), seeded(config.run.seed)
+        self.memory, self.generator = RolloutMemory(config.run.replay_iterations), seeded(config.run.seed)
         self.actor_critic, self.discriminator = adversaries(demonstrations, 1, config, self.generator)
         self.codes = torch.arange(config.run.num_envs) % config.codes.num_codes
         self.iteration, self.iterations = 0, config.run.iterations
@@ -41,7 +41,7 @@ class GAIL:
         if self.iteration == 0:
             warm_start(self.policy, self.demonstrations, self.config, self.generator)
         rollout = collect(self.env, self.policy, lambda _: self.codes, self.generator)
-        log = self.discriminator.update(self.replay.add(rollout), self.pairs)
+        log = self.discriminator.update(self.memory.add(rollout), self.pairs)
         imitation = self.discriminator.reward(rollout)
         reward = imitation - self.config.policy.failure_penalty * rollout.terminated
         log |= self.actor_critic.update(rollout, reward, min(self.iteration / self.config.run.iterations, 1.0))
@@ -50,5 +50,5 @@ class GAIL:
 
     def parts(self) -> dict[str, Any]:
         """Everything that changes between iterations, for checkpoints."""
-        outside = {"env": self.env, "generator": self.generator, "replay": self.replay}
+        outside = {"env": self.env, "generator": self.generator, "memory": self.memory}
         return outside | self.actor_critic.parts() | self.discriminator.parts()

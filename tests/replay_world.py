@@ -6,7 +6,7 @@ import numpy as np
 
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.data.recording import Recording
-from infogail.envs.data.world import Replays
+from infogail.envs.data.world import RecordedWorld
 from infogail.envs.scenarios.replay import Replay
 from infogail.runs.driver import Driver
 
@@ -54,7 +54,7 @@ def record_world(path, cars: list[Car] | None = None) -> Recording:
     line[:, 0] = np.arange(ROAD)
     windows = [(k, car, start) for k in range(scenes) for car in range(number) for start in (0, 60)]
     scene, car, start = np.array(windows).T
-    world = Replays(
+    world = RecordedWorld(
         files=("training", "held out"),
         states=np.tile(once, (scenes, 1, 1)),
         present=np.ones((scenes * STEPS, number), bool),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infogail.envs.data.demonstrations import Demonstrations, rows_of
-from infogail.envs.data.world import ARRAYS, Replays
+from infogail.envs.data.world import ARRAYS, RecordedWorld
 from infogail.envs.data.world import problem as world_problem
 from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, seal, unseal, versions, write_atomically
@@ -44,7 +44,7 @@ class Recording:
     """(E,) or (E, size) float64 each"""
     styles: np.ndarray
     """(E,) int64, indices into the scenario's `styles`"""
-    world: Replays | None = None
+    world: RecordedWorld | None = None
     """Road and traffic around the demonstrations, if the drivers were people."""
 
     @property
@@ -92,7 +92,7 @@ class Recording:
             InvalidDemonstrations: see `validate`.
         """
         arrays, metadata = _read(Path(path), scenario)
-        world = Replays.from_arrays(_named(arrays, "world."), metadata["files"]) if scenario.recorded else None
+        world = RecordedWorld.from_arrays(_named(arrays, "world."), metadata["files"]) if scenario.recorded else None
         observations, actions, bounds = (arrays[key] for key in ("observations", "actions", "episode_bounds"))
         demonstrations = Demonstrations(scenario.spec, observations, actions, bounds)
         states, styles = arrays["vehicle_states"], arrays["styles"]

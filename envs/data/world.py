@@ -15,7 +15,7 @@ NOTHING_HELD_OUT = (
 
 
 @dataclass(frozen=True)
-class Replays:
+class RecordedWorld:
     """K scenes, each one file along one route; R steps of 0.1 s in all scenes, at most V cars, P reference points.
 
     The E demonstrations are windows of 61 states in it.
@@ -57,12 +57,12 @@ class Replays:
         return {name: getattr(self, name) for name in ARRAYS}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], files: str) -> Replays:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], files: str) -> RecordedWorld:
         """From the result of `arrays`, and the files' names as JSON; see `problem`."""
         return cls(**arrays, files=tuple(json.loads(files)))
 
 
-ARRAYS = tuple(field.name for field in fields(Replays) if field.name != "files")
+ARRAYS = tuple(field.name for field in fields(RecordedWorld) if field.name != "files")
 
 
 def problem(arrays: Mapping[str, np.ndarray], files: str | None, episodes: int, steps: int) -> str | None:

@@ -38,7 +38,7 @@ class Car(NamedTuple):
     struck: Tensor  # (B,) bool: an impact is pending, and will mark the vehicle as crashed
 
 
-def undamaged(states: Tensor) -> Tensor:
+def initial_traffic(states: Tensor) -> Tensor:
     """Traffic of vehicles in `states` (4, V, B) = x, y, heading, speed; no command in effect."""
     return torch.cat((states, states.new_zeros(len(Car._fields) - 4, *states.shape[1:])))
 

@@ -23,7 +23,17 @@ from highway_env.utils import not_zero
 from highway_env.vehicle.behavior import IDMVehicle
 from torch import Tensor
 
-from infogail.envs.physics.dynamics import DIAGONAL, LENGTH, WIDTH, Car, Slip, as_car, contact, undamaged, vehicle_step
+from infogail.envs.physics.dynamics import (
+    DIAGONAL,
+    LENGTH,
+    WIDTH,
+    Car,
+    Slip,
+    as_car,
+    contact,
+    initial_traffic,
+    vehicle_step,
+)
 from infogail.envs.physics.roads import LANE_WIDTH
 from infogail.envs.physics.state import Array
 
@@ -36,14 +46,14 @@ MAX_SLIP_SIN = sin(atan(tan(IDMVehicle.MAX_STEERING_ANGLE) / 2))
 IDM_BRAKING = 2 * (-IDMVehicle.COMFORT_ACC_MAX * IDMVehicle.COMFORT_ACC_MIN) ** 0.5  # [m/s²], IDM's 2 √(a b)
 
 
-def initial_traffic(states: Tensor, lanes: int) -> Tensor:
+def initial_lane_traffic(states: Tensor, lanes: int) -> Tensor:
     """Traffic (11, V, B) of vehicles in `states` (4, V, B) = x, y, heading, speed, each steering for its current lane.
 
     Timers start as in `IDMVehicle`, so that drivers do not all consider a lane change at the same time.
     """
     x, y, *_ = states
     timer = ((x + y) * pi).remainder(IDMVehicle.LANE_CHANGE_DELAY)
-    return torch.cat((undamaged(states), torch.stack((lane_at(y, lanes).to(y), timer))))
+    return torch.cat((initial_traffic(states), torch.stack((lane_at(y, lanes).to(y), timer))))
 
 
 def drive_in_traffic(

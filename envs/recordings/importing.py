@@ -15,7 +15,7 @@ import numpy as np
 
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.data.recording import Recording
-from infogail.envs.data.world import Replays
+from infogail.envs.data.world import RecordedWorld
 from infogail.envs.recordings.commonroad import TIME_STEP, Car, InvalidScenario, RecordedScene, read_commonroad
 from infogail.envs.recordings.recover import Recovered, mean_absolute_jerk, recover
 from infogail.envs.recordings.report import LARGEST_MISS, Report
@@ -32,7 +32,7 @@ MAX_STATES = 20_000_000  # of all cars at all steps, present or not: as many as 
 class Imported(NamedTuple):
     """Demonstrations of recorded drivers; N decisions of E episodes, `EPISODE_STEPS` each."""
 
-    replays: Replays
+    replays: RecordedWorld
     actions: np.ndarray
     """(N, 2) float32 in [-1, 1]"""
     vehicle_states: np.ndarray
@@ -272,7 +272,7 @@ def _imported(
     world: Mapping[str, np.ndarray], windows: Mapping[bool, list[_Window]], names: tuple[str, ...], report: Report
 ) -> Imported:
     chosen = windows[False] + windows[True]
-    replays = Replays(
+    replays = RecordedWorld(
         **world,
         demonstration_scene=np.array([window.scene for window in chosen]),
         demonstration_car=np.array([window.car for window in chosen]),
@@ -334,7 +334,7 @@ def _scenes(file: int, recorded: RecordedScene) -> list[_Scene]:
 
 
 def _world(paths: Sequence[Path], scenes: list[_Scene]) -> dict[str, np.ndarray]:
-    """The fields of `Replays` that do not depend on the demonstrations, by name."""
+    """The fields of `RecordedWorld` that do not depend on the demonstrations, by name."""
     first_row = np.cumsum([0] + [scene.steps for scene in scenes])
     first_point = np.cumsum([0] + [len(scene.frame.reference) for scene in scenes])
     rows, most = int(first_row[-1]), max(len(scene.cars) for scene in scenes)

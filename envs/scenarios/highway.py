@@ -22,7 +22,7 @@ from infogail.envs.physics.neighbours import LONGEST_HEADWAY, next_in_lane
 from infogail.envs.physics.roads import LANE_WIDTH
 from infogail.envs.physics.state import Array, Scene, VehicleState
 from infogail.envs.physics.streams import Draw
-from infogail.envs.physics.traffic import SPEED_LIMIT, drive_in_traffic, initial_traffic
+from infogail.envs.physics.traffic import SPEED_LIMIT, drive_in_traffic, initial_lane_traffic
 from infogail.envs.scenarios.demonstrators import TrafficDriver
 from infogail.envs.scenarios.scenario import EPISODE_STEPS, SIMULATION_FREQUENCY, Scenario
 from infogail.envs.scenarios.styles import Style
@@ -255,7 +255,7 @@ class Highway(Scenario):
         return road
 
     def begin(self, scene: Scene) -> Array:
-        return initial_traffic(self.initial_states(scene).transpose(0, 1), self.lanes)
+        return initial_lane_traffic(self.initial_states(scene).transpose(0, 1), self.lanes)
 
     def move(
         self, traffic: Array, acceleration: Array, steering: Array, scene: Scene, elapsed: Array, thorough: bool

@@ -15,7 +15,7 @@ from highway_env.road.lane import LineType, PolyLaneFixedWidth
 from highway_env.road.road import RoadNetwork
 from torch import Tensor
 
-from infogail.envs.data.world import Replays
+from infogail.envs.data.world import RecordedWorld
 from infogail.envs.physics.neighbours import LONGEST_HEADWAY, SENSOR_RANGE, next_in_lane
 from infogail.envs.physics.roads import SPACING, place
 from infogail.envs.physics.state import Array, Scene
@@ -59,7 +59,7 @@ class Tables(NamedTuple):
     row: Array  # (E,) int64
 
     @classmethod
-    def of(cls, world: Replays, starts: np.ndarray) -> Tables:
+    def of(cls, world: RecordedWorld, starts: np.ndarray) -> Tables:
         """The tables of a `world` in whose demonstrations the ego begins in `starts` (E, 4)."""
         rows_of_scene = np.diff(world.first_row)
         sizes = np.repeat(world.sizes, rows_of_scene, axis=0)
@@ -83,7 +83,7 @@ class RecordedRoad:
         steps: decisions per demonstration.
     """
 
-    def __init__(self, world: Replays, starts: np.ndarray, steps: int) -> None:
+    def __init__(self, world: RecordedWorld, starts: np.ndarray, steps: int) -> None:
         self._world, self._starts, self._steps = world, starts, steps
         self._tables: dict[Any, Tables] = {}
 

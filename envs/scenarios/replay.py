@@ -18,9 +18,9 @@ from highway_env.vehicle.kinematics import Vehicle
 from torch import Tensor
 
 from infogail.envs.data.recording import Recording
-from infogail.envs.data.world import Replays
+from infogail.envs.data.world import RecordedWorld
 from infogail.envs.errors import BadInput
-from infogail.envs.physics.dynamics import Slip, as_car, contact, undamaged, vehicle_step
+from infogail.envs.physics.dynamics import Slip, as_car, contact, initial_traffic, vehicle_step
 from infogail.envs.physics.state import Array, Scene, VehicleState
 from infogail.envs.physics.streams import Draw
 from infogail.envs.scenarios.highway import SIDES, Highway, headway_in_words
@@ -73,13 +73,13 @@ class Replay(Scenario):
             self._enter(recording.world, recording.vehicle_states[firsts, 0])
 
     @classmethod
-    def of_world(cls, world: Replays, starts: np.ndarray) -> Replay:
+    def of_world(cls, world: RecordedWorld, starts: np.ndarray) -> Replay:
         """The scenario of a `world` in whose demonstrations the ego begins in `starts` (E, 4)."""
         replay = cls()
         replay._enter(world, starts)
         return replay
 
-    def _enter(self, world: Replays, starts: np.ndarray) -> None:
+    def _enter(self, world: RecordedWorld, starts: np.ndarray) -> None:
         self._road = RecordedRoad(world, starts, EPISODE_STEPS)
         self.num_vehicles = 1 + world.states.shape[1]
         self.draws = {"demonstration": Draw(0.0, float(world.num_training[0]))}
@@ -137,7 +137,7 @@ class Replay(Scenario):
         return array_namespace(starts).moveaxis(starts, -1, 0)[None]
 
     def begin(self, scene: Scene) -> Tensor:
-        return undamaged(self.initial_states(scene).transpose(0, 1))
+        return initial_traffic(self.initial_states(scene).transpose(0, 1))
 
     def move(
         self, traffic: Tensor, acceleration: Tensor, steering: Tensor, scene: Scene, elapsed: Tensor, thorough: bool
@@ -156,7 +156,7 @@ class Replay(Scenario):
         env, other = (distance <= reach + (ego.speed * dt + 1e-3)[:, None]).nonzero(as_tuple=True)
         if len(env):
             touched = states[env, other]
-            b = as_car(undamaged(touched[:, :4].T[:, None]).squeeze(1))
+            b = as_car(initial_traffic(touched[:, :4].T[:, None]).squeeze(1))
             a = type(ego)(*(field[env] for field in ego))
             sizes = (length[env], width[env]), (RecordedState.of(touched).length, RecordedState.of(touched).width)
             intersecting, will_intersect, push_x, push_y = contact(a, b, dt, *sizes)

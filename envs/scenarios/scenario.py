@@ -17,7 +17,7 @@ from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.environment import EarlyEnd, Spec
 from infogail.envs.errors import BadInput
-from infogail.envs.physics.dynamics import drive, drive_thoroughly, undamaged, vehicle_states
+from infogail.envs.physics.dynamics import drive, drive_thoroughly, initial_traffic, vehicle_states
 from infogail.envs.physics.state import Array, Scene, VehicleState
 from infogail.envs.physics.streams import Draw
 from infogail.envs.scenarios.styles import CentroidJudge, Style, StyleCentroids, StyleJudge
@@ -194,7 +194,7 @@ class Scenario(ABC):
 
     def begin(self, scene: Scene) -> Array:
         """The twin's traffic (9 or more rows, V, B) at the start; see `envs.physics.dynamics`."""
-        return undamaged(self.initial_states(scene).transpose(0, 1))
+        return initial_traffic(self.initial_states(scene).transpose(0, 1))
 
     def move(
         self, traffic: Array, acceleration: Array, steering: Array, scene: Scene, elapsed: Array, thorough: bool

@@ -25,7 +25,7 @@ class InfoGAIL:
         self.env, self.config = env, config
         self.env.reset(seed=config.run.seed)
         self.demonstrations, self.pairs = demonstrations, torch.from_numpy(demonstrations.pairs())
-        self.replay, self.generator = RolloutMemory(config.run.replay_iterations), seeded(config.run.seed)
+        self.memory, self.generator = RolloutMemory(config.run.replay_iterations), seeded(config.run.seed)
         num_codes = config.codes.num_codes
         self.actor_critic, self.discriminator = adversaries(demonstrations, num_codes, config, self.generator)
         self.posterior = Posterior(demonstrations, config, seeded(config.run.seed))
@@ -42,7 +42,7 @@ class InfoGAIL:
             self.posterior.divide_demonstrations()
             warm_start(self.policy, self.demonstrations, self.config, self.generator)
         rollout = collect(self.env, self.policy, self.posterior.codes, self.generator)
-        seen = self.replay.add(rollout)
+        seen = self.memory.add(rollout)
         log = self.discriminator.update(seen, self.pairs) | self.posterior.update(seen)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
         info_coef, failure_penalty = self.config.codes.info_coef, self.config.policy.failure_penalty
@@ -54,5 +54,5 @@ class InfoGAIL:
 
     def parts(self) -> dict[str, Any]:
         """The state that iterations change, for checkpoints."""
-        common = {"env": self.env, "generator": self.generator, "replay": self.replay}
+        common = {"env": self.env, "generator": self.generator, "memory": self.memory}
         return common | self.actor_critic.parts() | self.discriminator.parts() | self.posterior.parts()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infogail.envs.catalogue import environment_id
-from infogail.envs.physics.dynamics import Car, drive, drive_thoroughly, undamaged
+from infogail.envs.physics.dynamics import Car, drive, drive_thoroughly, initial_traffic
 from infogail.envs.physics.streams import random_streams, splitmix64, uniform
 
 DRIVES = (drive, drive_thoroughly)
@@ -35,7 +35,7 @@ def random_traffic(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     limits = np.array([[9.0, 3.0, 0.5, 20.0]]).T
     states = rng.uniform(-limits[:, None], limits[:, None], (4, 2, count)) + np.array([0, 0, 0, 25.0])[:, None, None]
     commands = rng.uniform([[-5.0], [-0.2]], [[5.0], [0.2]], (2, count))
-    return undamaged(torch.tensor(states)), *torch.tensor(commands)
+    return initial_traffic(torch.tensor(states)), *torch.tensor(commands)
 
 
 @pytest.mark.parametrize("physics", DRIVES)

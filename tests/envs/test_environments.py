@@ -16,7 +16,7 @@ from highway_env.vehicle.kinematics import Vehicle
 from moviepy import VideoFileClip
 
 from infogail.envs.catalogue import SCENARIO_NAMES, environment_id, get_scenario
-from infogail.envs.physics.dynamics import drive, undamaged, vehicle_states
+from infogail.envs.physics.dynamics import drive, initial_traffic, vehicle_states
 from infogail.envs.physics.state import VehicleState
 
 SCENARIOS = ("pass", "turn", "highway")
@@ -350,7 +350,7 @@ def test_time_limit_is_sixty_decisions(scenario):
 def test_bicycle_step_by_hand():
     # tan δ = 2 tan β; here tan δ = 1, so tan β = 1/2, sin β = 1/√5, cos β = 2/√5. v = 10 m/s, heading 0, dt = 0.1 s:
     # x += v cos β dt, y += v sin β dt, heading += v sin β / 2.5 m · dt, v += a dt with a = 3 m/s².
-    traffic = undamaged(torch.tensor([0.0, 0.0, 0.0, 10.0], dtype=torch.float64).reshape(4, 1, 1))
+    traffic = initial_traffic(torch.tensor([0.0, 0.0, 0.0, 10.0], dtype=torch.float64).reshape(4, 1, 1))
     steering = torch.atan(torch.ones(1, dtype=torch.float64))
     after = drive(traffic, torch.full((1,), 3.0, dtype=torch.float64), steering, 0.1, 1)
     root = 5**0.5

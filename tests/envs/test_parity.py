@@ -11,7 +11,7 @@ import torch
 from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.catalogue import environment_id
-from infogail.envs.physics.dynamics import as_car, contact, undamaged
+from infogail.envs.physics.dynamics import as_car, contact, initial_traffic
 from infogail.envs.stepping import missing_compiler
 
 CASES = 1000  # per scenario and form, with actions of the finer dtype
@@ -101,7 +101,7 @@ def test_contact_is_highway_envs():
     b[2, :1000] = a[2, :1000]  # parallel
     b[:3, 1000:1100] = a[:3, 1000:1100] + [[0.01], [0.02], [0.0]]  # nearly in the same place
     b[1:3, 1100:1300], a[2, 1100:1300] = [[a[1, 1100]], [0.0]], 0.0  # along the axes
-    cars = [as_car(undamaged(torch.tensor(s)[:, None])[:, 0]) for s in (a, b)]
+    cars = [as_car(initial_traffic(torch.tensor(s)[:, None])[:, 0]) for s in (a, b)]
     now, soon, push_x, push_y = (x.numpy() for x in contact(*cars, dt))
     touching = 0
     for k in range(count):

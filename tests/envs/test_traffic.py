@@ -11,7 +11,7 @@ from highway_env.vehicle.kinematics import Vehicle
 from torch import Tensor
 
 from infogail.envs.physics.dynamics import Car
-from infogail.envs.physics.traffic import drive_in_traffic, initial_traffic, lane_at
+from infogail.envs.physics.traffic import drive_in_traffic, initial_lane_traffic, lane_at
 
 DT = 1 / 15
 ROWS = (*Car._fields, "target_lane", "timer")
@@ -220,7 +220,7 @@ def test_a_lane_more_than_8_m_away_is_out_of_reach(y: float, target_lane: int):
 
 def test_initial_traffic_is_as_idm_vehicles_start():
     states = random_scenes(30, 4, seed=3).traffic[:4]
-    traffic = initial_traffic(states, lanes=4)
+    traffic = initial_lane_traffic(states, lanes=4)
     road = Road(RoadNetwork.straight_road_network(4, speed_limit=30))
     reference = [
         [fields(IDMVehicle(road, s[:2], s[2], s[3])) for s in scene] for scene in states.permute(2, 1, 0).numpy()
