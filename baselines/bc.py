@@ -12,34 +12,38 @@ import torch
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.environment import Environment
-from infogail.learning.cloning import clone_step
-from infogail.learning.networks import Policy, adam, seeded
+from infogail.learning.cloning import Cloning
+from infogail.learning.networks import Policy, seeded
+from infogail.learning.schedule import Schedule
+
+STEPS_PER_ITERATION = 100
 
 
 class BC:
     """Maximise the likelihood of the demonstrations. Uses neither the environment nor codes."""
 
     posterior = None
-    STEPS_PER_ITERATION = 100
 
     def __init__(self, env: Environment, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.run.seed)
-        self.config, self.generator = config, seeded(config.run.seed)
-        self.observations = torch.from_numpy(demonstrations.observations)
-        self.actions = torch.from_numpy(demonstrations.actions)
-        self.policy = Policy(self.observations.shape[-1], self.actions.shape[-1], 1, config.policy)
-        self.policy.standardise.fit(self.observations)
-        self.optimiser = adam([self.policy], config.policy.learning_rate)
-        self.iteration, self.iterations = 0, max(1, config.cloning.steps // self.STEPS_PER_ITERATION)
+        self.generator, spec, cloning = seeded(config.run.seed), demonstrations.spec, config.cloning
+        self.policy = Policy(spec.observation_size, spec.action_size, 1, config.policy)
+        self.policy.standardise.fit(torch.from_numpy(demonstrations.observations))
+        self.iteration, self.schedule = 0, Schedule.fixed(cloning.steps // STEPS_PER_ITERATION)
+        steps = self.schedule.iterations * STEPS_PER_ITERATION
+        self.cloning = Cloning(self.policy, demonstrations, steps, cloning, self.generator)
+
+    def start(self) -> None:
+        """Nothing precedes the first step."""
 
     def iterate(self) -> dict[str, float]:
         """`STEPS_PER_ITERATION` gradient steps; returns what to log."""
-        for _ in range(self.STEPS_PER_ITERATION):
-            batch = self.config.cloning.batch
-            loss = clone_step(self.policy, self.optimiser, self.observations, self.actions, batch, self.generator)
+        first = self.iteration * STEPS_PER_ITERATION
+        for number in range(first, first + STEPS_PER_ITERATION):
+            loss = self.cloning.step(number)
         self.iteration += 1
         return {"bc/negative_log_likelihood": loss.item()}
 
     def parts(self) -> dict[str, Any]:
         """Everything that changes between iterations, for checkpoints."""
-        return {"policy": self.policy, "optimiser": self.optimiser, "generator": self.generator}
+        return {"policy": self.policy, "optimiser": self.cloning.optimiser, "generator": self.generator}

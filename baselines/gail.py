@@ -14,6 +14,7 @@ from infogail.learning.cloning import warm_start
 from infogail.learning.memory import RolloutMemory
 from infogail.learning.networks import Policy, seeded
 from infogail.learning.rollout import collect
+from infogail.learning.schedule import Schedule
 
 
 class GAIL:
@@ -29,26 +30,34 @@ class GAIL:
         self.memory, self.generator = RolloutMemory(config.run.replay_iterations), seeded(config.run.seed)
         self.actor_critic, self.discriminator = adversaries(demonstrations, 1, config, self.generator)
         self.codes = torch.arange(config.run.num_envs) % config.codes.num_codes
-        self.iteration, self.iterations = 0, config.run.iterations
+        self.iteration, self.started, self.schedule = 0, False, Schedule(config.run)
 
     @property
     def policy(self) -> Policy:
         """π(a|s)"""
         return self.actor_critic.policy
 
+    def start(self) -> None:
+        """Clone the demonstrations; no driving yet."""
+        codes = torch.zeros(self.demonstrations.num_episodes, dtype=torch.int64)
+        warm_start(self.policy, self.demonstrations, codes, self.config.cloning, self.generator)
+        self.started = True
+
     def iterate(self) -> dict[str, float]:
         """One iteration; returns what to log."""
-        if self.iteration == 0:
-            warm_start(self.policy, self.demonstrations, self.config, self.generator)
+        if self.iteration == 0 and not self.started:
+            self.start()
         rollout = collect(self.env, self.policy, lambda _: self.codes, self.generator)
         log = self.discriminator.update(self.memory.add(rollout), self.pairs)
         imitation = self.discriminator.reward(rollout)
         reward = imitation - self.config.policy.failure_penalty * rollout.terminated
-        log |= self.actor_critic.update(rollout, reward, min(self.iteration / self.config.run.iterations, 1.0))
+        self.schedule.observe(self.iteration, rollout.finished(self.env.spec))
+        progress, hold = self.schedule.progress(self.iteration), self.iteration < self.config.policy.held_iterations
+        log |= self.actor_critic.update(rollout, reward, progress, hold)
         self.iteration += 1
         return log | {"reward/imitation": imitation.mean().item()} | rollout.summary()
 
     def parts(self) -> dict[str, Any]:
         """Everything that changes between iterations, for checkpoints."""
-        outside = {"env": self.env, "generator": self.generator, "memory": self.memory}
+        outside = {"env": self.env, "generator": self.generator, "memory": self.memory, "schedule": self.schedule}
         return outside | self.actor_critic.parts() | self.discriminator.parts()

@@ -10,6 +10,17 @@ from infogail.envs.data.recording import Recording
 from infogail.envs.twin import DrivingEnvironment
 from infogail.runs.runner import Learner, MakeLearner
 
+FROM_RANDOM_WEIGHTS = Config.of(
+    num_envs=128,
+    threads=1,
+    settling_iterations=None,
+    warm_start_steps=0,
+    held_iterations=0,
+    initial_log_std=-1.5,
+    learning_rate=3e-3,
+)
+"""Driving is all that the policy learns from; for 20 of 30 iterations, with an eighth of the environments."""
+
 
 def make_learner(kind: MakeLearner, recording: Recording | Path, config: Config) -> Learner:
     """A learner of that kind from all of a recording, or of the file of one of pass."""

@@ -28,10 +28,15 @@ class Demonstrations:
     def num_episodes(self) -> int:
         return len(self.episode_bounds) - 1
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """(E,) int64: the decisions of each episode."""
+        return np.diff(self.episode_bounds)
+
     def episodes(self, index: np.ndarray | slice) -> Demonstrations:
         """Only the episodes in `index`, in that order."""
         chosen = np.arange(self.num_episodes)[index]
-        lengths = np.diff(self.episode_bounds)[chosen]
+        lengths = self.lengths[chosen]
         rows = rows_of(self.episode_bounds, chosen)
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         return replace(
@@ -51,7 +56,7 @@ class Demonstrations:
         return self._padded(self.pairs())
 
     def _padded(self, rows: np.ndarray) -> np.ndarray:
-        lengths = np.diff(self.episode_bounds)
+        lengths = self.lengths
         steps = np.minimum(np.arange(lengths.max()), lengths[:, None] - 1)
         return rows[self.episode_bounds[:-1, None] + steps]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from infogail.runs.folder import Manifest
     from infogail.runs.runner import Learner
 
-Algorithm = Literal["infogail", "gail", "bc"]
+Algorithm = Literal["infogail", "gail", "coded-bc", "bc"]
 
 
 class Typed(dict[str, Any]):
@@ -44,8 +44,8 @@ class Train:
     out: Path | None = None
     """Run folder to create; runs/SCENARIO-ALGORITHM[-PRESET]-SEED by default."""
     resume: Path | None = None
-    """Run folder to resume from its newest checkpoint, with its own settings; a larger --iterations (BC: --bc-steps)
-    extends it."""
+    """Run folder to resume from its newest checkpoint, with its own settings; a larger --iterations (or
+    --bc-steps) extends it."""
     demonstrations: Path | None = None
     """File from `infogail record`; demos/SCENARIO.safetensors by default, recorded first if missing."""
     algorithm: Algorithm = PRESETS[DEFAULT].algorithm
@@ -119,7 +119,7 @@ class Train:
         from infogail.runs.folder import DEMONSTRATIONS
 
         manifest = self._manifest()
-        length = "bc_steps" if manifest.algorithm == "bc" else "iterations"
+        length = "bc_steps" if manifest.algorithm in ("bc", "coded-bc") else "iterations"
         changed = {**PRESETS[self._preset_name()].changes, **self.typed}
         manifest.config.with_(**changed)  # validates them
         given = {"scenario": self.scenario, "algorithm": self.algorithm, "out": self.out, "force": self.force}
@@ -173,7 +173,7 @@ class Benchmark:
     scenarios: tuple[str, ...] = BASIC_SCENARIOS
     """Any of pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners and
     replay."""
-    algorithms: tuple[Algorithm, ...] = ("bc", "gail", "infogail")
+    algorithms: tuple[Algorithm, ...] = ("bc", "coded-bc", "gail", "infogail")
     """The learners."""
     presets: tuple[str, ...] = (DEFAULT,)
     """Named settings, each a variant of the learner it is for; see `infogail/config/presets.py`."""
@@ -216,7 +216,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Demo:
-    """Record demonstrations, then train, evaluate and film InfoGAIL, GAIL and BC on the basic scenarios, into runs/ and
+    """Record demonstrations, then train, evaluate and film every learner on the basic scenarios, into runs/ and
     videos/."""
 
     seed: int = 0
@@ -266,7 +266,8 @@ def follow(advance: Callable[[float], None]) -> Callable[[int, int, dict[str, An
 def learner_classes() -> dict[str, Callable[..., Learner]]:
     """The learner classes by algorithm name."""
     from infogail.baselines.bc import BC
+    from infogail.baselines.coded_bc import CodedBC
     from infogail.baselines.gail import GAIL
     from infogail.learning.learner import InfoGAIL
 
-    return {"bc": BC, "gail": GAIL, "infogail": InfoGAIL}
+    return {"bc": BC, "coded-bc": CodedBC, "gail": GAIL, "infogail": InfoGAIL}

@@ -21,7 +21,10 @@ class RunConfig(Part):
     num_envs: int = setting(1024, POSITIVE, sharded=True)
     """Number B of environments in the batched twin."""
     iterations: int = setting(30, POSITIVE, varies=True)
-    """Iterations; each is a rollout, then updates of discriminator, posterior and policy."""
+    """Maximum number of iterations; each is a rollout, then updates of discriminator, posterior and policy."""
+    settling_iterations: int | None = setting(12, POSITIVE)
+    """Iterations from when the posterior recognises the policy's codes to the end of training, over which the learning
+    rate falls; None: always run all iterations, and let it fall over all."""
     checkpoint_interval: int = setting(5, POSITIVE)
     """Iterations from one checkpoint to the next."""
     demonstrations_limit: int | None = setting(None, POSITIVE)
@@ -56,8 +59,10 @@ class PolicyConfig(Part):
     """Policy optimisation: PPO, or TRPO as in the GAIL and InfoGAIL papers."""
     hidden: int = setting(64, POSITIVE)
     """Width of the two hidden layers of policy, value and posterior."""
-    learning_rate: float = setting(3e-3, POSITIVE)
-    """Adam's learning rate for policy, value and posterior, and for cloning."""
+    learning_rate: float = setting(1e-3, POSITIVE)
+    """Adam's learning rate for the policy; TRPO does without."""
+    value_learning_rate: float = setting(3e-3, POSITIVE)
+    """Adam's learning rate for the value network."""
     final_learning_rate: float = setting(0.1, NON_NEGATIVE, AT_MOST_1)
     """Final learning rate of policy and value, as a fraction of the initial one; decay is linear; 1: no decay."""
     gamma: float = setting(0.95, NON_NEGATIVE, Bound(lambda x: x < 1, "a discount below 1"), varies=True)
@@ -66,14 +71,16 @@ class PolicyConfig(Part):
     """λ of generalised advantage estimation."""
     clip: float = setting(0.2, POSITIVE)
     """PPO's clip range of the probability ratio."""
-    epochs: int = setting(2, POSITIVE, name="ppo_epochs")
+    epochs: int = setting(1, POSITIVE, name="ppo_epochs")
     """Passes over each rollout; with TRPO, for the value network only."""
-    minibatches: int = setting(24, POSITIVE)
+    minibatches: int = setting(48, POSITIVE)
     """Minibatches per pass."""
     entropy_coef: float = setting(1e-3, NON_NEGATIVE)
     """Weight of the policy's entropy."""
-    initial_log_std: float = setting(-1.5, varies=True)
-    """Logarithm of the initial standard deviation of actions."""
+    held_iterations: int = setting(2, NON_NEGATIVE)
+    """First iterations in which the policy stays as it is, while value network and discriminator catch up with it."""
+    initial_log_std: float = setting(-2.5, varies=True)
+    """Logarithm of the initial standard deviation of actions; cloning leaves it as it is."""
     learn_std: bool = setting(True)
     """Whether that standard deviation is learned or fixed."""
     failure_penalty: float = setting(0.0, NON_NEGATIVE)
@@ -104,7 +111,7 @@ class DiscriminatorConfig(Part):
     """The discriminator's optimiser; WGAN uses RMSprop with clipped weights."""
     learning_rate: float = setting(3e-3, POSITIVE, name="discriminator_learning_rate")
     """The discriminator's learning rate."""
-    steps: int = setting(30, POSITIVE, name="discriminator_steps")
+    steps: int = setting(20, POSITIVE, name="discriminator_steps")
     """Discriminator updates per iteration."""
     batch: int = setting(1024, POSITIVE, name="discriminator_batch", sharded=True)
     """Pairs of each kind per discriminator update."""
@@ -129,6 +136,8 @@ class PosteriorConfig(Part):
     target: float | None = setting(None, POSITIVE, AT_MOST_1, name="posterior_target")
     """Polyak coefficient of a target posterior that computes the reward, updated at each posterior update; None: no
     target."""
+    learning_rate: float = setting(3e-3, POSITIVE, name="posterior_learning_rate")
+    """The posterior's learning rate."""
     steps: int = setting(4, POSITIVE, name="posterior_steps")
     """Posterior updates per iteration."""
     batch: int = setting(64, POSITIVE, name="posterior_batch", sharded=True)
@@ -154,9 +163,12 @@ class RIMConfig(Part):
 class CloningConfig(Part):
     """Behavioural cloning, as a learner in its own right and as a warm start."""
 
-    steps: int = setting(4000, POSITIVE, name="bc_steps")
-    """Gradient steps of behavioural cloning."""
+    steps: int = setting(1000, POSITIVE, name="bc_steps")
+    """Gradient steps of behavioural cloning, with or without codes."""
+    warm_start_steps: int = setting(1000, NON_NEGATIVE)
+    """Gradient steps of behavioural cloning before the first iteration, with the codes that the posterior infers; 0:
+    the policy starts from random weights."""
     batch: int = setting(512, POSITIVE, name="bc_batch", sharded=True)
     """Pairs per step of behavioural cloning."""
-    warm_start_steps: int = setting(0, NON_NEGATIVE)
-    """Gradient steps of behavioural cloning, with random codes, before the first iteration."""
+    learning_rate: float = setting(1e-2, POSITIVE, name="bc_learning_rate")
+    """Adam's initial learning rate for cloning; it falls linearly to 0."""

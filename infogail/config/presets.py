@@ -43,6 +43,7 @@ def settings(scenario: Scenario, preset: str = DEFAULT, overrides: Mapping[str, 
 
 
 _WASSERSTEIN = {"discriminator_loss": "wasserstein"}
+_NO_WARM_START = {"warm_start_steps": 0, "held_iterations": 0, "initial_log_std": -1.5, "learning_rate": 3e-3}
 _NO_RIM = {"rim_coef": 0.0, "rim_steps": 0, "rim_tries": 1}
 
 PAPER = Preset(
@@ -57,7 +58,12 @@ PAPER = Preset(
         "gae_lambda": 0.97,
         "entropy_coef": 0.0,
         "learning_rate": 1e-4,
+        "value_learning_rate": 1e-4,
+        "posterior_learning_rate": 1e-4,
+        "bc_learning_rate": 1e-4,
         "final_learning_rate": 1.0,
+        "settling_iterations": None,
+        "held_iterations": 0,
         "ppo_epochs": 5,
         "minibatches": 5,
         "initial_log_std": -3.0,
@@ -101,7 +107,7 @@ PAPER = Preset(
   iterations for critic and posterior, but not for TRPO. Their critic takes the steps in order, ours at random; theirs
   holds out 30 % of the pairs for posterior and value network, ours none.
 - Cloning. Theirs makes up to 5,000 passes with the squared error at a decaying learning rate; ours takes 5,000 steps on
-  the likelihood, which for a fixed standard deviation amounts to the squared error.
+  the likelihood, which for a fixed standard deviation amounts to the squared error, at a learning rate that falls to 0.
 - Values. Their network takes the time as an input, and regresses on one tenth of the new returns plus nine tenths of
   its previous prediction; ours regresses on λ-returns. Theirs does not bootstrap after a full episode but does from the
   last value after a crash; ours does the reverse. Theirs divides advantages by their standard deviation; ours also
@@ -122,11 +128,13 @@ PRESETS: dict[str, Preset] = {
             "gae_lambda": 0.97,
             "entropy_coef": 0.0,
             "final_learning_rate": 1.0,
+            "settling_iterations": None,
             "gradient_penalty": 0.0,
             "discriminator_layers": 3,
             "discriminator_hidden": 20,
             "discriminator_activation": "tanh",
-        },
+        }
+        | _NO_WARM_START,
         "gail",
     ),
     "no-rim": Preset("without RIM: the posterior learns from the policy alone", _NO_RIM),
@@ -164,7 +172,11 @@ PRESETS: dict[str, Preset] = {
     "target-posterior": Preset("the reward uses a slowly updated copy of the posterior", {"posterior_target": 0.05}),
     "replay": Preset("discriminator and posterior also learn from the last five rollouts", {"replay_iterations": 5}),
     "failure-penalty": Preset("a crash or road exit costs 3, about what five steps earn", {"failure_penalty": 3.0}),
-    "warm-start": Preset("the policy is initialised by behavioural cloning", {"warm_start_steps": 1000}),
+    "no-warm-start": Preset("the policy starts from random weights, with more noise and larger steps", _NO_WARM_START),
+    "no-hold": Preset(
+        "the policy moves from the first iteration on, with an untrained value network", {"held_iterations": 0}
+    ),
+    "fixed-length": Preset("always 30 iterations, over which the learning rate falls", {"settling_iterations": None}),
     "surplus-codes": Preset("four codes, whatever the number of styles", {"num_codes": 4}),
     "few-demonstrations": Preset("only 20 demonstrations", {"demonstrations_limit": 20}),
     "labelled": Preset("the styles of 1 % of the demonstrations are given", {"labelled": 0.01}),

@@ -136,7 +136,7 @@ def vae_means(x: np.ndarray, fitted: int, seed: int) -> np.ndarray:
     torch.manual_seed(seed)
     rows = torch.as_tensor(x, dtype=torch.float32)
     encoder, decoder = mlp(x.shape[1], 64, 2 * COMPONENTS), mlp(COMPONENTS, 64, x.shape[1])
-    optimiser = adam([encoder, decoder], 1e-3)
+    optimiser = adam([encoder, decoder], 1e-3, 1e-3)
     for _ in range(VAE_STEPS):
         batch = rows[torch.randint(fitted, (VAE_BATCH,))]
         mean, log_variance = encoder(batch).chunk(2, -1)

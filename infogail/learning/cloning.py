@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infogail.config.config import Config
+from infogail.config.parts import CloningConfig
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.learning.networks import Policy, adam, descend
 
@@ -15,30 +15,59 @@ def cloning_loss(policy: Policy, observations: Tensor, actions: Tensor, codes: T
     return -policy(policy.inputs(observations, codes)).log_prob(actions).mean()
 
 
-def clone_step(
+class Cloning:
+    """Clones the demonstrations into a policy in `steps` steps of Adam, with a learning rate that falls to 0."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        demonstrations: Demonstrations,
+        steps: int,
+        config: CloningConfig,
+        generator: torch.Generator,
+    ) -> None:
+        self.policy, self.steps, self.config, self.generator = policy, steps, config, generator
+        self.observations = torch.from_numpy(demonstrations.observations)
+        self.actions = torch.from_numpy(demonstrations.actions)
+        self.lengths = torch.from_numpy(demonstrations.lengths)
+        self.codes: Tensor | None = torch.zeros(len(self.actions), dtype=torch.int64)
+        self.optimiser = adam([policy], config.learning_rate)
+
+    def assign(self, codes: Tensor | None) -> None:
+        """Assign `codes` (E,) int64 to the demonstrations; at first they all have code 0.
+
+        None: each pair gets a random code in each step, so that all codes become the same driver.
+        """
+        self.codes = None if codes is None else codes.repeat_interleave(self.lengths)
+
+    def step(self, number: int) -> Tensor:
+        """Step `number` of `steps`, on random pairs; returns the loss."""
+        self.optimiser.param_groups[0]["lr"] = self.config.learning_rate * (1.0 - number / self.steps)
+        rows = torch.randint(len(self.actions), (self.config.batch,), generator=self.generator)
+        if self.codes is None:
+            codes = torch.randint(self.policy.num_codes, rows.shape, generator=self.generator)
+        else:
+            codes = self.codes[rows]
+        loss = cloning_loss(self.policy, self.observations[rows], self.actions[rows], codes)
+        descend(self.optimiser, loss)
+        return loss
+
+
+def warm_start(
     policy: Policy,
-    optimiser: torch.optim.Optimizer,
-    observations: Tensor,
-    actions: Tensor,
-    batch: int,
+    demonstrations: Demonstrations,
+    codes: Tensor | None,
+    config: CloningConfig,
     generator: torch.Generator,
-) -> Tensor:
-    """One step of `optimiser` on random pairs from demonstrations (N, F) and (N, A); returns the loss.
+) -> None:
+    """Clone for `config.warm_start_steps` steps, with the demonstrations' codes (E,); see `Cloning.assign`.
 
-    The demonstrations' codes are unknown, so each pair gets a random one, and all codes start as the same driver.
+    The policy's standard deviations stay as they were. Cloning would learn how much the demonstrations' actions
+    scatter, but most of that is slow wandering; as independent noise in every decision it spoils the driving.
     """
-    rows = torch.randint(len(actions), (batch,), generator=generator)
-    codes = torch.zeros_like(rows)
-    if policy.num_codes > 1:
-        codes = torch.randint(policy.num_codes, (batch,), generator=generator)
-    loss = cloning_loss(policy, observations[rows], actions[rows], codes)
-    descend(optimiser, loss)
-    return loss
-
-
-def warm_start(policy: Policy, demonstrations: Demonstrations, config: Config, generator: torch.Generator) -> None:
-    """Clone the demonstrations for `config.cloning.warm_start_steps` steps, with a separate optimiser."""
-    observations, actions = (torch.from_numpy(x) for x in (demonstrations.observations, demonstrations.actions))
-    optimiser = adam([policy], config.policy.learning_rate)
-    for _ in range(config.cloning.warm_start_steps):
-        clone_step(policy, optimiser, observations, actions, config.cloning.batch, generator)
+    log_std = policy.log_std.detach().clone()
+    cloning = Cloning(policy, demonstrations, config.warm_start_steps, config, generator)
+    cloning.assign(codes)
+    for number in range(config.warm_start_steps):
+        cloning.step(number)
+    policy.log_std.data.copy_(log_std)

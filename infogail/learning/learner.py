@@ -15,6 +15,7 @@ from infogail.learning.memory import RolloutMemory
 from infogail.learning.networks import Policy, seeded
 from infogail.learning.posterior import Posterior
 from infogail.learning.rollout import collect
+from infogail.learning.schedule import Schedule
 
 
 class InfoGAIL:
@@ -29,30 +30,38 @@ class InfoGAIL:
         num_codes = config.codes.num_codes
         self.actor_critic, self.discriminator = adversaries(demonstrations, num_codes, config, self.generator)
         self.posterior = Posterior(demonstrations, config, seeded(config.run.seed))
-        self.iteration, self.iterations = 0, config.run.iterations
+        self.iteration, self.started, self.schedule = 0, False, Schedule(config.run)
 
     @property
     def policy(self) -> Policy:
         """π(a|s,c)"""
         return self.actor_critic.policy
 
+    def start(self) -> None:
+        """Divide the demonstrations by code, and clone them; no driving yet."""
+        self.posterior.divide_demonstrations()
+        codes = self.posterior.demonstration_codes()
+        warm_start(self.policy, self.demonstrations, codes, self.config.cloning, self.generator)
+        self.started = True
+
     def iterate(self) -> dict[str, float]:
         """Run one iteration; returns the log."""
-        if self.iteration == 0:
-            self.posterior.divide_demonstrations()
-            warm_start(self.policy, self.demonstrations, self.config, self.generator)
+        if self.iteration == 0 and not self.started:
+            self.start()
         rollout = collect(self.env, self.policy, self.posterior.codes, self.generator)
         seen = self.memory.add(rollout)
         log = self.discriminator.update(seen, self.pairs) | self.posterior.update(seen)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
         info_coef, failure_penalty = self.config.codes.info_coef, self.config.policy.failure_penalty
         reward = imitation + info_coef * information - failure_penalty * rollout.terminated
-        log |= self.actor_critic.update(rollout, reward, min(self.iteration / self.config.run.iterations, 1.0))
+        self.schedule.observe(self.iteration, self.posterior.recognises(rollout))
+        progress, hold = self.schedule.progress(self.iteration), self.iteration < self.config.policy.held_iterations
+        log |= self.actor_critic.update(rollout, reward, progress, hold)
         self.iteration += 1
         log |= {"reward/imitation": imitation.mean().item(), "reward/information": information.sum(0).mean().item()}
         return log | rollout.summary()
 
     def parts(self) -> dict[str, Any]:
         """The state that iterations change, for checkpoints."""
-        common = {"env": self.env, "generator": self.generator, "memory": self.memory}
+        common = {"env": self.env, "generator": self.generator, "memory": self.memory, "schedule": self.schedule}
         return common | self.actor_critic.parts() | self.discriminator.parts() | self.posterior.parts()

@@ -66,11 +66,11 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def adam(modules: list[nn.Module], learning_rate: float, group: Group = Group.WORLD) -> torch.optim.Adam:
-    """Adam (Kingma & Ba 2014) on all parameters of `modules`, which are first synchronised across processes."""
-    parameters = list(nn.ModuleList(modules).parameters())
-    broadcast_parameters(parameters, group)
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+def adam(modules: list[nn.Module], *learning_rates: float, group: Group = Group.WORLD) -> torch.optim.Adam:
+    """Adam (Kingma & Ba 2014) on each of `modules` with its learning rate, after synchronising across processes."""
+    broadcast_parameters(nn.ModuleList(modules).parameters(), group)
+    groups = [{"params": module.parameters(), "lr": lr} for module, lr in zip(modules, learning_rates, strict=True)]
+    return torch.optim.Adam(groups, fused=True)
 
 
 def rmsprop(modules: list[nn.Module], learning_rate: float) -> torch.optim.RMSprop:

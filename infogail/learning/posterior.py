@@ -41,6 +41,7 @@ MAX_PRECISION = 0.5
 """Maximum that one step can add to a graded code's precision, and to its slope; see `Evidence.evidence_of_inputs`."""
 THINNING = 3
 DIVIDING_THINNING, EXEMPLAR_STEPS, EXEMPLAR_COPIES = 6, 20, 8
+AGREEING = 3
 MIN_SHARE = 0.1
 """Minimum prior of a code, in multiples of 1 / K: a rarer code would hardly be driven, and so not be learned."""
 
@@ -84,6 +85,12 @@ def spread_out(points: Tensor, count: int, generator: torch.Generator) -> Tensor
         squared_distance = torch.cdist(points, points[chosen]).amin(1).square()
         chosen.append(int(torch.multinomial(squared_distance + 1e-12, 1, generator=generator)))
     return torch.tensor(chosen)
+
+
+def same_division(codes: Tensor, others: Tensor) -> bool:
+    """Whether two codes (n,) and (n,) of the same trajectories are equal up to renaming."""
+    pairs = torch.stack((codes, others)).unique(dim=1).shape[1]
+    return pairs == len(codes.unique()) == len(others.unique())
 
 
 def step_info_reward(evidence: Tensor, codes: Tensor, max_evidence: float | None) -> Tensor:
@@ -218,8 +225,9 @@ class Posterior:
     def divide_demonstrations(self) -> None:
         """Cluster the unlabelled demonstrations by code, before any driving.
 
-        Several networks are trained, and the one with the lowest loss is kept. Each code's share of the demonstrations
-        becomes its prior.
+        Several networks are trained, until `AGREEING` of them, the one with the lowest loss among them, divide the
+        demonstrations alike; the one with the lowest loss is kept. Each code's share of the demonstrations becomes its
+        prior.
 
         Each network first learns one demonstration per code, chosen far apart, since a random network rarely finds a
         rare style. A network that gets stuck has a high loss, so selection needs no labels.
@@ -229,7 +237,8 @@ class Posterior:
         """
         if not self.config.rim.steps:
             return
-        tries, batch = [], self.config.posterior.batch * world_size()
+        tries: list[tuple[float, Evidence, torch.optim.Optimizer]] = []
+        divisions, batch = [], self.config.posterior.batch * world_size()
         for _ in shard_range(self.num_tries):
             self.evidence, self.optimiser = self._start(Group.ALONE)
             self._fit_exemplars(*self._exemplars())
@@ -239,6 +248,10 @@ class Posterior:
             with torch.no_grad():
                 losses = (self.demonstrations_loss(batch, DIVIDING_THINNING, Group.ALONE) for _ in range(10))
                 tries.append((float(sum(losses)), self.evidence, self.optimiser))
+            divisions.append(self._inferred_codes())
+            best = divisions[min(range(len(tries)), key=lambda k: tries[k][0])]
+            if sum(same_division(best, division) for division in divisions) >= AGREEING:
+                break
         all_tries = chain.from_iterable(all_gather_objects(tries))
         _, self.evidence, self.optimiser = min(all_tries, key=itemgetter(0))
         self._set_prior()
@@ -264,9 +277,24 @@ class Posterior:
         codes = share_out(self.evidence.prior, self.config.run.num_envs)
         if in_place_of is None:
             return codes
-        beliefs = belief(step_by_step(self.evidence, self.demonstrations), prior=self.evidence.prior)[-1]
-        known = (in_place_of >= 0) & (in_place_of < len(beliefs))  # the others are held out
-        return torch.where(known, beliefs.argmax(-1)[in_place_of.clamp(0, len(beliefs) - 1)], codes)
+        inferred = self._inferred_codes()
+        known = (in_place_of >= 0) & (in_place_of < len(inferred))  # the others are held out
+        return torch.where(known, inferred[in_place_of.clamp(0, len(inferred) - 1)], codes)
+
+    @torch.no_grad()
+    def recognises(self, rollout: Rollout) -> Tensor:
+        """(B,) bool: the code of the first episode is inferred (a graded one to the next level), and none failed."""
+        evidence = step_by_step(self.evidence, self._read(rollout))
+        inferred = belief(evidence, rollout.first_episode(), self.evidence.prior)[-1].argmax(-1)
+        error = (inferred - rollout.codes).abs()
+        return (error <= self.config.codes.graded_code) & rollout.finished(self.spec)
+
+    def demonstration_codes(self) -> Tensor | None:
+        """(E,) int64: the most likely code of each demonstration; None if they were not divided."""
+        return self._inferred_codes() if self.config.rim.steps else None
+
+    def _inferred_codes(self) -> Tensor:
+        return belief(step_by_step(self.evidence, self.demonstrations), prior=self.evidence.prior)[-1].argmax(-1)
 
     def _exemplars(self) -> tuple[Tensor, Tensor]:
         """Demonstrations (n,) and the codes (n,) they exemplify: the labelled ones, if any, else ones far apart."""
@@ -339,4 +367,4 @@ class Posterior:
         features = posterior_features(self.spec, self.config.posterior.input)
         evidence = Evidence(features, self.config.codes.num_codes, self.config, self.tolerance)
         evidence.fit_standardisation(self.rows)
-        return evidence, adam([evidence], self.config.policy.learning_rate, group)
+        return evidence, adam([evidence], self.config.posterior.learning_rate, group=group)

@@ -56,12 +56,9 @@ def value_scale(config: PolicyConfig) -> float:
     return 1.0 / (1.0 - config.gamma)
 
 
-def learning_rate(config: PolicyConfig, progress: float) -> float:
-    """The linearly decaying learning rate of policy and value after a fraction `progress` of training.
-
-    Large steps find the styles; small ones make the driving precise.
-    """
-    return (1.0 - (1.0 - config.final_learning_rate) * progress) * config.learning_rate
+def decay(config: PolicyConfig, progress: float) -> float:
+    """The learning rates of policy and value, relative to the initial ones; see `Schedule.progress`."""
+    return 1.0 - (1.0 - config.final_learning_rate) * progress
 
 
 class PPO:
@@ -73,19 +70,22 @@ class PPO:
         self.config, self.generator = config.policy, generator
         self.policy = Policy(observation_size, action_size, num_codes, config.policy, config.codes.graded_code)
         self.value = mlp(self.policy.num_inputs, config.policy.hidden, 1)
-        self.optimiser = adam([self.policy, self.value], config.policy.learning_rate)
+        self.learning_rates = config.policy.learning_rate, config.policy.value_learning_rate
+        self.optimiser = adam([self.policy, self.value], *self.learning_rates)
 
     def parts(self) -> dict[str, Any]:
         """The state that updates change, for checkpoints."""
         return {"policy": self.policy, "value": self.value, "ppo_optimiser": self.optimiser}
 
-    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0) -> dict[str, float]:
+    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0, hold: bool = False) -> dict[str, float]:
         """Several epochs of minibatches over one rollout with its rewards (T, B); returns the log.
 
         Args:
-            progress: the fraction of training completed, in [0, 1].
+            progress: how far the learning rate has fallen, from 0 to 1.
+            hold: whether the policy stays as it is, and only the value network learns.
         """
-        self.optimiser.param_groups[0]["lr"] = learning_rate(self.config, progress)
+        for group, initial in zip(self.optimiser.param_groups, self.learning_rates, strict=True):
+            group["lr"] = initial * decay(self.config, progress)
         config, inputs = self.config, self.policy.inputs(rollout.observations, rollout.step_codes())
         advantages, returns, values = standardised_advantages(self.policy, self.value, rollout, rewards, config)
         per_step = (rollout.log_probs, advantages, returns)
@@ -103,7 +103,8 @@ class PPO:
                 policy_loss = clipped_surrogate_loss(log_probs, old_log_probs, advantage, config.clip)
                 value_loss = (self.value(x).squeeze(-1) - target / value_scale(config)).square().mean()
                 entropy = distribution.entropy().mean()
-                descend(self.optimiser, policy_loss + 0.5 * value_loss - config.entropy_coef * entropy)
+                loss = policy_loss + 0.5 * value_loss - config.entropy_coef * entropy
+                descend(self.optimiser, value_loss if hold else loss)
                 clipped.append(clip_fraction(log_probs.detach(), old_log_probs, config.clip))
         # Values are from the last minibatch, except the clip fraction, which is averaged over all, as in CleanRL.
         return {

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infogail.envs.environment import Environment
+from infogail.envs.environment import Environment, Spec
 from infogail.learning.heads import Gaussian
 from infogail.learning.networks import Policy
 from infogail.parallel.distributed import all_gather
@@ -49,6 +49,10 @@ class Rollout:
         """(T, B) bool: the steps of each environment's first episode."""
         ended_before = self.done.cumsum(0) - self.done.int()
         return ended_before == 0
+
+    def finished(self, spec: Spec) -> Tensor:
+        """(B,) bool: environments in which no episode failed."""
+        return ~(self.terminated.any(0) & (spec.early_end == "failure"))
 
     def tensors(self) -> dict[str, Tensor]:
         """Every field that is not None, by name."""

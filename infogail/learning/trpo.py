@@ -12,7 +12,7 @@ from torch import Tensor
 from infogail.config.config import Config
 from infogail.learning.gae import explained_variance
 from infogail.learning.networks import Policy, adam, descend, mlp
-from infogail.learning.ppo import learning_rate, standardised_advantages, value_scale
+from infogail.learning.ppo import decay, standardised_advantages, value_scale
 from infogail.learning.rollout import Rollout
 from infogail.parallel.distributed import broadcast_parameters, mean
 
@@ -101,22 +101,22 @@ class TRPO:
         self.policy = Policy(observation_size, action_size, num_codes, config.policy, config.codes.graded_code)
         broadcast_parameters(self.policy.parameters())
         self.value = mlp(self.policy.num_inputs, config.policy.hidden, 1)
-        self.optimiser = adam([self.value], config.policy.learning_rate)
+        self.optimiser = adam([self.value], config.policy.value_learning_rate)
 
     def parts(self) -> dict[str, Any]:
         """The state that updates change, for checkpoints."""
         return {"policy": self.policy, "value": self.value, "value_optimiser": self.optimiser}
 
-    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0) -> dict[str, float]:
+    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0, hold: bool = False) -> dict[str, float]:
         """One policy step and several value steps on a rollout with its rewards (T, B); returns the log.
 
         Args:
-            progress: the fraction of training completed, in [0, 1].
+            progress, hold: see `PPO.update`.
         """
-        self.optimiser.param_groups[0]["lr"] = learning_rate(self.config, progress)
+        self.optimiser.param_groups[0]["lr"] = self.config.value_learning_rate * decay(self.config, progress)
         advantages, returns, values = standardised_advantages(self.policy, self.value, rollout, rewards, self.config)
         inputs = self.policy.inputs(rollout.observations, rollout.step_codes()).flatten(0, 1)
-        log = self.improve_policy(inputs, rollout.actions.flatten(0, 1), advantages.flatten())
+        log = {} if hold else self.improve_policy(inputs, rollout.actions.flatten(0, 1), advantages.flatten())
         return log | {
             "trpo/value_loss": self._fit_value(inputs, returns.flatten()),
             "trpo/explained_variance": explained_variance(values, returns),

@@ -23,6 +23,7 @@ from infogail.envs.files import UnreadableFile, write_atomically
 from infogail.envs.twin import DrivingEnvironment
 from infogail.learning.networks import Policy
 from infogail.learning.posterior import Posterior
+from infogail.learning.schedule import Schedule
 from infogail.parallel.distributed import (
     first_truthy,
     gather_to_leader,
@@ -38,18 +39,20 @@ from infogail.parallel.signals import Stopped, stop_requests
 from infogail.runs import checkpoint
 from infogail.runs.driver import FILE, Driver
 from infogail.runs.folder import DEMONSTRATIONS, InvalidRun, Manifest, RunFolder, check_run
+from infogail.runs.mean_action import MeanActionCheck
 
-STYLES_FOUND = 0.95  # the style_nmi from which on the styles count as found
+FOUND_BY, AT_START = "mean_action/style_nmi", "start/style_nmi"
+STYLES_FOUND = 0.95  # the style NMI from which on the styles count as found
 
 OnIteration = Callable[[int, int, dict[str, Any]], None]
 """Called after each iteration with (iterations done, total iterations, log)."""
 
 
 class Learner(Protocol):
-    """The common interface of InfoGAIL, GAIL and BC."""
+    """The common interface of InfoGAIL, GAIL, coded BC and BC."""
 
     iteration: int
-    iterations: int
+    schedule: Schedule
 
     @property
     def policy(self) -> Policy:
@@ -58,6 +61,9 @@ class Learner(Protocol):
     @property
     def posterior(self) -> Posterior | None:
         """The posterior that infers the code, if the learner has one."""
+
+    def start(self) -> None:
+        """Do what precedes the first iteration, which does it if it has not been done."""
 
     def iterate(self) -> dict[str, float]:
         """Run one iteration; returns the log."""
@@ -132,7 +138,7 @@ def resume(
         threads: torch threads, if different from before.
         warn: called with a message for damaged checkpoints, and for whatever has changed since the run began.
         iterations: new total number of iterations, if different; for GAIL and InfoGAIL.
-        bc_steps: the same for BC.
+        bc_steps: the same for BC and coded BC.
 
     Raises:
         InvalidRun: `run` is not a run, had another number of processes, has only damaged checkpoints, or another
@@ -181,7 +187,7 @@ def _train(
     shard = shard_config(config.with_(iterations=manifest.scheduled_iterations or config.run.iterations))
     learner, log = make_learner(_environment(recording, shard), _demonstrations(recording, config), shard), b""
     if manifest.scheduled_iterations is not None:
-        learner.iterations = config.run.iterations
+        learner.schedule.length = config.run.iterations
     if saved is not None:
         learner.iteration, state, log = saved
         try:
@@ -189,14 +195,14 @@ def _train(
         except (KeyError, RuntimeError, ValueError) as error:
             problem = f"its checkpoint is from another learner ({error})"
             raise InvalidRun(f"{folder.path}: {problem}; train it again") from error
-    if learner.iteration > learner.iterations:
+    if learner.iteration > learner.schedule.iterations:
         option = "--bc-steps" if manifest.scheduled_iterations is None else "--iterations"
         raise BadInput(f"{folder.path}: has already done {learner.iteration} iterations; give a larger {option}")
     rows = [json.loads(line) for line in log.splitlines()]
     try:
         if leads() and Manifest.load(folder.path) != manifest:
             folder.describe(manifest)
-        _iterate(folder, learner, rows, on_iteration)
+        _iterate(folder, learner, rows, on_iteration, _mean_action_check(recording, learner, config))
         evidence = learner.posterior.evidence if learner.posterior is not None else None
         driver = Driver(recording.scenario, manifest, learner.policy, evidence)
         if leads():
@@ -244,25 +250,49 @@ def _environment(recording: Recording, config: Config) -> DrivingEnvironment:
     return DrivingEnvironment(scenario, config.run.num_envs, judge)
 
 
-def _iterate(folder: RunFolder, learner: Learner, rows: list[dict[str, Any]], on_iteration: OnIteration) -> None:
-    """Run the remaining iterations; `rows` holds the log so far."""
+def _mean_action_check(recording: Recording, learner: Learner, config: Config) -> MeanActionCheck | None:
+    """None if there are no styles to find: they are unknown, or the learner has no codes."""
+    if recording.scenario.recorded or learner.posterior is None or not leads():
+        return None
+    return MeanActionCheck(recording.scenario, recording.scenario.fit_judge(recording), config.codes.num_codes)
+
+
+def _iterate(
+    folder: RunFolder,
+    learner: Learner,
+    rows: list[dict[str, Any]],
+    on_iteration: OnIteration,
+    check: MeanActionCheck | None,
+) -> None:
+    """Run the remaining iterations; `rows` holds the log so far. `check` runs until the styles are found."""
     env_steps, before = (rows[-1]["env_steps"], rows[-1]["seconds"]) if rows else (0, 0.0)
     interval = folder.manifest.config.run.checkpoint_interval
     start = time.perf_counter() - before
+    at_start: dict[str, float] = {}
     with _logs(folder, rows) as write, stop_requests() as requested:
-        while learner.iteration < learner.iterations:
-            log = mean_log(learner.iterate())
+        if learner.iteration == 0:
+            learner.start()
+            at_start = {"start/seconds": time.perf_counter() - start}
+            if check is not None:
+                at_start |= {AT_START: check.style_nmi(learner.policy)}
+                start = time.perf_counter() - at_start["start/seconds"]  # the check's time is not training's
+        while learner.iteration < learner.schedule.iterations:
+            log: dict[str, float] = mean_log(learner.iterate()) | at_start
+            at_start = {}
             state = checkpoint.state_of(learner.parts())
             _check_finite(folder, learner.iteration, log | state)
             env_steps += int(log.get("rollout/env_steps", 0))
             seconds = time.perf_counter() - start
+            if check is not None and _to_styles([*rows, log]) is None:
+                log |= {FOUND_BY: check.style_nmi(learner.policy)}
+                start = time.perf_counter() - seconds
             rows.append({"iteration": learner.iteration - 1, "env_steps": env_steps, "seconds": seconds} | log)
             write(rows[-1])
             stop = first_truthy(requested())
-            due = learner.iteration % interval == 0 or learner.iteration == learner.iterations
+            due = learner.iteration % interval == 0 or learner.iteration == learner.schedule.iterations
             if (stop or due) and (states := gather_to_leader(state)):
                 checkpoint.save(folder, learner.iteration, checkpoint.merge(states), _lines(rows))
-            on_iteration(learner.iteration, learner.iterations, rows[-1])
+            on_iteration(learner.iteration, learner.schedule.iterations, rows[-1])
             if stop:
                 raise Stopped(stop, f"stopped after iteration {learner.iteration}; {_resume_hint(folder)}")
 
@@ -306,13 +336,23 @@ def _check_finite(folder: RunFolder, iteration: int, values: Mapping[str, Any]) 
 
 def _cost(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The cost of training, from its log."""
-    first = next((row for row in rows if row.get("rollout/style_nmi", 0.0) >= STYLES_FOUND), {})
+    env_steps, seconds = _to_styles(rows) or (None, None)
     return {
         "env_steps": rows[-1]["env_steps"],
         "train_seconds": rows[-1]["seconds"],
-        "env_steps_to_styles": first.get("env_steps"),
-        "seconds_to_styles": first.get("seconds"),
+        "env_steps_to_styles": env_steps,
+        "seconds_to_styles": seconds,
     }
+
+
+def _to_styles(rows: list[dict[str, Any]]) -> tuple[int, float] | None:
+    """Environment steps and seconds until the mean action showed the styles, possibly before the first iteration."""
+    for row in rows:
+        if row.get(AT_START, 0.0) >= STYLES_FOUND:
+            return 0, row["start/seconds"]
+        if row.get(FOUND_BY, 0.0) >= STYLES_FOUND:
+            return row["env_steps"], row["seconds"]
+    return None
 
 
 def _lines(rows: list[dict[str, Any]]) -> bytes:

@@ -18,14 +18,18 @@ from infogail.envs.recordings.record import record
 from infogail.parallel.signals import Stopped
 from infogail.runs.runner import train
 
-TINY = {"num_envs": 16, "iterations": 3, "bc_steps": 200, "checkpoint_interval": 1}
+TINY = {"warm_start_steps": 20, "num_envs": 16, "iterations": 3, "bc_steps": 200, "checkpoint_interval": 1}
 
 
 class Failing(BC):
     """Breaks where the seed is 1."""
 
+    def __init__(self, env, demonstrations, config):
+        super().__init__(env, demonstrations, config)
+        self.seed = config.run.seed
+
     def iterate(self):
-        if self.config.run.seed == 1:
+        if self.seed == 1:
             raise RuntimeError("out of luck")
         return super().iterate()
 

@@ -25,7 +25,14 @@ from infogail.learning.learner import InfoGAIL  # noqa: E402
 from infogail.parallel.signals import Stopped  # noqa: E402
 from infogail.runs.runner import train  # noqa: E402
 
-TINY = {"num_envs": 16, "iterations": 3, "rim_tries": 1, "rim_steps": 10, "checkpoint_interval": 1}
+TINY = {
+    "warm_start_steps": 20,
+    "num_envs": 16,
+    "iterations": 3,
+    "rim_tries": 1,
+    "rim_steps": 10,
+    "checkpoint_interval": 1,
+}
 TIMES = ("train_seconds", "seconds_to_styles")
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 

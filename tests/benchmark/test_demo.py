@@ -8,7 +8,7 @@ from infogail.benchmark.demo import demo
 from infogail.benchmark.results import MEASURES
 from infogail.learning.learner import InfoGAIL
 
-TINY = {"num_envs": 16, "iterations": 2, "rim_steps": 2, "bc_steps": 100}
+TINY = {"num_envs": 16, "iterations": 2, "rim_steps": 2, "warm_start_steps": 20, "bc_steps": 100}
 
 
 def note(run, out, progress):

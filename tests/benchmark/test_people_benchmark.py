@@ -13,7 +13,15 @@ from infogail.envs.errors import BadInput
 from infogail.evaluation.recognise import recognise
 from infogail.learning.learner import InfoGAIL
 
-TINY = {"num_codes": 2, "num_envs": 16, "iterations": 1, "bc_steps": 50, "rim_steps": 2, "rim_tries": 1}
+TINY = {
+    "warm_start_steps": 20,
+    "num_codes": 2,
+    "num_envs": 16,
+    "iterations": 1,
+    "bc_steps": 50,
+    "rim_steps": 2,
+    "rim_tries": 1,
+}
 
 
 @pytest.fixture(scope="module")

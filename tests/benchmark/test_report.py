@@ -20,7 +20,7 @@ from infogail.learning.learner import InfoGAIL
 from infogail.rendering.film import film
 
 SECTIONS = ("table", "seeds", "curves", "codes", "occupancy", "trajectories", "video", "run")
-TINY = {"num_envs": 32, "iterations": 2, "bc_steps": 100, "rim_steps": 2}
+TINY = {"warm_start_steps": 20, "num_envs": 32, "iterations": 2, "bc_steps": 100, "rim_steps": 2}
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,8 @@ from infogail.runs.folder import Manifest
 from infogail.runs.runner import train
 
 COMMANDS = ("record", "import", "train", "evaluate", "render", "traffic", "recognise", "speed", "benchmark", "demo")
-ALGORITHMS = ("infogail", "gail", "bc")
-TINY = "--num-envs 16 --iterations 2 --rim-steps 2 --bc-steps 100 --threads 1"
+ALGORITHMS = ("infogail", "gail", "coded-bc", "bc")
+TINY = "--num-envs 16 --iterations 2 --rim-steps 2 --warm-start-steps 20 --bc-steps 100 --threads 1"
 FILM = {"codes.gif", "codes.mp4", "codes.png"}
 
 
@@ -94,7 +94,7 @@ BAD_INPUT = {
     "render made/bc --bogus": "--bogus; see 'infogail --help'",
     "record pass turn": "turn; see 'infogail --help'",
     "train pass --out a --algorithm infogial": "--algorithm infogial: did you mean 'infogail'?",
-    "train pass --out a --algorithm x": "--algorithm x: choose from infogail, gail and bc",
+    "train pass --out a --algorithm x": "--algorithm x: choose from infogail, gail, coded-bc and bc",
     # what is missing
     "record": "(required); see 'infogail record --help'",
     "train --out a": "train: give SCENARIO, or --resume RUN; see 'infogail train --help'",
@@ -423,7 +423,8 @@ def test_a_finished_run_is_trained_for_longer(made, tmp_path, capsys):
     )
     for _ in range(5):
         learner.iterate()
-    assert (learner.iterations, learner.actor_critic.optimiser.param_groups[0]["lr"]) == (2, pytest.approx(3e-4))
+    assert learner.schedule.iterations == 2
+    assert [group["lr"] for group in learner.actor_critic.optimiser.param_groups] == pytest.approx([1e-4, 3e-4])
     observations = np.random.default_rng(0).normal(size=(20, 7)).astype(np.float32)
     actions = infogail.load(tmp_path / "run").act(observations, 0)
     assert (actions != infogail.load(made / "gail").act(observations, 0)).any()
@@ -445,13 +446,14 @@ def test_a_finished_run_is_trained_for_longer(made, tmp_path, capsys):
 
 
 def test_a_clone_is_trained_for_longer(made, tmp_path, capsys):
-    shutil.copytree(made / "bc", tmp_path / "run")
-    assert run(f"train --resume {tmp_path}/run --bc-steps 300") == 0
-    file = f"{made}/pass.safetensors"
-    assert run(f"train pass --algorithm bc --demonstrations {file} --out {tmp_path}/whole {TINY} --bc-steps 300") == 0
-    runs = [tmp_path / "run", tmp_path / "whole"]
-    assert len({(folder / "policy.safetensors").read_bytes() for folder in runs}) == 1
-    assert [Manifest.load(folder).config.cloning.steps for folder in runs] == [300, 300]
+    for name in ("run", "again"):
+        shutil.copytree(made / "bc", tmp_path / name)
+        assert run(f"train --resume {tmp_path}/{name} --bc-steps 300") == 0
+    assert Manifest.load(tmp_path / "run").config.cloning.steps == 300
+    rows, before = ((folder / "metrics.jsonl").read_text().splitlines() for folder in (tmp_path / "run", made / "bc"))
+    assert len(rows) == 3 and rows[: len(before)] == before and len(before) == 1
+    policies = [(folder / "policy.safetensors").read_bytes() for folder in (made / "bc", tmp_path / "run")]
+    assert policies[0] != policies[1] == (tmp_path / "again/policy.safetensors").read_bytes()
 
 
 def test_a_stopped_run_may_become_longer(made, tmp_path):

@@ -21,7 +21,7 @@ from infogail.runs.folder import Manifest
 
 TESTS = Path(__file__).parents[1]
 NAME = "lane_drop:LaneDrop"
-TINY = "--num-envs 8 --iterations 1 --rim-steps 2 --rim-tries 1 --bc-steps 100"
+TINY = "--num-envs 8 --iterations 1 --rim-steps 2 --rim-tries 1 --warm-start-steps 20 --bc-steps 100"
 COMMANDS = [
     f"record {NAME} --episodes 10",
     f"train {NAME} {TINY}",

@@ -23,7 +23,7 @@ def test_every_setting_has_one_flat_name_and_one_place():
     assert (config.run.num_envs, config.discriminator.steps, config.cloning.steps) == (32, 7, 9)
     assert len(SETTINGS) == sum(len(fields(getattr(config, part.name))) for part in fields(config))
     assert Config.of(**config.flat()) == config == Config.from_dict(asdict(config))
-    assert config.with_(num_envs=1024, discriminator_steps=30, bc_steps=4000) == Config()
+    assert config.with_(num_envs=1024, discriminator_steps=20, bc_steps=1000) == Config()
 
 
 def test_parts_are_frozen_and_can_be_keys():
@@ -59,7 +59,8 @@ def test_no_number_stands_for_another(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["demonstrations_limit", "labelled", "weight_clip", "max_evidence", "posterior_target"]
+    "name",
+    ["demonstrations_limit", "labelled", "weight_clip", "max_evidence", "posterior_target", "settling_iterations"],
 )
 def test_what_is_off_is_none(name):
     assert Config.of(**{name: None}).flat()[name] is None
@@ -102,12 +103,15 @@ def test_train_and_benchmark_complete_settings_alike(scenario):
     assert cell.config == settings(get_scenario(scenario), "no-rim", expected)
 
 
+USUAL_LOG_STD = Config().policy.initial_log_std
+
+
 @pytest.mark.parametrize(
     ("scenario", "num_codes", "gamma", "initial_log_std", "info_coef", "iterations", "graded"),
     [
-        ("pass", 2, 0.95, -1.5, 3.0, 30, False),
-        ("turn-line", 7, 0.95, -1.5, 3.0, 30, True),
-        ("highway", 4, 0.95, -1.5, 3.0, 45, False),
+        ("pass", 2, 0.95, USUAL_LOG_STD, 3.0, 30, False),
+        ("turn-line", 7, 0.95, USUAL_LOG_STD, 3.0, 30, True),
+        ("highway", 4, 0.95, -2.3, 3.0, 30, False),
         ("replay", 3, 0.95**0.5, -2.0, 1.0, 30, False),
     ],
 )
@@ -118,7 +122,7 @@ def test_help_shows_the_scenarios_own_defaults(
     for start in (
         f"levels of a graded code. (default: {num_codes})",
         f"Discount per decision. (default: {gamma})",
-        f"initial standard deviation of actions. (default: {initial_log_std})",
+        f"standard deviation of actions; cloning leaves it as it is. (default: {initial_log_std})",
         f"log Q(c|τ) + log K. (default: {info_coef})",
         f"discriminator, posterior and policy. (default: {iterations})",
         f"as in turn-line. (default: {graded})",

@@ -21,7 +21,7 @@ TINY = {"num_envs": 8, "iterations": 5, "hidden": 8, "discriminator_batch": 32, 
 def tiny(name, **changes):
     """The preset with little of everything that it has."""
     known = Config.of(checkpoint_interval=1, **PRESETS[name].changes).flat()
-    few = TINY | {"warm_start_steps": 3, "replay_iterations": 2, "rim_tries": 1}
+    few = TINY | {"warm_start_steps": 3, "held_iterations": 1, "replay_iterations": 2, "rim_tries": 1}
     return Config.of(**known | {setting: min(few[setting], known[setting]) for setting in few} | changes)
 
 
@@ -72,7 +72,7 @@ def test_a_failure_costs_the_penalty_where_it_happens(kind, file, monkeypatch):
     for penalty in (0.0, 3.0):
         learner = make_learner(kind, file, tiny("failure-penalty", failure_penalty=penalty, num_envs=64))
 
-        def keep(rollout, reward, progress, penalty=penalty):
+        def keep(rollout, reward, progress, hold, penalty=penalty):
             rewards[penalty] = rollout.terminated, reward
             return {}
 

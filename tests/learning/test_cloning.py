@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from infogail.config.config import Config
-from infogail.learning.cloning import cloning_loss, warm_start
+from infogail.envs.catalogue import get_scenario
+from infogail.learning.cloning import Cloning, cloning_loss, warm_start
 from infogail.learning.networks import Policy
 
 
@@ -19,26 +20,66 @@ def test_cloning_loss():
     assert loss.item() == pytest.approx(0.451583 + 1.25, abs=1e-6)
 
 
-@pytest.mark.parametrize("learn_std", [True, False])
-def test_a_warm_start_makes_all_codes_the_same_clone(recorded, learn_std):
-    demonstrations = recorded("pass")[0].demonstrations
+def new_policy(demonstrations, **changes):
     torch.manual_seed(0)
-    obs, actions = torch.from_numpy(demonstrations.observations), torch.from_numpy(demonstrations.actions)
-    policy = Policy(obs.shape[1], 2, 2, Config.of(learn_std=learn_std, initial_log_std=-1.5).policy)
-    policy.standardise.fit(obs)
-    warm_start(policy, demonstrations, Config.of(warm_start_steps=200), torch.Generator().manual_seed(0))
-    one, other = (policy(policy.inputs(obs, torch.full((len(obs),), code)))[0] for code in (0, 1))
-    for mean in (one, other):
-        assert 1 - (actions - mean)[:, 0].square().mean() / actions[:, 0].var() > 0.5
-    assert (one - other).abs().mean() < 0.03
-    assert (policy.log_std == -1.5).all() == (not learn_std)
+    policy = Policy(demonstrations.spec.observation_size, 2, 2, Config.of(**changes).policy)
+    policy.standardise.fit(torch.from_numpy(demonstrations.observations))
+    return policy
+
+
+@torch.no_grad()
+def means(policy, obs):
+    """The mean actions (N, 2) under code 0, and those under code 1."""
+    return [policy(policy.inputs(obs, torch.full((len(obs),), code))).mean for code in (0, 1)]
+
+
+@pytest.mark.parametrize("learn_std", [True, False])
+@pytest.mark.parametrize("left", [0, 1, None])
+def test_a_warm_start_clones_each_code_s_demonstrations(recorded, left, learn_std):
+    """`left` is the code of those who pass on the left; without codes, both become the same clone."""
+    recording = recorded("pass")[0]
+    obs, actions = (torch.from_numpy(getattr(recording.demonstrations, name)) for name in ("observations", "actions"))
+    policy = new_policy(recording.demonstrations, learn_std=learn_std, initial_log_std=-1.5)
+    codes = None if left is None else torch.from_numpy(recording.styles != left).long()
+    config = Config.of(warm_start_steps=200).cloning
+    warm_start(policy, recording.demonstrations, codes, config, torch.Generator().manual_seed(0))
+    assert (policy.log_std == -1.5).all()
+
+    # The fork: still straight and in the middle of the lane, about to pull out.
+    features = get_scenario("pass").features
+    offset, heading, gap = (obs[:, features.index(name)] for name in ("lane_offset", "heading", "lead_gap"))
+    fork = (offset.abs() < 0.1) & (heading.abs() < 0.1) & (gap > 0.7) & (gap < 0.95)
+    steering = [mean[fork, 1].mean().item() for mean in means(policy, obs)]
+    if left is None:
+        one, other = means(policy, obs)
+        assert (one - other).abs().mean() < 0.03
+        assert max(abs(mean) for mean in steering) < 0.15
+        for mean in (one, other):
+            assert 1 - (actions - mean)[:, 0].square().mean() / actions[:, 0].var() > 0.5
+    else:
+        assert steering[left] < -0.2 and steering[1 - left] > 0.2
+
+
+def test_the_learning_rate_falls_linearly_to_zero(recorded):
+    demonstrations = recorded("pass")[0].demonstrations
+    policy, config = new_policy(demonstrations, hidden=8), Config.of(bc_learning_rate=0.4, bc_batch=8).cloning
+    cloning, rates = Cloning(policy, demonstrations, 4, config, torch.Generator().manual_seed(0)), []
+    for number in range(5):
+        before = policy.net[0].weight.clone()
+        cloning.step(number)
+        rates.append(cloning.optimiser.param_groups[0]["lr"])
+        assert torch.equal(before, policy.net[0].weight) == (number == 4)
+    assert rates == pytest.approx([0.4, 0.3, 0.2, 0.1, 0.0])
 
 
 def test_none_is_none(recorded):
     demonstrations = recorded("pass")[0].demonstrations
-    policy = Policy(demonstrations.observations.shape[1], 2, 2, Config.of(hidden=8).policy)
+    policy = new_policy(demonstrations, hidden=8)
     before = [parameter.clone() for parameter in policy.parameters()]
     generator = torch.Generator().manual_seed(0)
-    warm_start(policy, demonstrations, Config(), generator)
+    codes = torch.zeros(demonstrations.num_episodes, dtype=torch.int64)
+    torch_random = torch.get_rng_state()
+    warm_start(policy, demonstrations, codes, Config.of(warm_start_steps=0).cloning, generator)
     assert all(torch.equal(a, b) for a, b in zip(before, policy.parameters(), strict=True))
     assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())
+    assert torch.equal(torch.get_rng_state(), torch_random)

@@ -5,15 +5,25 @@ import pytest
 import torch
 
 from infogail.baselines.bc import BC
+from infogail.baselines.coded_bc import CodedBC
 from infogail.baselines.gail import GAIL
 from infogail.config.config import Config
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.recording import Recording
 from infogail.learning.learner import InfoGAIL
-from tests.learners import make_learner
+from infogail.runs.mean_action import MeanActionCheck
+from tests.learners import FROM_RANDOM_WEIGHTS, make_learner
 
 TINY = Config.of(
-    num_envs=16, threads=1, ppo_epochs=1, discriminator_batch=64, discriminator_steps=2, rim_steps=3, posterior_batch=8
+    num_envs=16,
+    threads=1,
+    ppo_epochs=1,
+    discriminator_batch=64,
+    discriminator_steps=2,
+    rim_steps=3,
+    posterior_batch=8,
+    warm_start_steps=3,
+    held_iterations=0,
 )
 
 
@@ -95,10 +105,23 @@ def test_the_policys_actions_are_judged_and_rewarded_as_logged(recorded):
     assert log["reward/information"] <= np.log(2) + 1e-6  # log Q + log K, per episode
 
 
-@pytest.fixture(scope="module")
-def twenty():
-    """Settings of a run that is just long enough: 20 of 30 iterations, a quarter of the environments."""
-    return Config.of(num_envs=128, threads=1), 20
+@pytest.mark.parametrize("kind", [InfoGAIL, GAIL])
+@pytest.mark.parametrize("update", ["ppo", "trpo"])
+def test_a_held_policy_stays_while_value_and_discriminator_learn(recorded, kind, update):
+    config = TINY.with_(held_iterations=2, policy_update=update, warm_start_steps=0)
+    learner = make_learner(kind, recorded("pass")[0], config)
+
+    def known():
+        return {name: tensor.clone() for name, tensor in state(learner).items()}
+
+    states = [known()]
+    for _ in range(3):
+        learner.iterate()
+        states.append(known())
+    own = set(state(learner, "policy"))
+    for before, after, moved in zip(states, states[1:], [set(), set(), own], strict=False):
+        shared = {name for name in before if not name.startswith("evidence.")}
+        assert {name for name in differing(before, after) if name in shared} == shared - own | moved
 
 
 def last(logs, key):
@@ -106,18 +129,33 @@ def last(logs, key):
     return np.mean([log[f"rollout/{key}"] for log in logs[-3:]])
 
 
-def test_infogail_gives_each_code_its_style(recorded, twenty):
-    _, logs = run(InfoGAIL, recorded("pass")[0], *twenty)
+def test_infogail_gives_each_code_its_style(recorded):
+    _, logs = run(InfoGAIL, recorded("pass")[0], FROM_RANDOM_WEIGHTS, 20)
     assert logs[0]["rollout/success_rate"] < 0.2
     assert last(logs, "success_rate") > 0.7
     assert last(logs, "style_nmi") > 0.6
 
 
-def test_gail_learns_to_drive_but_its_codes_say_nothing(recorded, twenty):
-    _, logs = run(GAIL, recorded("pass")[0], *twenty)
+def test_gail_learns_to_drive_but_its_codes_say_nothing(recorded):
+    _, logs = run(GAIL, recorded("pass")[0], FROM_RANDOM_WEIGHTS, 20)
     assert logs[0]["rollout/success_rate"] < 0.2
     assert last(logs, "success_rate") > 0.7
     assert last(logs, "style_nmi") < 0.2  # the control: the threshold above asks for more than driving well
+
+
+def test_coded_bc_gives_each_code_its_style_and_bc_has_none(recorded):
+    recording, found = recorded("pass")[0], {}
+    check = MeanActionCheck(recording.scenario, recording.scenario.fit_judge(recording), 2)
+    for kind in (CodedBC, BC):
+        learner = make_learner(kind, recording, Config.of(threads=1, bc_steps=300))
+        while learner.iteration < learner.schedule.iterations:
+            learner.iterate()
+        assert learner.iteration == 3
+        random = torch.get_rng_state()
+        found[kind] = check.style_nmi(learner.policy)
+        assert check.style_nmi(learner.policy) == found[kind] and torch.equal(torch.get_rng_state(), random)
+    assert found[CodedBC] > 0.8 and found[BC] < 0.1
+    assert learner.posterior is None
 
 
 def test_bc_fits_held_out_demonstrations_and_goes_between_their_ways(recorded):

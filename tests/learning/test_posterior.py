@@ -332,6 +332,62 @@ def distinguished_by(feature):
     return Rollout(first, torch.zeros(20, 64, 2), zero, obs, never, never, codes)
 
 
+class ReadsFeature:
+    """Stands in for `Evidence`: what feature 0 says, from -1 (level 0) to 1 (the highest level)."""
+
+    def __init__(self, num_codes):
+        self.levels, self.prior = torch.linspace(-1, 1, num_codes), torch.full((num_codes,), 1 / num_codes)
+
+    def __call__(self, obs):
+        return -(obs[..., :1] - self.levels).square()
+
+
+def reading_feature(num_codes, *episodes, **changes):
+    """A posterior of demonstrations that each consist of the numbers given, which it takes for the evidence."""
+    bounds = np.cumsum([0, *map(len, episodes)])
+    observations = np.zeros((bounds[-1], 7), np.float32)
+    observations[:, 0] = np.concatenate(episodes)
+    demonstrations = Demonstrations(SPEC, observations, np.zeros((bounds[-1], 2), np.float32), bounds)
+    posterior = Posterior(demonstrations, Config.of(num_codes=num_codes, **changes), torch.Generator())
+    posterior.evidence = ReadsFeature(num_codes)
+    return posterior
+
+
+def rollout_saying(says, codes, done, terminated):
+    """Of two steps; all arguments but codes (B,) are lists of columns (2,), one per environment."""
+    says, done, terminated = (torch.tensor(columns).T for columns in (says, done, terminated))
+    obs = torch.zeros(*says.shape, 7)
+    obs[..., 0] = says
+    return Rollout(torch.zeros_like(obs), torch.zeros(*says.shape, 2), says, obs, terminated, done, torch.tensor(codes))
+
+
+@pytest.mark.parametrize(("early_end", "last"), [("failure", False), ("success", True)])
+def test_a_rollouts_codes_are_recognised_in_first_episodes_without_failure(early_end, last):
+    posterior = reading_feature(2, [0.5, 0.5], [-0.5, -0.5])
+    posterior.spec = replace(SPEC, early_end=early_end)
+    says = [[-1.0, -1.0], [1.0, 1.0], [1.0, 1.0], [0.5, -1.0], [0.5, -1.0], [-1.0, -1.0]]
+    codes = [0, 0, 1, 1, 1, 0]
+    done = [[False, True]] * 3 + [[True, True], [False, True], [False, True]]  # the fourth has a second episode
+    failed = [[False, False]] * 5 + [[False, True]]
+    found = posterior.recognises(rollout_saying(says, codes, done, failed)).tolist()
+    assert found == [True, False, True, True, False, last]
+
+
+def test_a_graded_code_is_recognised_to_the_next_level():
+    says, codes = [[0.0, 0.0]] * 5, [0, 1, 2, 3, 4]
+    rollout = rollout_saying(says, codes, [[False, True]] * 5, [[False, False]] * 5)
+    for graded, expected in ((True, [False, True, True, True, False]), (False, [False, False, True, False, False])):
+        posterior = reading_feature(5, [0.5, 0.5], [-0.5, -0.5], graded_code=graded)
+        assert posterior.recognises(rollout).tolist() == expected
+
+
+def test_demonstrations_have_the_codes_that_they_show():
+    episodes = [0.9, 0.8, -0.7], [-0.2, -0.1], [0.1, 0.1, 0.1, 0.1], [-1.0]
+    codes = reading_feature(2, *episodes).demonstration_codes()
+    assert codes.tolist() == [1, 0, 1, 0] and codes.dtype == torch.int64
+    assert reading_feature(2, *episodes, rim_steps=0).demonstration_codes() is None  # what it says means nothing yet
+
+
 def test_it_learns_to_read_the_policys_code():
     torch.manual_seed(0)
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from infogail.learning.ppo import (
     approximate_kl,
     clip_fraction,
     clipped_surrogate_loss,
-    learning_rate,
+    decay,
     value_scale,
 )
 from infogail.learning.rollout import Rollout
@@ -81,7 +81,8 @@ def test_the_policy_moves_to_what_is_rewarded_for_each_code(kind):
     torch.manual_seed(0)
     obs, codes = torch.randn(4, 256, 3), torch.arange(256) % 2
     ends = torch.ones(4, 256, dtype=torch.bool)
-    config = settings(get_scenario("pass"), overrides={"minibatches": 4, "max_kl": 0.15})
+    changes = {"ppo_epochs": 2, "minibatches": 4, "max_kl": 0.15, "learning_rate": 3e-3, "initial_log_std": -1.5}
+    config = settings(get_scenario("pass"), overrides=changes)
     ppo = kind(3, 2, 2, config, torch.Generator().manual_seed(0))
     wanted = torch.tensor([[-0.5, 0.3], [0.5, -0.3]])  # by code
     for _ in range(15):
@@ -111,7 +112,9 @@ def test_ppo_logs_what_clips_and_what_its_values_explain():
     torch.manual_seed(0)
     obs, codes = torch.randn(4, 64, 3), torch.zeros(64, dtype=torch.int64)
     ends, rewards = torch.ones(4, 64, dtype=torch.bool), obs[..., 0]
-    ppo = PPO(3, 2, 1, Config.of(gamma=0.5, minibatches=1, clip=0.02), torch.Generator().manual_seed(0))
+    changes = {"ppo_epochs": 2, "minibatches": 1, "learning_rate": 3e-3, "initial_log_std": -1.5}
+    config = Config.of(gamma=0.5, clip=0.02, **changes)
+    ppo = PPO(3, 2, 1, config, torch.Generator().manual_seed(0))
     logs = [ppo.update(rollout_of(ppo, obs, obs, codes, ends), rewards) for _ in range(60)]
     assert logs[0]["ppo/explained_variance"] < 0.5 and logs[-1]["ppo/explained_variance"] > 0.9
     assert 0.0 < logs[-1]["ppo/clip_fraction"] < 0.5  # of two passes, the first has ratios of 1
@@ -127,7 +130,7 @@ def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminate
     second, codes = torch.arange(64) % 2, torch.zeros(64, dtype=torch.int64)
     obs, next_obs = torch.randn(2, 4, 64, 3)
     obs[..., 0], next_obs[..., 0] = second, 1 - second
-    config = Config.of(gamma=0.5, minibatches=1)
+    config = Config.of(gamma=0.5, ppo_epochs=2, minibatches=1)
     ppo = kind(3, 2, 1, config, torch.Generator().manual_seed(0))
     for _ in range(60):
         ends = torch.full((4, 64), terminated)
@@ -137,8 +140,18 @@ def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminate
 
 
 @pytest.mark.parametrize(
-    ("final", "expected"), [(0.1, [2.0, 1.1, 0.2]), (1.0, [2.0, 2.0, 2.0]), (0.0, [2.0, 1.0, 0.0])]
+    ("final", "expected"), [(0.1, [1.0, 0.55, 0.1]), (1.0, [1.0, 1.0, 1.0]), (0.0, [1.0, 0.5, 0.0])]
 )
-def test_the_learning_rate_falls_linearly_to_its_final_share(final, expected):
-    config = Config.of(learning_rate=2.0, final_learning_rate=final)
-    assert [learning_rate(config.policy, progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx(expected)
+def test_the_learning_rates_fall_linearly_to_their_final_share(final, expected):
+    policy = Config.of(final_learning_rate=final).policy
+    assert [decay(policy, progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(PPO, [1.1e-3, 2.2e-3]), (TRPO, [2.2e-3])])
+def test_policy_and_value_have_learning_rates_of_their_own(kind, expected):
+    config = Config.of(learning_rate=2e-3, value_learning_rate=4e-3, final_learning_rate=0.1, minibatches=1)
+    learner = kind(3, 2, 1, config, torch.Generator().manual_seed(0))
+    obs, codes = torch.randn(4, 8, 3), torch.zeros(8, dtype=torch.int64)
+    rollout = rollout_of(learner, obs, obs, codes, torch.ones(4, 8, dtype=torch.bool))
+    learner.update(rollout, torch.randn(4, 8), progress=0.5)
+    assert [group["lr"] for group in learner.optimiser.param_groups] == pytest.approx(expected)

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from infogail.baselines.bc import BC
+from infogail.baselines.coded_bc import CodedBC
 from infogail.baselines.gail import GAIL
 from infogail.cli import main
 from infogail.config.config import Config
@@ -31,11 +32,13 @@ from infogail.parallel.signals import Stopped
 from infogail.runs import checkpoint
 from infogail.runs.folder import InvalidRun, Manifest, RunFolder
 from infogail.runs.runner import resume, train
-from tests.learners import make_learner
+from tests.learners import FROM_RANDOM_WEIGHTS, make_learner
 from tests.runs.test_checkpoint import outcome
 
-LEARNERS = {"infogail": InfoGAIL, "bc": BC}
-SMALL = Config.of(num_envs=16, iterations=4, checkpoint_interval=1, rim_steps=3, bc_steps=400, hidden=8)
+LEARNERS = {"infogail": InfoGAIL, "coded-bc": CodedBC, "bc": BC}
+SMALL = Config.of(
+    num_envs=16, iterations=4, checkpoint_interval=1, rim_steps=3, warm_start_steps=20, bc_steps=400, hidden=8
+)
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.parallel.test_distributed"])
 
@@ -98,7 +101,7 @@ def words():
     descend(optimiser, net(torch.full((1, 3), 1.0 + k)).sum())
     separate = mlp(3, 4, 1)
     weights_before = hashes({"net": separate})
-    separate_optimiser = adam([separate], 0.1, distributed.Group.ALONE)
+    separate_optimiser = adam([separate], 0.1, group=distributed.Group.ALONE)
     alone = {
         "tasks": list(distributed.shard_range(5)),
         "mean": distributed.mean(torch.tensor(float(k)), distributed.Group.ALONE).item(),
@@ -184,7 +187,7 @@ def learn(recording, config, iterations):
 def test_two_processes_learn_the_same_styles(recorded):
     """As `test_infogail_gives_each_code_its_style` asks of one, on the same total batch."""
     (logs, state, standardised), (other_logs, other_state, _) = in_two(
-        learn, recorded("pass")[0], Config.of(num_envs=128, threads=1), 20
+        learn, recorded("pass")[0], FROM_RANDOM_WEIGHTS, 20
     )
     assert logs == other_logs and {log["rollout/env_steps"] for log in logs} == {128 * 60}
     assert logs[0]["rollout/success_rate"] < 0.2
@@ -198,7 +201,15 @@ def test_two_processes_learn_the_same_styles(recorded):
 
 
 def test_two_processes_take_the_same_trust_region_steps(recorded):
-    few = {"num_envs": 16, "iterations": 2, "rim_steps": 2, "rim_tries": 2, "discriminator_steps": 2}
+    few = {
+        "num_envs": 16,
+        "iterations": 2,
+        "held_iterations": 0,
+        "warm_start_steps": 3,
+        "rim_steps": 2,
+        "rim_tries": 2,
+        "discriminator_steps": 2,
+    }
     config = Config.of(**few, policy_update="trpo", posterior_batch=8, discriminator_batch=64)
     (logs, state, _), (other_logs, other_state, _) = in_two(learn_by_trpo, recorded("pass")[0], config)
     assert logs == other_logs and all(log["trpo/step"] > 0 for log in logs)
@@ -261,7 +272,7 @@ def test_two_processes_stop_together_and_go_on_to_the_same_bits(file, tmp_path):
 
 def test_torchrun_trains_one_run(file, tmp_path):
     run = tmp_path / "run"
-    small = "--num-envs 16 --iterations 2 --rim-steps 3 --hidden 8"
+    small = "--num-envs 16 --iterations 2 --rim-steps 3 --warm-start-steps 20 --hidden 8"
     done = torchrun(f"train pass --demonstrations {file} --out {run} {small}")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"trained: {run}; evaluate it with 'infogail evaluate {run}'\n"

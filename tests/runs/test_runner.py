@@ -1,8 +1,11 @@
 import hashlib
 import json
 import shutil
+import signal
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -22,11 +25,14 @@ from infogail.envs.files import NonEmptyFolder, check_output, seal, unseal
 from infogail.envs.recordings.record import record
 from infogail.learning.learner import InfoGAIL
 from infogail.learning.networks import Policy
+from infogail.learning.schedule import Schedule
+from infogail.parallel.signals import Stopped
+from infogail.runs import runner
 from infogail.runs.driver import SCHEMA, load
 from infogail.runs.folder import InvalidRun, Manifest, RunFolder, check_run
 from infogail.runs.runner import resume, train
 
-TINY = Config.of(num_envs=16, iterations=2, rim_steps=2, bc_steps=200, threads=1, hidden=8)
+TINY = Config.of(num_envs=16, iterations=2, rim_steps=2, warm_start_steps=20, bc_steps=200, threads=1, hidden=8)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +47,15 @@ class Scripted:
     """A learner that logs what it is given, and fails where that is an exception."""
 
     def __init__(self, *logs):
-        self.logs, self.iteration, self.iterations, self.posterior = list(logs), 0, len(logs), None
+        self.logs, self.iteration, self.schedule, self.posterior = list(logs), 0, Schedule.fixed(len(logs)), None
 
     def __call__(self, env, demonstrations, config):
         self.demonstrations = demonstrations
         self.policy = Policy(demonstrations.observations.shape[1], 2, 1, config.policy)
         return self
+
+    def start(self):
+        pass
 
     def iterate(self):
         log = self.logs[self.iteration]
@@ -91,9 +100,9 @@ def test_a_run_holds_all_that_judging_needs(trained, file):
     board = EventAccumulator(str(run)).Reload()
     assert set(board.Tags()["scalars"]) == set(rows[0]) - {"iteration", "env_steps", "seconds"}
     for key in board.Tags()["scalars"]:
-        scalars = board.Scalars(key)
-        assert [scalar.step for scalar in scalars] == [960, 1920]
-        np.testing.assert_allclose([scalar.value for scalar in scalars], [row[key] for row in rows], rtol=1e-6)
+        scalars, logged = board.Scalars(key), [row for row in rows if key in row]
+        assert [scalar.step for scalar in scalars] == [row["env_steps"] for row in logged]
+        np.testing.assert_allclose([scalar.value for scalar in scalars], [row[key] for row in logged], rtol=1e-6)
 
 
 def test_nothing_in_a_run_is_a_pickle(trained):
@@ -191,14 +200,74 @@ def test_a_learner_is_given_the_first_four_fifths(file, tmp_path):
     assert isinstance(learner.demonstrations, Demonstrations)
 
 
-def test_when_styles_were_found_is_kept(file, tmp_path):
-    nmi = [0.2, 0.96, 0.5, 0.99]
-    learner = Scripted(*({"rollout/env_steps": 100, "rollout/style_nmi": value} for value in nmi))
-    train(learner, "gail", file, "pass", TINY, tmp_path / "run")
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+class Timed(InfoGAIL):
+    """Takes a second for an iteration and half of one to start; its noisy rollouts show the styles at once."""
+
+    now = 0.0
+
+    def start(self):
+        Timed.now += 0.5
+        super().start()
+
+    def iterate(self):
+        Timed.now += 1.0
+        return super().iterate() | {"rollout/style_nmi": 1.0}
+
+
+class SlowCheck:
+    """Finds the styles in the policy of the second iteration, or at the start, and takes ever so long."""
+
+    answers: ClassVar[list[float]] = []
+
+    def __init__(self, scenario, judge, num_codes):
+        pass
+
+    def style_nmi(self, policy):
+        Timed.now += 1000.0
+        return self.answers.pop(0)
+
+
+def test_when_the_mean_action_shows_the_styles_is_kept(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: Timed.now))
+    monkeypatch.setattr(runner, "MeanActionCheck", SlowCheck)
+
+    def stop(done, total, log):
+        if done == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    run, config = tmp_path / "run", TINY.with_(iterations=4, rim_tries=1, warm_start_steps=2)
+    SlowCheck.answers[:] = [0.1, 0.2, 0.96]  # a further answer there is not
+    with pytest.raises(Stopped):
+        train(Timed, "infogail", file, "pass", config, run, on_iteration=stop)
+    assert not (run / "training.json").exists()
+    Timed.now += 500.0
+    resume({"infogail": Timed}, run)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["seconds"] for row in rows] == [1.5, 2.5, 3.5, 4.5]
+    assert [row.get("mean_action/style_nmi") for row in rows] == [0.2, 0.96, None, None]
+    assert json.loads((run / "training.json").read_text()) == {
+        "env_steps": 4 * 960,
+        "train_seconds": 4.5,
+        "env_steps_to_styles": 2 * 960,
+        "seconds_to_styles": 2.5,
+    }
+
+
+def test_a_warm_start_may_find_the_styles_before_the_first_step(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: Timed.now))
+    monkeypatch.setattr(runner, "MeanActionCheck", SlowCheck)
+    SlowCheck.answers[:] = [0.97]
+    config = TINY.with_(iterations=2, rim_tries=1, warm_start_steps=2)
+    train(Timed, "infogail", file, "pass", config, tmp_path / "run")
     training = json.loads((tmp_path / "run" / "training.json").read_text())
-    assert training["env_steps_to_styles"] == 200 and training["seconds_to_styles"] == rows[1]["seconds"]
-    assert training["env_steps"] == 400
+    assert (training["env_steps_to_styles"], training["seconds_to_styles"], training["train_seconds"]) == (0, 0.5, 2.5)
+
+
+def test_without_codes_no_styles_are_found(file, tmp_path):
+    learner = Scripted(*({"rollout/env_steps": 100, "rollout/style_nmi": 1.0} for _ in range(2)))
+    train(learner, "gail", file, "pass", TINY, tmp_path / "run")
+    training = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert (training["env_steps"], training["env_steps_to_styles"], training["seconds_to_styles"]) == (200, None, None)
 
 
 def test_an_interrupt_between_old_and_new_run_brings_the_old_one_back(file, tmp_path, monkeypatch):
