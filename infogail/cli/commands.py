@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -105,18 +106,27 @@ class Evaluate:
     """Episodes to drive, split evenly over the codes; for replay, the maximum number of windows."""
     seed: int = 0
     """Seed for initial scenes."""
+    action_noise: float = 0.0
+    """Standard deviation of noise added to the actions; the file is then named after it."""
+    start_spread: float = 1.0
+    """Factor by which the ranges of starts are widened; the file is then named after it."""
     json: bool = False
     """Print metrics.json instead of a table."""
 
     def run(self) -> None:
         at_least("--episodes", self.episodes, 1)
         at_least("--seed", self.seed, 0)
+        if not 0 <= self.action_noise < math.inf:
+            raise BadInput(f"--action-noise {self.action_noise}: give a number of at least 0")
+        if not 0 < self.start_spread < math.inf:
+            raise BadInput(f"--start-spread {self.start_spread}: give a number above 0")
+        from infogail.evaluation.episodes import Perturbation
         from infogail.evaluation.protocol import evaluate
         from infogail.parallel.progress import progress_bar
 
-        run = self.path or newest_run()
+        run, perturbation = self.path or newest_run(), Perturbation(self.action_noise, self.start_spread)
         with progress_bar(f"evaluating {run} in highway-env", self.episodes) as advance:
-            result = evaluate(run, self.episodes, self.seed, progress=advance)
+            result = evaluate(run, self.episodes, self.seed, progress=advance, perturbation=perturbation)
         if self.json:
             print(json.dumps(result, indent=2))
         elif "peers" in result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -14,7 +15,9 @@ import torch
 
 from infogail.envs.data.recording import Recording
 from infogail.envs.physics.state import Scene
+from infogail.envs.physics.streams import Draw
 from infogail.envs.reference import DrivingEnv
+from infogail.envs.scenarios.scenario import Scenario
 from infogail.envs.scenarios.styles import NO_STYLE, StyleJudge
 from infogail.parallel.workers import workers
 from infogail.runs.driver import Driver
@@ -50,6 +53,37 @@ class Episode:
         return self.crashed or self.off_road
 
 
+@dataclass(frozen=True)
+class Perturbation:
+    """How an evaluation departs from the situations that were demonstrated."""
+
+    action_noise: float = 0.0
+    """Standard deviation of the noise added to each action, independent in each decision."""
+    start_spread: float = 1.0
+    """Factor by which the range of every quantity drawn at reset is widened around its middle."""
+
+    @property
+    def name(self) -> str:
+        """The name as part of a file name, empty without a perturbation."""
+        noise = f"-noise-{self.action_noise:g}" if self.action_noise else ""
+        return noise + (f"-spread-{self.start_spread:g}" if self.start_spread != 1.0 else "")
+
+    def widened(self, scenario: Scenario) -> Scenario:
+        """`scenario` with wider starts; quantities that only take either end of their range stay."""
+        wider = copy(scenario)
+        wider.draws = {name: self._wider(draw) for name, draw in scenario.draws.items()}
+        return wider
+
+    def _wider(self, draw: Draw) -> Draw:
+        middle, half = (draw.low + draw.high) / 2, (draw.high - draw.low) / 2 * self.start_spread
+        return draw if draw.only_ends else replace(draw, low=middle - half, high=middle + half)
+
+    def noise(self, seed: int | None) -> Callable[[], np.ndarray]:
+        """A source of noise (2,) for the actions of the episode with this seed."""
+        rng = np.random.default_rng(seed)
+        return lambda: rng.normal(0.0, self.action_noise, 2) if self.action_noise else np.zeros(2)
+
+
 def drive_episode(
     driver: Driver,
     env: DrivingEnv,
@@ -57,14 +91,21 @@ def drive_episode(
     seed: int | None = None,
     scene: Scene | None = None,
     judge: StyleJudge | None = None,
+    perturbation: Perturbation | None = None,
 ) -> Episode:
     """Let `driver` drive one episode with code number `code`, from the scene drawn with `seed`, or from `scene`.
 
     Args:
         env: the driver's scenario in highway-env.
         judge: the style judge, for styles not determined by geometry alone; see `Scenario.fit_judge`.
+        perturbation: its noise is added to the actions; None: none.
     """
-    episode = run_episode(env, lambda obs, states: driver.act(obs, driver.codes[code]), seed, scene)
+    noise = (perturbation or Perturbation()).noise(seed)
+
+    def act(obs: np.ndarray, states: np.ndarray) -> np.ndarray:
+        return (driver.act(obs, driver.codes[code]) + noise()).clip(-1.0, 1.0)
+
+    episode = run_episode(env, act, seed, scene)
     if episode.failed:
         return replace(episode, code=code)
     style = (judge or env.scenario.style)(episode.vehicle_states, episode.scene)

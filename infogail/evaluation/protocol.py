@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.data.recording import Recording, num_training_episodes
+from infogail.envs.errors import BadInput
 from infogail.envs.files import versions, write_atomically
 from infogail.envs.physics.state import VehicleState
 from infogail.envs.reference import DrivingEnv
@@ -21,7 +23,7 @@ from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
 from infogail.envs.scenarios.styles import NO_STYLE, StyleJudge
 from infogail.evaluation import metrics
 from infogail.evaluation.codes import read_code, read_step_codes
-from infogail.evaluation.episodes import Episode, demonstrated_episodes, drive_episode, side_by_side
+from infogail.evaluation.episodes import Episode, Perturbation, demonstrated_episodes, drive_episode, side_by_side
 from infogail.evaluation.people import judge_replay
 from infogail.learning.rollout import style_nmi
 from infogail.runs.driver import Driver, InvalidRun, load
@@ -31,6 +33,7 @@ EVALUATION = 0xE7A1  # keeps evaluation seeds distinct from those of recording a
 EPISODES_PER_TASK = 10  # small enough for load balancing and visible progress
 HALVINGS = 5  # random splits of a style's demonstrations into halves, over which its floor is averaged
 MIN_FLOOR = 1e-4  # of an MMD; smaller values are noise
+UNPERTURBED = Perturbation()
 TRAINING_KEYS = ("env_steps", "train_seconds", "env_steps_to_styles", "seconds_to_styles")
 
 
@@ -41,9 +44,10 @@ def evaluate(
     processes: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
     peers: Mapping[str, Any] | None = None,
+    perturbation: Perturbation = UNPERTURBED,
 ) -> dict[str, Any]:
     """Evaluate one run in highway-env and write its `metrics.json`; see `evaluate_many`."""
-    return evaluate_many([run], episodes, seed, processes, progress, peers)[0]
+    return evaluate_many([run], episodes, seed, processes, progress, peers, perturbation)[0]
 
 
 def evaluate_many(
@@ -53,6 +57,7 @@ def evaluate_many(
     processes: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
     peers: Mapping[str, Any] | None = None,
+    perturbation: Perturbation = UNPERTURBED,
 ) -> list[dict[str, Any]]:
     """Evaluate each of `runs` on the same new initial scenes, every code equally often, and write its `metrics.json`.
 
@@ -65,12 +70,14 @@ def evaluate_many(
         processes: number of parallel processes; all cores by default. 1 means this process.
         progress: called with the number of further episodes done, of `len(runs) * episodes`.
         peers: for recorded people, the result of `infogail.evaluation.people.judge_peers`, if already known.
+        perturbation: not for recorded people. The file is then `metrics-noise-X-spread-Y.json`.
 
     Returns:
         the content of the files: plain numbers, None where a metric is undefined.
 
     Raises:
         ValueError: `episodes` is less than 1.
+        BadInput: a run of recorded people is to be perturbed.
         InvalidRun: a folder is not a run.
         InvalidDemonstrations: a run's copy of its demonstrations is damaged.
     """
@@ -83,9 +90,13 @@ def evaluate_many(
     ]
     costs = [_training_cost(run) for run in runs]
     people = [driver.scenario.recorded for driver in drivers]
+    if perturbation != UNPERTURBED and any(people):
+        raise BadInput(
+            f"{runs[people.index(True)]}: starts of recorded people cannot be perturbed; leave the flags out"
+        )
     simulated = [run for run, recorded in zip(runs, people, strict=True) if not recorded]
     judges = [recording.scenario.fit_judge(recording) for recording in recordings if not recording.scenario.recorded]
-    driven = iter(drive(load, simulated, episodes, seed, processes, progress, judges))
+    driven = iter(drive(load, simulated, episodes, seed, processes, progress, judges, perturbation))
     results = []
     for run, driver, recording, recorded, cost in zip(runs, drivers, recordings, people, costs, strict=True):
         if recorded:
@@ -97,9 +108,12 @@ def evaluate_many(
             | {"training_seed": driver.seed, "seed": seed, "episodes": episodes}
             | judgement
             | cost
+            | ({} if perturbation == UNPERTURBED else {"perturbation": asdict(perturbation)})
             | {"versions": versions()}
         )
-        write_atomically(run / "metrics.json", (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+        write_atomically(
+            run / f"metrics{perturbation.name}.json", (json.dumps(result, indent=2, allow_nan=False) + "\n").encode()
+        )
         results.append(result)
     return results
 
@@ -121,6 +135,7 @@ def drive(
     processes: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
     judges: Sequence[StyleJudge | None] | None = None,
+    perturbation: Perturbation = UNPERTURBED,
 ) -> list[list[Episode]]:
     """Drive `episodes` episodes for each run, episode e with code e modulo `num_codes`; see `evaluate_many`.
 
@@ -133,17 +148,24 @@ def drive(
     tasks = [
         (run, judge, part) for run, judge in zip(runs, judges or [None] * len(runs), strict=True) for part in parts
     ]
-    driven = side_by_side(partial(_drive_numbered, load_driver), tasks, processes, progress)
+    driven = side_by_side(partial(_drive_numbered, load_driver, perturbation), tasks, processes, progress)
     return [driven[k * episodes : (k + 1) * episodes] for k in range(len(runs))]
 
 
 def _drive_numbered(
-    load_driver: Callable[[Path], Driver], run: Path, judge: StyleJudge | None, numbered: list[tuple[int, int]]
+    load_driver: Callable[[Path], Driver],
+    perturbation: Perturbation,
+    run: Path,
+    judge: StyleJudge | None,
+    numbered: list[tuple[int, int]],
 ) -> list[Episode]:
     """Episodes with these numbers and seeds."""
     driver = load_driver(run)
-    env = DrivingEnv(driver.scenario)
-    return [drive_episode(driver, env, number % driver.num_codes, seed, judge=judge) for number, seed in numbered]
+    env = DrivingEnv(perturbation.widened(driver.scenario))
+    return [
+        drive_episode(driver, env, number % driver.num_codes, seed, judge=judge, perturbation=perturbation)
+        for number, seed in numbered
+    ]
 
 
 def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Episode]) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ from passer import Passer
 from infogail.envs.catalogue import environment_id, get_scenario
 from infogail.envs.recordings.record import record
 from infogail.envs.scenarios.styles import NO_STYLE
-from infogail.evaluation.episodes import drive_episode
+from infogail.evaluation.episodes import Perturbation, drive_episode
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +58,29 @@ def test_leaving_the_road_after_the_manoeuvre_is_a_failure_all_the_same():
     episode = drive_episode(driver, env, code=0, scene=scene)
     assert env.scenario.style(episode.vehicle_states, scene) == recorded.styles[0]
     assert (episode.off_road, episode.style) == (True, NO_STYLE)
+
+
+def test_noise_is_added_to_the_actions_and_repeats_with_the_seed(env):
+    still, one, again, other = (
+        drive_episode(Passer(), env, code=1, seed=seed, perturbation=Perturbation(action_noise=noise)).actions[0]
+        for seed, noise in ((5, 0.0), (5, 0.2), (5, 0.2), (6, 0.2))
+    )
+    # The first two normal numbers of NumPy's generator seeded with 5, times 0.2.
+    np.testing.assert_allclose(one - still, (0.2 * -0.8019314, 0.2 * -1.324359), atol=1e-6)
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+
+
+def test_starts_are_widened_around_the_middle():
+    scenario = get_scenario("pass")
+    wider = Perturbation(start_spread=2.0).widened(scenario)
+    for name, draw in scenario.draws.items():
+        low, high = wider.draws[name].low, wider.draws[name].high
+        assert low + high == pytest.approx(draw.low + draw.high)
+        assert high - low == pytest.approx((1.0 if draw.only_ends else 2.0) * (draw.high - draw.low))
+    assert scenario.draws == get_scenario("pass").draws  # the original stays
+
+
+def test_a_perturbed_evaluation_has_a_file_of_its_own():
+    assert Perturbation().name == ""
+    assert Perturbation(action_noise=0.1).name == "-noise-0.1"
+    assert Perturbation(action_noise=0.05, start_spread=1.5).name == "-noise-0.05-spread-1.5"
