@@ -30,7 +30,7 @@ class GAIL:
         self.memory, self.generator = RolloutMemory(config.run.replay_iterations), seeded(config.run.seed)
         self.actor_critic, self.discriminator = adversaries(demonstrations, 1, config, self.generator)
         self.codes = torch.arange(config.run.num_envs) % config.codes.num_codes
-        self.iteration, self.started, self.schedule = 0, False, Schedule(config.run)
+        self.iteration, self.started, self.schedule = 0, False, Schedule(config.run, config.codes.num_codes)
 
     @property
     def policy(self) -> Policy:

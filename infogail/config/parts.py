@@ -22,9 +22,9 @@ class RunConfig(Part):
     """Number B of environments in the batched twin."""
     iterations: int = setting(30, POSITIVE, varies=True)
     """Maximum number of iterations; each is a rollout, then updates of discriminator, posterior and policy."""
-    settling_iterations: int | None = setting(12, POSITIVE)
-    """Iterations from when the posterior recognises the policy's codes to the end of training, over which the learning
-    rate falls; None: always run all iterations, and let it fall over all."""
+    settling_iterations: int | None = setting(6, POSITIVE)
+    """Iterations per code from when the posterior recognises the policy's codes to the end of training, over which the
+    learning rate falls; None: always run all iterations, and let it fall over all."""
     checkpoint_interval: int = setting(5, POSITIVE)
     """Iterations from one checkpoint to the next."""
     demonstrations_limit: int | None = setting(None, POSITIVE)

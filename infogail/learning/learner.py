@@ -30,7 +30,7 @@ class InfoGAIL:
         num_codes = config.codes.num_codes
         self.actor_critic, self.discriminator = adversaries(demonstrations, num_codes, config, self.generator)
         self.posterior = Posterior(demonstrations, config, seeded(config.run.seed))
-        self.iteration, self.started, self.schedule = 0, False, Schedule(config.run)
+        self.iteration, self.started, self.schedule = 0, False, Schedule(config.run, config.codes.num_codes)
 
     @property
     def policy(self) -> Policy:

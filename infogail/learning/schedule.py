@@ -13,17 +13,18 @@ RECOGNISED = 0.98
 
 
 class Schedule:
-    """Training ends `settling_iterations` after the styles are found, and after `iterations` at the latest.
+    """Training ends `settling_iterations` per code after the styles are found, and after `iterations` at the latest.
 
     The styles count as found once the posterior recognises the codes of a fresh rollout and hardly any episode fails.
-    This needs no labels.
+    This needs no labels. The more codes share a rollout, the longer each takes to settle.
 
     Args:
         config: with `settling_iterations` None, training always takes `iterations`.
     """
 
-    def __init__(self, config: RunConfig) -> None:
-        self.longest, self.settling = config.iterations, config.settling_iterations
+    def __init__(self, config: RunConfig, num_codes: int = 1) -> None:
+        self.longest, settling = config.iterations, config.settling_iterations
+        self.settling = None if settling is None else settling * num_codes
         self.found: int | None = None
         self.length: int | None = None
 

@@ -9,8 +9,8 @@ def recognised(percent):
     return torch.arange(100) < percent
 
 
-def schedule(settling=12):
-    return Schedule(RunConfig(iterations=30, settling_iterations=settling))
+def schedule(settling=6):
+    return Schedule(RunConfig(iterations=30, settling_iterations=settling), num_codes=2)
 
 
 def progress(some, *iterations):
