@@ -13,6 +13,7 @@ from infogail.config.config import Config
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.environment import Environment
 from infogail.learning.cloning import Cloning
+from infogail.learning.devices import read_log
 from infogail.learning.networks import Policy, seeded
 from infogail.learning.schedule import Schedule
 
@@ -26,9 +27,10 @@ class BC:
 
     def __init__(self, env: Environment, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.run.seed)
-        self.generator, spec, cloning = seeded(config.run.seed), demonstrations.spec, config.cloning
-        self.policy = Policy(spec.observation_size, spec.action_size, 1, config.policy)
-        self.policy.standardise.fit(torch.from_numpy(demonstrations.observations))
+        seed, device, spec, cloning = config.run.seed, config.run.device, demonstrations.spec, config.cloning
+        self.generator = seeded(seed, device)
+        self.policy = Policy(spec.observation_size, spec.action_size, 1, config.policy).to(device)
+        self.policy.standardise.fit(torch.from_numpy(demonstrations.observations).to(device))
         self.iteration, self.schedule = 0, Schedule.fixed(cloning.steps // STEPS_PER_ITERATION)
         steps = self.schedule.iterations * STEPS_PER_ITERATION
         self.cloning = Cloning(self.policy, demonstrations, steps, cloning, self.generator)
@@ -42,7 +44,7 @@ class BC:
         for number in range(first, first + STEPS_PER_ITERATION):
             loss = self.cloning.step(number)
         self.iteration += 1
-        return {"bc/negative_log_likelihood": loss.item()}
+        return read_log({"bc/negative_log_likelihood": loss})
 
     def parts(self) -> dict[str, Any]:
         """Everything that changes between iterations, for checkpoints."""

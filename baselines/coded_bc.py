@@ -15,6 +15,7 @@ from infogail.config.config import Config
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.environment import Environment
 from infogail.learning.cloning import Cloning
+from infogail.learning.devices import read_log
 from infogail.learning.networks import Policy, seeded
 from infogail.learning.posterior import Posterior
 from infogail.learning.schedule import Schedule
@@ -25,11 +26,13 @@ class CodedBC:
 
     def __init__(self, env: Environment, demonstrations: Demonstrations, config: Config) -> None:
         torch.manual_seed(config.run.seed)
-        self.generator = seeded(config.run.seed)
+        seed, device = config.run.seed, config.run.device
+        self.generator = seeded(seed, device)
         spec, codes, cloning = demonstrations.spec, config.codes, config.cloning
         self.policy = Policy(spec.observation_size, spec.action_size, codes.num_codes, config.policy, codes.graded_code)
-        self.policy.standardise.fit(torch.from_numpy(demonstrations.observations))
-        self.posterior = Posterior(demonstrations, config, seeded(config.run.seed))
+        self.policy.to(device)
+        self.policy.standardise.fit(torch.from_numpy(demonstrations.observations).to(device))
+        self.posterior = Posterior(demonstrations, config, seeded(seed, device))
         self.iteration, self.started = 0, False
         self.schedule = Schedule.fixed(cloning.steps // STEPS_PER_ITERATION)
         steps = self.schedule.iterations * STEPS_PER_ITERATION
@@ -49,7 +52,7 @@ class CodedBC:
         for number in range(first, first + STEPS_PER_ITERATION):
             loss = self.cloning.step(number)
         self.iteration += 1
-        return {"bc/negative_log_likelihood": loss.item()}
+        return read_log({"bc/negative_log_likelihood": loss})
 
     def parts(self) -> dict[str, Any]:
         """The state that iterations change, for checkpoints."""

@@ -11,6 +11,7 @@ from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.environment import Environment
 from infogail.learning.adversaries import adversaries
 from infogail.learning.cloning import warm_start
+from infogail.learning.devices import read_log
 from infogail.learning.memory import RolloutMemory
 from infogail.learning.networks import Policy, seeded
 from infogail.learning.rollout import collect
@@ -26,10 +27,11 @@ class GAIL:
         torch.manual_seed(config.run.seed)
         self.env, self.config = env, config
         self.env.reset(seed=config.run.seed)
-        self.demonstrations, self.pairs = demonstrations, torch.from_numpy(demonstrations.pairs())
-        self.memory, self.generator = RolloutMemory(config.run.replay_iterations), seeded(config.run.seed)
+        seed, device = config.run.seed, config.run.device
+        self.demonstrations, self.pairs = demonstrations, torch.from_numpy(demonstrations.pairs()).to(device)
+        self.memory, self.generator = RolloutMemory(config.run.replay_iterations, device), seeded(seed, device)
         self.actor_critic, self.discriminator = adversaries(demonstrations, 1, config, self.generator)
-        self.codes = torch.arange(config.run.num_envs) % config.codes.num_codes
+        self.codes = torch.arange(config.run.num_envs, device=device) % config.codes.num_codes
         self.iteration, self.started, self.schedule = 0, False, Schedule(config.run, config.codes.num_codes)
 
     @property
@@ -39,7 +41,7 @@ class GAIL:
 
     def start(self) -> None:
         """Clone the demonstrations; no driving yet."""
-        codes = torch.zeros(self.demonstrations.num_episodes, dtype=torch.int64)
+        codes = torch.zeros(self.demonstrations.num_episodes, dtype=torch.int64, device=self.pairs.device)
         warm_start(self.policy, self.demonstrations, codes, self.config.cloning, self.generator)
         self.started = True
 
@@ -55,7 +57,7 @@ class GAIL:
         progress, hold = self.schedule.progress(self.iteration), self.iteration < self.config.policy.held_iterations
         log |= self.actor_critic.update(rollout, reward, progress, hold)
         self.iteration += 1
-        return log | {"reward/imitation": imitation.mean().item()} | rollout.summary()
+        return read_log(log | {"reward/imitation": imitation.mean()}) | rollout.summary()
 
     def parts(self) -> dict[str, Any]:
         """Everything that changes between iterations, for checkpoints."""

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
+from torch.utils._triton import has_triton
 
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.environment import Step
@@ -28,6 +29,7 @@ from infogail.envs.stepping import (
     features_of,
     judge_ego,
     states_of,
+    step_densely,
     step_sparsely,
 )
 
@@ -46,9 +48,9 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
 
     - `crashed`, `off_road` (num_envs,) bool: the ego has touched another vehicle, or left the road. Where an episode
       ended, the values at its end.
-    - `final_obs` (num_envs, F), `final_info`: only if an episode ended in this step. The last observation, and a dict
-      of `crashed`, `off_road` and `vehicle_state` (num_envs, V, 4) at the end; where the episode continues, rows hold
-      the current values.
+    - `final_obs` (num_envs, F), `final_info`: only if an episode ended in this step; with `tensors=True` always, since
+      asking would wait for the device. The last observation, and a dict of `crashed`, `off_road` and `vehicle_state`
+      (num_envs, V, 4) at the end; where the episode continues, rows hold the current values.
 
     The scenes that environment i draws depend only on the seed, i, and the number of episodes it has begun: they are
     bit-identical whatever the other environments do and however many there are, and equal up to rounding in the other
@@ -57,7 +59,8 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
     differ in the last bit.
 
     With `compile=True`, torch's inductor compiles the whole step into one fused function for this scenario, `num_envs`
-    and `dtype`. This requires a C++ compiler and takes about ten seconds the first time.
+    and `dtype`. This requires a C++ compiler and takes about ten seconds the first time. On a device other than the
+    CPU, a step never waits for the device, compiled or not, except in traffic that cannot be compiled.
 
     Internally, tensors are stored component-first, (4, V, B) for states (B, V, 4) and (F, B) for observations (B, F),
     so that each operation runs over contiguous memory. A step allocates new tensors and never modifies old ones, so
@@ -104,7 +107,8 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._streams = random_streams(int(self.np_random.integers(2**63)), num_envs).to(self.device)
         self._world = self._begin(self._streams, torch.zeros_like(self._streams))
-        self._step: Stepper = functools.partial(step_sparsely, self.scenario)
+        dense = self.device.type != "cpu" and self.scenario.compilable
+        self._step: Stepper = functools.partial(step_densely if dense else step_sparsely, self.scenario)
         if compile:
             self._step = compiled_step(self.scenario.name, num_envs, self.dtype, self.device)
 
@@ -173,7 +177,9 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
         options = options or {}
         if unknown := ", ".join(repr(name) for name in options if name not in ("scene", "reset_mask")):
             raise ValueError(f"unknown reset options: {unknown}; valid options are 'scene' and 'reset_mask'")
-        mask = self._checked_mask(options["reset_mask"] if "reset_mask" in options else np.ones(self.num_envs, bool))
+        mask = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        if "reset_mask" in options:
+            mask = self._checked_mask(options["reset_mask"])
         scene = self._checked_scene(options["scene"]) if "scene" in options else None
         streams, episode = self._streams, self._world.episode + 1
         if isinstance(seed, Sequence | np.ndarray):
@@ -204,7 +210,8 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
             "off_road": outcome.off_road,
             "_off_road": every,
         }
-        if (done := outcome.done).any():
+        if self.tensors or outcome.done.any():
+            done = outcome.done
             final = {"crashed": outcome.crashed, "off_road": outcome.off_road, "vehicle_state": outcome.final_states}
             infos |= {
                 "final_obs": outcome.final_features.T,
@@ -281,11 +288,14 @@ class DrivingEnvironment:
 
     Args:
         judge: judges styles, for the log; see `Scenario.fit_judge`. None if the styles are unknown.
+        device: where the twin lives. On a GPU the step is compiled if the scenario and the machine allow it, since
+            otherwise it is many small kernels.
     """
 
-    def __init__(self, scenario: Scenario, num_envs: int, judge: StyleJudge | None = None) -> None:
+    def __init__(self, scenario: Scenario, num_envs: int, judge: StyleJudge | None = None, device: str = "cpu") -> None:
         self.spec, self.num_envs = scenario.spec, num_envs
-        self._twin = DrivingVectorEnv(scenario, num_envs, tensors=True)
+        compile = torch.device(device).type == "cuda" and scenario.compilable and has_triton()
+        self._twin = DrivingVectorEnv(scenario, num_envs, device=device, compile=compile, tensors=True)
         self._judge = judge
         self._begin()
 
@@ -303,10 +313,9 @@ class DrivingEnvironment:
     def step(self, actions: Tensor) -> Step:
         """Advance by one decision with `actions` (B, 2)."""
         obs, _, terminated, truncated, infos = self._twin.step(actions)
-        ended = "final_info" in infos
-        self._states.append(infos["final_info"]["vehicle_state"] if ended else self._twin.states)
+        self._states.append(infos["final_info"]["vehicle_state"])
         self._failed = self._failed | terminated
-        return Step(obs, infos.get("final_obs", obs), terminated, truncated)
+        return Step(obs, infos["final_obs"], terminated, truncated)
 
     def demonstrations(self) -> Tensor | None:
         """(B,) int64: in recorded traffic, the demonstration whose driver each ego replaces."""
@@ -318,8 +327,8 @@ class DrivingEnvironment:
             return None
         states = torch.stack(self._states).to(torch.float64).cpu().numpy()
         scene = {name: as_float64(value.cpu()) for name, value in self._scene.items()}
-        styles = torch.as_tensor(np.asarray(self._judge(states, scene)))
-        return styles.masked_fill(self._failed.cpu(), NO_STYLE)
+        styles = torch.as_tensor(np.asarray(self._judge(states, scene)), device=self._twin.device)
+        return styles.masked_fill(self._failed, NO_STYLE)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The twin's; the trajectories are left out, since every iteration begins with a reset."""

@@ -129,10 +129,12 @@ class Neighbours(NamedTuple):
         size, batch = vehicle.shape
         centres = LANE_WIDTH * torch.arange(lanes).to(y)
         on_lane = (y.gather(0, vehicle)[:, None] - centres[:, None]).abs() <= ON_LANE  # (V, lanes, B)
-        front = vehicle.new_full((size + 1, lanes, batch), size)
+        front = vehicle.new_empty((size + 1, lanes, batch))
+        front[0] = size
         for k in range(size):
             torch.where(on_lane[k], vehicle[k], front[k], out=front[k + 1])
-        rear = vehicle.new_full((size, lanes, batch), size)
+        rear = vehicle.new_empty((size, lanes, batch))
+        rear[-1] = size
         for k in reversed(range(size - 1)):
             torch.where(on_lane[k + 1], vehicle[k + 1], rear[k + 1], out=rear[k])
         # Of vehicles side by side, all but the last in the list still need the neighbours of the last one's position.

@@ -27,6 +27,7 @@ from infogail.envs.recordings.record import record
 from infogail.envs.scenarios.scenario import Scenario
 from infogail.evaluation.people import judge_peers
 from infogail.evaluation.protocol import evaluate
+from infogail.learning.devices import check_device
 from infogail.parallel.progress import progress_bar
 from infogail.parallel.workers import report, workers
 from infogail.runs.driver import FILE, InvalidRun
@@ -75,9 +76,12 @@ def benchmark(
         ray: address of the Ray cluster to use; by default, this machine's cores.
 
     Raises:
-        BadInput: `out` contains cells with other settings or demonstrations; or the cluster cannot be reached.
+        BadInput: `out` contains cells with other settings or demonstrations; or the cluster cannot be reached, or this
+            machine lacks the device.
     """
-    if ray is not None:
+    if ray is None:
+        check_device(overrides.get("device", "cpu"))
+    else:
         check_address(ray)
     cells = plan(learners, scenarios, seeds, presets, overrides)
     check_folder(out)

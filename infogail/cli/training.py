@@ -106,16 +106,18 @@ class Train:
 
     def provide(self, file: Path, scenario: str, out: Path) -> None:
         """Record the default demonstrations if they are missing, but only if training could start."""
+        from infogail.learning.devices import check_device
         from infogail.parallel.progress import note
         from infogail.runs.folder import check_run
 
         check_run(out, self.force)
+        check_device(self.config.run.device)
         if self.demonstrations is None and not file.exists() and not get_scenario(scenario).recorded:
             note(f"infogail: {file}: no such file; recording it")
             Record(scenario).run()
 
     def resume_run(self, run: Path) -> None:
-        """Resume a stopped run, or extend a finished one; only its length and number of threads may change."""
+        """Resume a stopped run, or extend a finished one; only its length, threads and device may change."""
         from infogail.runs.folder import DEMONSTRATIONS
 
         manifest = self._manifest()
@@ -127,7 +129,7 @@ class Train:
         its = {"scenario": manifest.scenario, "algorithm": manifest.algorithm, "out": run, "force": False}
         its |= manifest.config.flat()
         for name, value in given.items():
-            if value != its[name] and name not in ("threads", length):
+            if value != its[name] and name not in ("threads", "device", length):
                 shown = "SCENARIO" if name == "scenario" else option(name)
                 raise BadInput(f"{shown} {value}: the run to resume has {its[name]}; leave it out")
         if self.demonstrations is not None:
@@ -146,6 +148,7 @@ class Train:
                 changed.get("threads"),
                 follow(advance),
                 lambda message: note(f"infogail: {message}"),
+                device=changed.get("device"),
                 **{length: changed.get(length)},
             )
         say_trained(run)

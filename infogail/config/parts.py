@@ -18,6 +18,8 @@ class RunConfig(Part):
     """Seed for networks, environments and batches."""
     threads: int = setting(1, POSITIVE, Bound(lambda x: x <= MOST_THREADS, f"at most {MOST_THREADS}"))
     """Torch threads; they affect results at rounding level. On two cores, two runs beat one run with two threads."""
+    device: str = setting("cpu")
+    """Where networks, twin and batches live: cpu, cuda, or cuda:N for GPU number N."""
     num_envs: int = setting(1024, POSITIVE, sharded=True)
     """Number B of environments in the batched twin."""
     iterations: int = setting(30, POSITIVE, varies=True)

@@ -61,6 +61,10 @@ def check(flag: str, value: object, kind: Any, setting: Field) -> None:
         if not any(value is choice or (value == choice and isinstance(value, str)) for choice in choices):
             raise BadInput(f"{flag} {value}: give one of {', '.join(map(str, choices))}")
         return
+    if kind is str:
+        if not isinstance(value, str):
+            raise BadInput(f"{flag} {value}: give a word")
+        return
     if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
         raise BadInput(f"{flag} {value}: give a {'whole ' if kind is int else ''}number{optional}")
     if isinstance(value, float) and not math.isfinite(value):

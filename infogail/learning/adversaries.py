@@ -25,7 +25,8 @@ def adversaries(
     """New networks sized for the demonstrations; inputs are standardised by the demonstrations' statistics."""
     spec = demonstrations.spec
     improver = actor_critic(spec.observation_size, spec.action_size, num_codes, config, generator)
-    improver.policy.standardise.fit(torch.from_numpy(demonstrations.observations))
+    device = config.run.device
+    improver.policy.standardise.fit(torch.from_numpy(demonstrations.observations).to(device))
     discriminator = Discriminator(
         spec.observation_size,
         spec.action_size,
@@ -33,6 +34,7 @@ def adversaries(
         generator,
         config.policy.gamma,
         spec.early_end,
+        device,
     )
-    discriminator.standardise.fit(torch.from_numpy(demonstrations.pairs()))
+    discriminator.standardise.fit(torch.from_numpy(demonstrations.pairs()).to(device))
     return improver, discriminator

@@ -27,10 +27,11 @@ class Cloning:
         generator: torch.Generator,
     ) -> None:
         self.policy, self.steps, self.config, self.generator = policy, steps, config, generator
-        self.observations = torch.from_numpy(demonstrations.observations)
-        self.actions = torch.from_numpy(demonstrations.actions)
-        self.lengths = torch.from_numpy(demonstrations.lengths)
-        self.codes: Tensor | None = torch.zeros(len(self.actions), dtype=torch.int64)
+        device = policy.log_std.device
+        self.observations = torch.from_numpy(demonstrations.observations).to(device)
+        self.actions = torch.from_numpy(demonstrations.actions).to(device)
+        self.lengths = torch.from_numpy(demonstrations.lengths).to(device)
+        self.codes: Tensor | None = torch.zeros(len(self.actions), dtype=torch.int64, device=device)
         self.optimiser = adam([policy], config.learning_rate)
 
     def assign(self, codes: Tensor | None) -> None:
@@ -38,14 +39,15 @@ class Cloning:
 
         None: each pair gets a random code in each step, so that all codes become the same driver.
         """
-        self.codes = None if codes is None else codes.repeat_interleave(self.lengths)
+        self.codes = None if codes is None else codes.repeat_interleave(self.lengths, output_size=len(self.actions))
 
     def step(self, number: int) -> Tensor:
         """Step `number` of `steps`, on random pairs; returns the loss."""
         self.optimiser.param_groups[0]["lr"] = self.config.learning_rate * (1.0 - number / self.steps)
-        rows = torch.randint(len(self.actions), (self.config.batch,), generator=self.generator)
+        device = self.actions.device
+        rows = torch.randint(len(self.actions), (self.config.batch,), generator=self.generator, device=device)
         if self.codes is None:
-            codes = torch.randint(self.policy.num_codes, rows.shape, generator=self.generator)
+            codes = torch.randint(self.policy.num_codes, rows.shape, generator=self.generator, device=device)
         else:
             codes = self.codes[rows]
         loss = cloning_loss(self.policy, self.observations[rows], self.actions[rows], codes)

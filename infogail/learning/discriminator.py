@@ -10,6 +10,7 @@ from torch.nn.functional import logsigmoid, softplus
 
 from infogail.config.parts import DiscriminatorConfig
 from infogail.envs.environment import EarlyEnd
+from infogail.learning.devices import Log
 from infogail.learning.networks import Standardise, adam, descend, mlp, rmsprop, step_by_step
 from infogail.learning.rollout import Rollout
 
@@ -73,6 +74,7 @@ class Discriminator(nn.Module):
     Args:
         gamma: discount, for the absorbing state's reward.
         early_end: determines the reward, see `imitation_reward`; a Wasserstein critic's reward is its output.
+        device: where its parameters live; `generator` is on it too.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Discriminator(nn.Module):
         generator: torch.Generator,
         gamma: float,
         early_end: EarlyEnd = "failure",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self.config, self.generator, self.gamma, self.early_end = config, generator, gamma, early_end
@@ -96,6 +99,7 @@ class Discriminator(nn.Module):
             layers=config.layers,
             activation=nn.Tanh if config.activation == "tanh" else nn.ReLU,
         )
+        self.to(device)
         optimiser = adam if config.optimiser == "adam" else rmsprop
         self.optimiser = optimiser([self.net], config.learning_rate)
 
@@ -123,8 +127,8 @@ class Discriminator(nn.Module):
         """
         reward = self._reward(step_by_step(self, rollout.pairs()))
         if self.config.absorbing:
-            nothing = torch.zeros(1, self.pair_size)
-            logit = step_by_step(self.net, self.inputs(nothing, torch.ones(1)))
+            nothing = torch.zeros_like(rollout.pairs()[0, :1])
+            logit = step_by_step(self.net, self.inputs(nothing, torch.ones_like(nothing[:, 0])))
             reward += rollout.terminated * self._reward(logit) * self.gamma / (1.0 - self.gamma)
         return reward
 
@@ -132,7 +136,7 @@ class Discriminator(nn.Module):
         """The state that updates change, for checkpoints."""
         return {"discriminator": self, "discriminator_optimiser": self.optimiser}
 
-    def update(self, rollout: Rollout, demonstrations: Tensor) -> dict[str, float]:
+    def update(self, rollout: Rollout, demonstrations: Tensor) -> Log:
         """A few steps on random pairs of the rollout and of `demonstrations` (N, F + A); returns the log."""
         size, demonstrations = self.config.batch, self.inputs(demonstrations)
         # Steps after the first episode's early end count as spent in the absorbing state, if used.
@@ -141,20 +145,21 @@ class Discriminator(nn.Module):
             real, fake = self._sample(demonstrations, size), self._sample(policy, size)
             real_logits, fake_logits = self.net(torch.cat((real, fake))).squeeze(-1).chunk(2)
             loss = (wasserstein_loss if self.wasserstein else discriminator_loss)(real_logits, fake_logits)
-            mix, centre = torch.rand((size, 1), generator=self.generator), 1.0 if self.wasserstein else 0.0
+            mix = torch.rand((size, 1), generator=self.generator, device=real.device)
+            centre = 1.0 if self.wasserstein else 0.0
             penalty = gradient_penalty(self.net, real, fake, mix, centre)
             descend(self.optimiser, loss + self.config.gradient_penalty * penalty)
             if self.config.weight_clip is not None:
                 clip_weights(self.net, self.config.weight_clip)
         return {
-            "discriminator/loss": loss.item(),
-            "discriminator/gradient_penalty": penalty.item(),
-            "discriminator/demonstration_logit": real_logits.mean().item(),
-            "discriminator/policy_logit": fake_logits.mean().item(),
+            "discriminator/loss": loss,
+            "discriminator/gradient_penalty": penalty,
+            "discriminator/demonstration_logit": real_logits.mean(),
+            "discriminator/policy_logit": fake_logits.mean(),
         }
 
     def _reward(self, logits: Tensor) -> Tensor:
         return logits if self.wasserstein else imitation_reward(logits, self.early_end)
 
     def _sample(self, pairs: Tensor, size: int) -> Tensor:
-        return pairs[torch.randint(len(pairs), (size,), generator=self.generator)]
+        return pairs[torch.randint(len(pairs), (size,), generator=self.generator, device=pairs.device)]

@@ -28,10 +28,12 @@ def gae(
     return advantages
 
 
-def explained_variance(values: Tensor, returns: Tensor) -> float:
-    """1 - Var(returns - values) / Var(returns): 1 for perfect values, 0 for a constant, negative for anything worse.
+def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
+    """1 - Var(returns - values) / Var(returns), () float64: 1 for perfect values, 0 for a
+    constant, negative for anything worse.
 
     0 if the returns do not vary.
     """
     variance = returns.var()
-    return 1.0 - ((returns - values).var() / variance).item() if variance > 0.0 else 0.0
+    explained = 1.0 - ((returns - values).var() / variance).double()
+    return torch.where(variance > 0.0, explained, 0.0)

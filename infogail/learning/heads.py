@@ -28,8 +28,8 @@ class ActionDistribution(Protocol):
     def kl(self, other: Self) -> Tensor:
         """KL(self‖other) [nats] (…) at each state."""
 
-    def summary(self) -> dict[str, float]:
-        """Statistics to log."""
+    def summary(self) -> dict[str, Tensor]:
+        """Statistics to log, () each."""
 
 
 class Gaussian(NamedTuple):
@@ -42,7 +42,7 @@ class Gaussian(NamedTuple):
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One action (…, A) for each mean, not clipped."""
-        return self.mean + self.std * torch.randn(self.mean.shape, generator=generator)
+        return self.mean + self.std * torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Log-density (…) of actions (…, A): Σ_a -((a - μ) / σ)² / 2 - log σ - log(2π) / 2."""
@@ -62,6 +62,6 @@ class Gaussian(NamedTuple):
         """The same distribution, detached from the graph."""
         return Gaussian(self.mean.detach(), self.std.detach())
 
-    def summary(self) -> dict[str, float]:
+    def summary(self) -> dict[str, Tensor]:
         """Each action's standard deviation, as `std_0`, `std_1`, …"""
-        return {f"std_{k}": std for k, std in enumerate(self.std.tolist())}
+        return {f"std_{k}": std for k, std in enumerate(self.std)}

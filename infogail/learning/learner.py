@@ -11,6 +11,7 @@ from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.environment import Environment
 from infogail.learning.adversaries import adversaries
 from infogail.learning.cloning import warm_start
+from infogail.learning.devices import read_log
 from infogail.learning.memory import RolloutMemory
 from infogail.learning.networks import Policy, seeded
 from infogail.learning.posterior import Posterior
@@ -25,11 +26,12 @@ class InfoGAIL:
         torch.manual_seed(config.run.seed)
         self.env, self.config = env, config
         self.env.reset(seed=config.run.seed)
-        self.demonstrations, self.pairs = demonstrations, torch.from_numpy(demonstrations.pairs())
-        self.memory, self.generator = RolloutMemory(config.run.replay_iterations), seeded(config.run.seed)
+        seed, device = config.run.seed, config.run.device
+        self.demonstrations, self.pairs = demonstrations, torch.from_numpy(demonstrations.pairs()).to(device)
+        self.memory, self.generator = RolloutMemory(config.run.replay_iterations, device), seeded(seed, device)
         num_codes = config.codes.num_codes
         self.actor_critic, self.discriminator = adversaries(demonstrations, num_codes, config, self.generator)
-        self.posterior = Posterior(demonstrations, config, seeded(config.run.seed))
+        self.posterior = Posterior(demonstrations, config, seeded(seed, device))
         self.iteration, self.started, self.schedule = 0, False, Schedule(config.run, config.codes.num_codes)
 
     @property
@@ -58,8 +60,8 @@ class InfoGAIL:
         progress, hold = self.schedule.progress(self.iteration), self.iteration < self.config.policy.held_iterations
         log |= self.actor_critic.update(rollout, reward, progress, hold)
         self.iteration += 1
-        log |= {"reward/imitation": imitation.mean().item(), "reward/information": information.sum(0).mean().item()}
-        return log | rollout.summary()
+        log |= {"reward/imitation": imitation.mean(), "reward/information": information.sum(0).mean()}
+        return read_log(log) | rollout.summary()
 
     def parts(self) -> dict[str, Any]:
         """The state that iterations change, for checkpoints."""

@@ -17,8 +17,9 @@ class RolloutMemory:
     A discriminator trained only on the newest rollout forgets earlier policies, and the policy may return to them.
     """
 
-    def __init__(self, iterations: int) -> None:
+    def __init__(self, iterations: int, device: str = "cpu") -> None:
         self.past: deque[Rollout] = deque(maxlen=iterations)
+        self.device = device
 
     def add(self, rollout: Rollout) -> Rollout:
         """Store `rollout`; returns it concatenated with the n past ones, (T, (n + 1) B, …)."""
@@ -35,6 +36,6 @@ class RolloutMemory:
         fields: dict[int, dict[str, Any]] = {}
         for key, value in state.items():
             number, name = key.split(".")
-            fields.setdefault(int(number), {})[name] = value
+            fields.setdefault(int(number), {})[name] = value.to(self.device)
         self.past.clear()
         self.past.extend(Rollout.from_tensors(fields[number]) for number in sorted(fields))

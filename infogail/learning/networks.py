@@ -61,9 +61,9 @@ def step_by_step(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return torch.stack([net(step) for step in x])
 
 
-def seeded(seed: int) -> torch.Generator:
-    """A random number generator seeded with `seed`."""
-    return torch.Generator().manual_seed(seed)
+def seeded(seed: int, device: str = "cpu") -> torch.Generator:
+    """A random number generator on `device`, seeded with `seed`."""
+    return torch.Generator(device).manual_seed(seed)
 
 
 def adam(modules: list[nn.Module], *learning_rates: float, group: Group = Group.WORLD) -> torch.optim.Adam:

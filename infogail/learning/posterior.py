@@ -33,6 +33,7 @@ from torch.nn.functional import nll_loss
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.environment import Spec
+from infogail.learning.devices import Log, read
 from infogail.learning.networks import Standardise, adam, descend, levels, mlp, step_by_step
 from infogail.learning.rollout import Rollout
 from infogail.parallel.distributed import Group, all_gather_objects, mean, shard_range, world_size
@@ -71,7 +72,7 @@ def info_reward(beliefs: Tensor, codes: Tensor, prior: Tensor) -> Tensor:
 
 def share_out(prior: Tensor, size: int) -> Tensor:
     """Codes (size,) int64 in ascending order, each in proportion to its `prior` (K,)."""
-    middles = (torch.arange(size) + 0.5) / size
+    middles = (torch.arange(size, device=prior.device) + 0.5) / size
     return torch.searchsorted(prior.cumsum(0), middles).clamp(max=len(prior) - 1)
 
 
@@ -80,11 +81,11 @@ def spread_out(points: Tensor, count: int, generator: torch.Generator) -> Tensor
 
     Arthur & Vassilvitskii 2007.
     """
-    chosen = [int(torch.randint(len(points), (1,), generator=generator))]
+    chosen = torch.randint(len(points), (1,), generator=generator, device=points.device)
     while len(chosen) < count:
         squared_distance = torch.cdist(points, points[chosen]).amin(1).square()
-        chosen.append(int(torch.multinomial(squared_distance + 1e-12, 1, generator=generator)))
-    return torch.tensor(chosen)
+        chosen = torch.cat((chosen, torch.multinomial(squared_distance + 1e-12, 1, generator=generator)))
+    return chosen
 
 
 def same_division(codes: Tensor, others: Tensor) -> bool:
@@ -103,7 +104,7 @@ def step_info_reward(evidence: Tensor, codes: Tensor, max_evidence: float | None
     steps, num_codes = len(evidence), evidence.shape[-1]
     log_k = math.log(num_codes)
     if num_codes == 1:
-        return torch.zeros(evidence.shape[:-1])
+        return torch.zeros_like(evidence[..., 0])
     most = log_k if max_evidence is None else log_k - math.log1p((num_codes - 1) * math.exp(-2 * max_evidence))
     log_q = evidence.log_softmax(-1).gather(-1, codes.expand(evidence.shape[:-1])[..., None]).squeeze(-1)
     return (log_q + log_k) * log_k / (most * steps)
@@ -152,12 +153,14 @@ class Evidence(nn.Module):
     features: Tensor
     prior: Tensor
     """(K,): how common each code is."""
+    levels: Tensor | None
+    """(K,): the values of a graded code."""
 
     def __init__(self, features: list[int], num_codes: int, config: Config, tolerance: float = 1.0) -> None:
         super().__init__()
         bound = config.posterior.max_evidence
         self.max_evidence = None if bound is None else bound / tolerance
-        self.levels = levels(num_codes) if config.codes.graded_code else None
+        self.register_buffer("levels", levels(num_codes) if config.codes.graded_code else None, persistent=False)
         self.register_buffer("features", torch.tensor(features))
         self.register_buffer("prior", torch.full((num_codes,), 1 / num_codes))
         self.standardise = Standardise(len(features))
@@ -203,14 +206,17 @@ class Posterior:
         self.config, self.generator = config, generator
         self.reads_pairs = config.posterior.input == "pair"
         padded = demonstrations.padded_pairs() if self.reads_pairs else demonstrations.padded_observations()
-        self.demonstrations = torch.from_numpy(padded).transpose(0, 1)  # (T, E, F), or F + A
+        self.device = config.run.device
+        self.demonstrations = torch.from_numpy(padded).to(self.device).transpose(0, 1)  # (T, E, F), or F + A
         self.spec = demonstrations.spec
         # A graded code has one exemplar at each end.
         self.num_exemplars = 2 if config.codes.graded_code else config.codes.num_codes
         self.num_tries = math.ceil(config.rim.tries * self.num_exemplars / 2)
         self.tolerance = self.spec.style_tolerance
-        self.rows = torch.from_numpy(demonstrations.pairs() if self.reads_pairs else demonstrations.observations)
-        self.labels = demonstrations.labels
+        rows = demonstrations.pairs() if self.reads_pairs else demonstrations.observations
+        self.rows = torch.from_numpy(rows).to(self.device)
+        labels = [list(demonstrations.labels), list(demonstrations.labels.values())]
+        self.labelled, self.labels = torch.tensor(labels, dtype=torch.int64, device=self.device)  # (n,) each
         self.evidence, self.optimiser = self._start()
         self.target = deepcopy(self.evidence)
 
@@ -246,8 +252,9 @@ class Posterior:
                 loss = self.demonstrations_loss(batch, DIVIDING_THINNING, Group.ALONE)
                 descend(self.optimiser, loss, Group.ALONE)
             with torch.no_grad():
-                losses = (self.demonstrations_loss(batch, DIVIDING_THINNING, Group.ALONE) for _ in range(10))
-                tries.append((float(sum(losses)), self.evidence, self.optimiser))
+                losses = [self.demonstrations_loss(batch, DIVIDING_THINNING, Group.ALONE) for _ in range(10)]
+            (total,) = read(torch.stack(losses).sum())
+            tries.append((total, self.evidence, self.optimiser))
             divisions.append(self._inferred_codes())
             best = divisions[min(range(len(tries)), key=lambda k: tries[k][0])]
             if sum(same_division(best, division) for division in divisions) >= AGREEING:
@@ -298,10 +305,10 @@ class Posterior:
 
     def _exemplars(self) -> tuple[Tensor, Tensor]:
         """Demonstrations (n,) and the codes (n,) they exemplify: the labelled ones, if any, else ones far apart."""
-        if self.labels:
-            return torch.tensor(list(self.labels)), torch.tensor(list(self.labels.values()))
+        if len(self.labels):
+            return self.labelled, self.labels
         rows = self.evidence.inputs(self.demonstrations[::DIVIDING_THINNING]).transpose(0, 1).flatten(1)
-        codes = torch.linspace(0, self.config.codes.num_codes - 1, self.num_exemplars).long()
+        codes = torch.linspace(0, self.config.codes.num_codes - 1, self.num_exemplars, device=self.device).long()
         return spread_out(rows, self.num_exemplars, self.generator), codes
 
     def _fit_exemplars(self, episodes: Tensor, codes: Tensor) -> None:
@@ -320,11 +327,11 @@ class Posterior:
             "posterior_generator": self.generator,
         }
 
-    def update(self, rollout: Rollout) -> dict[str, float]:
+    def update(self, rollout: Rollout) -> Log:
         """A few steps on random trajectories of the rollout and the demonstrations; returns the log."""
         inputs, alive = self._read(rollout), rollout.first_episode()
         for _ in range(self.config.posterior.steps):
-            chosen = torch.randint(len(rollout.codes), (self.config.posterior.batch,), generator=self.generator)
+            chosen = self._random(len(rollout.codes), self.config.posterior.batch)
             evidence, codes = self.evidence(inputs[:, chosen]), rollout.codes[chosen]
             if self.config.codes.info_reward == "step":
                 cross_entropy = nll_loss(evidence.log_softmax(-1).flatten(0, 1), codes.repeat(len(evidence)))
@@ -334,7 +341,7 @@ class Posterior:
             descend(self.optimiser, cross_entropy + self.config.rim.coef * rim)
             if self.config.posterior.target is not None:
                 polyak_update(self.target, self.evidence, self.config.posterior.target)
-        return {"posterior/cross_entropy": cross_entropy.item(), "posterior/rim": rim.item()}
+        return {"posterior/cross_entropy": cross_entropy, "posterior/rim": rim}
 
     def demonstrations_loss(self, batch: int, thinning: int = THINNING, group: Group = Group.WORLD) -> Tensor:
         """`rim_loss` of `batch` random demonstrations and `shifted` copies, plus the labelled ones' cross-entropy.
@@ -343,20 +350,24 @@ class Posterior:
         times.
         """
         episodes = self.demonstrations.shape[1]
-        rows = torch.randint(episodes, (batch,), generator=self.generator)
+        rows = self._random(episodes, batch)
         x = self.evidence.inputs(self.demonstrations[::thinning, rows])
         beliefs = belief(thinning * self.evidence.evidence_of_inputs(torch.cat((x, self.shifted(x)), 1)))
         log_q, log_q_shifted = beliefs[-1].chunk(2)
         loss = rim_loss(log_q, log_q_shifted, group)
-        if self.labels:
-            labelled = self.evidence(self.demonstrations[::thinning, list(self.labels)])
-            loss = loss + nll_loss(belief(thinning * labelled)[-1], torch.tensor(list(self.labels.values())))
+        if len(self.labels):
+            labelled = self.evidence(self.demonstrations[::thinning, self.labelled])
+            loss = loss + nll_loss(belief(thinning * labelled)[-1], self.labels)
         return loss
 
     def shifted(self, x: Tensor) -> Tensor:
         """Inputs (T, n, F), each trajectory shifted by one random offset per feature."""
         shift = self.config.rim.shift * self.tolerance
-        return x + shift * torch.randn(x.shape[1:], generator=self.generator)
+        return x + shift * torch.randn(x.shape[1:], generator=self.generator, device=x.device)
+
+    def _random(self, count: int, size: int) -> Tensor:
+        """(size,) int64: random numbers below `count`."""
+        return torch.randint(count, (size,), generator=self.generator, device=self.device)
 
     def _read(self, rollout: Rollout) -> Tensor:
         """The evidence network's argument for each step: (T, B, F), or pairs (T, B, F + A)."""
@@ -365,6 +376,6 @@ class Posterior:
     def _start(self, group: Group = Group.WORLD) -> tuple[Evidence, torch.optim.Optimizer]:
         """A new network and its optimiser, the same in all processes of `group`."""
         features = posterior_features(self.spec, self.config.posterior.input)
-        evidence = Evidence(features, self.config.codes.num_codes, self.config, self.tolerance)
+        evidence = Evidence(features, self.config.codes.num_codes, self.config, self.tolerance).to(self.device)
         evidence.fit_standardisation(self.rows)
         return evidence, adam([evidence], self.config.posterior.learning_rate, group=group)

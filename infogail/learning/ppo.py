@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from infogail.config.config import Config
 from infogail.config.parts import PolicyConfig
+from infogail.learning.devices import Log
 from infogail.learning.gae import explained_variance, gae
 from infogail.learning.networks import Policy, adam, descend, mlp, step_by_step
 from infogail.learning.rollout import Rollout
@@ -69,7 +70,8 @@ class PPO:
     ) -> None:
         self.config, self.generator = config.policy, generator
         self.policy = Policy(observation_size, action_size, num_codes, config.policy, config.codes.graded_code)
-        self.value = mlp(self.policy.num_inputs, config.policy.hidden, 1)
+        self.policy.to(config.run.device)
+        self.value = mlp(self.policy.num_inputs, config.policy.hidden, 1).to(config.run.device)
         self.learning_rates = config.policy.learning_rate, config.policy.value_learning_rate
         self.optimiser = adam([self.policy, self.value], *self.learning_rates)
 
@@ -77,7 +79,7 @@ class PPO:
         """The state that updates change, for checkpoints."""
         return {"policy": self.policy, "value": self.value, "ppo_optimiser": self.optimiser}
 
-    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0, hold: bool = False) -> dict[str, float]:
+    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0, hold: bool = False) -> Log:
         """Several epochs of minibatches over one rollout with its rewards (T, B); returns the log.
 
         Args:
@@ -94,7 +96,7 @@ class PPO:
         samples, widths = torch.cat(columns, -1).flatten(0, 1), [column.shape[-1] for column in columns]
         clipped = []
         for _ in range(config.epochs):
-            order = torch.randperm(rollout.size, generator=self.generator)
+            order = torch.randperm(rollout.size, generator=self.generator, device=samples.device)
             for rows in order.chunk(config.minibatches):
                 x, actions, *scalars = samples.index_select(0, rows).split(widths, -1)
                 old_log_probs, advantage, target = (scalar.squeeze(-1) for scalar in scalars)
@@ -108,9 +110,9 @@ class PPO:
                 clipped.append(clip_fraction(log_probs.detach(), old_log_probs, config.clip))
         # Values are from the last minibatch, except the clip fraction, which is averaged over all, as in CleanRL.
         return {
-            "ppo/policy_loss": policy_loss.item(),
-            "ppo/value_loss": value_loss.item(),
-            "ppo/approx_kl": approximate_kl(log_probs, old_log_probs).item(),
-            "ppo/clip_fraction": torch.stack(clipped).mean().item(),
+            "ppo/policy_loss": policy_loss,
+            "ppo/value_loss": value_loss,
+            "ppo/approx_kl": approximate_kl(log_probs, old_log_probs),
+            "ppo/clip_fraction": torch.stack(clipped).mean(),
             "ppo/explained_variance": explained_variance(values, returns),
         } | {f"ppo/{name}": value for name, value in distribution.summary().items()}

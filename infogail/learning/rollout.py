@@ -69,14 +69,14 @@ class Rollout:
 
     def summary(self) -> dict[str, float]:
         """Statistics of the episodes of all processes, for logging only."""
-        terminated, codes = all_gather(self.terminated.any(0).float()), all_gather(self.codes).numpy()
+        terminated, codes = all_gather(self.terminated.any(0).float()), all_gather(self.codes).cpu().numpy()
         log = {
             "rollout/env_steps": len(codes) * len(self.done),
             "rollout/terminated_rate": terminated.mean().item(),
         }
         if self.styles is None:
             return log
-        styles = all_gather(self.styles).numpy()
+        styles = all_gather(self.styles).cpu().numpy()
         return log | {
             "rollout/style_nmi": style_nmi(codes, styles),
             "rollout/success_rate": float((styles >= 0).mean()),
@@ -124,7 +124,7 @@ def collect(
     means = []
     for _ in range(env.spec.horizon):
         mean, std = policy(policy.inputs(obs, codes))
-        action = mean + std * torch.randn(mean.shape, generator=generator)
+        action = mean + std * torch.randn(mean.shape, generator=generator, device=mean.device)
         step = env.step(action)
         values = (obs, action, step.final_observations, step.terminated, step.terminated | step.truncated)
         for column, value in zip(columns.values(), values, strict=True):

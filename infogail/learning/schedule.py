@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from infogail.config.parts import RunConfig
+from infogail.learning.devices import read
 from infogail.parallel.distributed import mean
 
 RECOGNISED = 0.98
@@ -44,7 +45,8 @@ class Schedule:
         """Take note of whether each episode (B,) bool of iteration number `iteration` was recognised."""
         if self.found is not None or self.settling is None or iteration + self.settling >= self.longest:
             return
-        if mean(recognised.float().mean()).item() >= RECOGNISED:
+        (share,) = read(mean(recognised.float().mean()))
+        if share >= RECOGNISED:
             self.found = iteration
 
     def progress(self, iteration: int) -> float:

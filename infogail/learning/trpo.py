@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infogail.config.config import Config
+from infogail.learning.devices import Log, read
 from infogail.learning.gae import explained_variance
 from infogail.learning.networks import Policy, adam, descend, mlp
 from infogail.learning.ppo import decay, standardised_advantages, value_scale
@@ -99,15 +100,16 @@ class TRPO:
     ) -> None:
         self.config, self.max_kl, self.generator = config.policy, config.trpo.max_kl, generator
         self.policy = Policy(observation_size, action_size, num_codes, config.policy, config.codes.graded_code)
+        self.policy.to(config.run.device)
         broadcast_parameters(self.policy.parameters())
-        self.value = mlp(self.policy.num_inputs, config.policy.hidden, 1)
+        self.value = mlp(self.policy.num_inputs, config.policy.hidden, 1).to(config.run.device)
         self.optimiser = adam([self.value], config.policy.value_learning_rate)
 
     def parts(self) -> dict[str, Any]:
         """The state that updates change, for checkpoints."""
         return {"policy": self.policy, "value": self.value, "value_optimiser": self.optimiser}
 
-    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0, hold: bool = False) -> dict[str, float]:
+    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0, hold: bool = False) -> Log:
         """One policy step and several value steps on a rollout with its rewards (T, B); returns the log.
 
         Args:
@@ -122,7 +124,7 @@ class TRPO:
             "trpo/explained_variance": explained_variance(values, returns),
         }
 
-    def improve_policy(self, inputs: Tensor, actions: Tensor, advantages: Tensor) -> dict[str, float]:
+    def improve_policy(self, inputs: Tensor, actions: Tensor, advantages: Tensor) -> Log:
         """One step along F⁻¹∇, of the length that the quadratic model of the trust region allows, with backtracking.
 
         Args:
@@ -145,31 +147,34 @@ class TRPO:
 
         @torch.no_grad()
         def evaluate() -> tuple[float, float]:
-            loss, kl = mean(torch.stack(objective())).tolist()
+            loss, kl = read(*mean(torch.stack(objective())))
             return loss, kl
 
         gradient = mean(flat_gradient(objective()[0], parameters))
         # At random, since a fixed stride through (T, B) might select environments of only one code.
-        rows = torch.randint(len(inputs), (max(1, int(FISHER_SHARE * len(inputs))),), generator=self.generator)
+        size = max(1, int(FISHER_SHARE * len(inputs)))
+        rows = torch.randint(len(inputs), (size,), generator=self.generator, device=inputs.device)
         product = fisher_vector_product(self.policy, inputs[rows], parameters)
         direction = conjugate_gradient(product, -gradient, CG_ITERATIONS)
         curvature = direction.dot(product(direction)).clamp(min=1e-12)
         step = (2.0 * self.max_kl / curvature).sqrt() * direction
-        taken = line_search(parameters, step, -gradient.dot(step).item(), evaluate, KL_WALL * self.max_kl)
+        (promised,) = read(-gradient.dot(step))
+        taken = line_search(parameters, step, promised, evaluate, KL_WALL * self.max_kl)
         loss, kl = evaluate()
         spread = self.policy(inputs[:1]).summary()
         return {"trpo/policy_loss": loss, "trpo/kl": kl, "trpo/step": taken} | {
             f"trpo/{name}": value for name, value in spread.items()
         }
 
-    def _fit_value(self, inputs: Tensor, returns: Tensor) -> float:
+    def _fit_value(self, inputs: Tensor, returns: Tensor) -> Tensor:
         """Fit the value network by minibatches of Adam; returns the last minibatch's loss."""
         targets = returns / value_scale(self.config)
         for _ in range(self.config.epochs):
-            for rows in torch.randperm(len(inputs), generator=self.generator).chunk(self.config.minibatches):
+            order = torch.randperm(len(inputs), generator=self.generator, device=inputs.device)
+            for rows in order.chunk(self.config.minibatches):
                 loss = (self.value(inputs[rows]).squeeze(-1) - targets[rows]).square().mean()
                 descend(self.optimiser, loss)
-        return loss.item()
+        return loss
 
 
 def flat_gradient(loss: Tensor, parameters: Sequence[Tensor], create_graph: bool = False) -> Tensor:

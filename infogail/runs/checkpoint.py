@@ -20,8 +20,8 @@ LOG = "log"  # the bytes of metrics.jsonl at the checkpoint
 
 def state_of(parts: Mapping[str, Any]) -> dict[str, Tensor]:
     """All tensors in a learner's `parts` (modules, optimisers, generators, environments), and torch's global random
-    state, by name."""
-    named = {f"{name}/{key}": value for name, part in parts.items() for key, value in _tensors(part).items()}
+    state, by name, on the CPU."""
+    named = {f"{name}/{key}": value.cpu() for name, part in parts.items() for key, value in _tensors(part).items()}
     return named | {"torch/random": torch.get_rng_state()}
 
 
@@ -43,16 +43,24 @@ def part_of(state: Mapping[str, Tensor], process: int) -> dict[str, Tensor]:
     return {name: state.get(f"process{process}/{name}", state[name]) for name in names}
 
 
-def restore(parts: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Restore the result of `state_of`.
+def restore(parts: Mapping[str, Any], state: Mapping[str, Tensor]) -> bool:
+    """Restore the result of `state_of`, on whatever device the parts are.
+
+    Returns:
+        whether the random numbers go on where they stopped. CPU and GPU have different generators: those of `parts`
+        stay as they are if the state is of the other kind.
 
     Raises:
         KeyError, RuntimeError: the state does not match `parts`.
     """
+    goes_on = True
     for name, part in parts.items():
         tensors = {key.removeprefix(f"{name}/"): value for key, value in state.items() if key.startswith(f"{name}/")}
         if isinstance(part, torch.Generator):
-            part.set_state(tensors["random"])
+            if tensors["random"].shape == part.get_state().shape:
+                part.set_state(tensors["random"])
+            else:
+                goes_on = False
         elif isinstance(part, torch.optim.Optimizer):
             moments: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors.items():
@@ -62,6 +70,7 @@ def restore(parts: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
         else:
             part.load_state_dict(tensors)
     torch.set_rng_state(state["torch/random"])
+    return goes_on
 
 
 def first_not_finite(values: Mapping[str, Any]) -> str | None:

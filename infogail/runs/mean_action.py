@@ -17,9 +17,9 @@ SEED = 0x57A1E  # of the episodes' starts, the same each time
 class MeanActionCheck:
     """Drives the policy's mean actions in a twin of its own, so that training does not notice."""
 
-    def __init__(self, scenario: Scenario, judge: StyleJudge, num_codes: int) -> None:
-        self.env = DrivingEnvironment(scenario, EPISODES, judge)
-        self.codes = torch.arange(EPISODES) % num_codes
+    def __init__(self, scenario: Scenario, judge: StyleJudge, num_codes: int, device: str = "cpu") -> None:
+        self.env = DrivingEnvironment(scenario, EPISODES, judge, device)
+        self.codes = torch.arange(EPISODES, device=device) % num_codes
 
     @torch.no_grad()
     def style_nmi(self, policy: Policy) -> float:
@@ -29,4 +29,4 @@ class MeanActionCheck:
             obs = self.env.step(policy(policy.inputs(obs, self.codes)).mean).observations
         styles = self.env.styles()
         assert styles is not None
-        return style_nmi(self.codes.numpy(), styles.numpy())
+        return style_nmi(self.codes.cpu().numpy(), styles.cpu().numpy())

@@ -21,6 +21,7 @@ from infogail.envs.environment import Environment
 from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, write_atomically
 from infogail.envs.twin import DrivingEnvironment
+from infogail.learning.devices import check_device
 from infogail.learning.networks import Policy
 from infogail.learning.posterior import Posterior
 from infogail.learning.schedule import Schedule
@@ -102,11 +103,13 @@ def train(
         InvalidDemonstrations: the file is malformed or from another scenario.
         NonEmptyFolder: see `check_run`.
         InvalidRun: another process is training in `run`.
-        BadInput: training diverged, or the batches cannot be divided evenly among the processes.
+        BadInput: training diverged, the device is not there, or the batches cannot be divided evenly among the
+            processes.
         Stopped: SIGINT or SIGTERM was received.
     """
     join()
     config.check(get_scenario(scenario))
+    check_device(config.run.device)
     shard_config(config)  # validates it
 
     def begin() -> RunFolder:
@@ -127,8 +130,9 @@ def resume(
     warn: Callable[[str], None] = lambda message: None,
     iterations: int | None = None,
     bc_steps: int | None = None,
+    device: str | None = None,
 ) -> Driver:
-    """Resume `run` from its newest checkpoint; bit-identical with the same machine, threads and versions.
+    """Resume `run` from its newest checkpoint; bit-identical with the same machine, device, threads and versions.
 
     The number of processes must be that of the original run. A different length may extend or shorten the run: the
     learning rate keeps its original schedule, and stays constant after its end.
@@ -139,6 +143,7 @@ def resume(
         warn: called with a message for damaged checkpoints, and for whatever has changed since the run began.
         iterations: new total number of iterations, if different; for GAIL and InfoGAIL.
         bc_steps: the same for BC and coded BC.
+        device: where to go on, if not where it was; see `RunConfig.device`.
 
     Raises:
         InvalidRun: `run` is not a run, had another number of processes, has only damaged checkpoints, or another
@@ -147,7 +152,7 @@ def resume(
         Stopped: see `train`.
     """
     join()
-    length = {"iterations": iterations, "bc_steps": bc_steps}
+    changes = {"iterations": iterations, "bc_steps": bc_steps, "device": device}
 
     def begin() -> RunFolder:
         folder = stack.enter_context(RunFolder.open(run))
@@ -165,7 +170,8 @@ def resume(
             if original.get(name) != value:
                 change = f"started with {name} {original.get(name)}, resuming with {value}"
                 warn(f"{run}: {change}; results may differ by rounding")
-        folder.manifest = _with_length(manifest, {key: value for key, value in length.items() if value is not None})
+        folder.manifest = _with(manifest, {key: value for key, value in changes.items() if value is not None})
+        check_device(folder.manifest.config.run.device)
         return folder
 
     with ExitStack() as stack:
@@ -191,10 +197,13 @@ def _train(
     if saved is not None:
         learner.iteration, state, log = saved
         try:
-            checkpoint.restore(learner.parts(), checkpoint.part_of(state, rank()))
+            goes_on = checkpoint.restore(learner.parts(), checkpoint.part_of(state, rank()))
         except (KeyError, RuntimeError, ValueError) as error:
             problem = f"its checkpoint is from another learner ({error})"
             raise InvalidRun(f"{folder.path}: {problem}; train it again") from error
+        if not goes_on:
+            change = f"its checkpoint is from another kind of device than {config.run.device}"
+            warn(f"{folder.path}: {change}, with other random numbers; results differ from here on")
     if learner.iteration > learner.schedule.iterations:
         option = "--bc-steps" if manifest.scheduled_iterations is None else "--iterations"
         raise BadInput(f"{folder.path}: has already done {learner.iteration} iterations; give a larger {option}")
@@ -203,8 +212,8 @@ def _train(
         if leads() and Manifest.load(folder.path) != manifest:
             folder.describe(manifest)
         _iterate(folder, learner, rows, on_iteration, _mean_action_check(recording, learner, config))
-        evidence = learner.posterior.evidence if learner.posterior is not None else None
-        driver = Driver(recording.scenario, manifest, learner.policy, evidence)
+        evidence = learner.posterior.evidence.cpu() if learner.posterior is not None else None
+        driver = Driver(recording.scenario, manifest, learner.policy.cpu(), evidence)
         if leads():
             folder.write("metrics.jsonl", _lines(rows))
             folder.write("training.json", (json.dumps(_cost(rows), indent=2) + "\n").encode())
@@ -218,9 +227,9 @@ def _train(
     return driver
 
 
-def _with_length(manifest: Manifest, length: Mapping[str, Any]) -> Manifest:
-    """The manifest with the run's length changed to `length`, settings by name."""
-    config = manifest.config.with_(**length)
+def _with(manifest: Manifest, changes: Mapping[str, Any]) -> Manifest:
+    """The manifest with the run's length or device changed, settings by name."""
+    config = manifest.config.with_(**changes)
     if config.run.iterations == manifest.config.run.iterations:
         return replace(manifest, config=config)
     scheduled = manifest.scheduled_iterations or manifest.config.run.iterations
@@ -247,14 +256,15 @@ def _environment(recording: Recording, config: Config) -> DrivingEnvironment:
     """The training environment; its style judge is only for logging."""
     scenario = recording.scenario
     judge = None if scenario.recorded else scenario.fit_judge(recording)
-    return DrivingEnvironment(scenario, config.run.num_envs, judge)
+    return DrivingEnvironment(scenario, config.run.num_envs, judge, config.run.device)
 
 
 def _mean_action_check(recording: Recording, learner: Learner, config: Config) -> MeanActionCheck | None:
     """None if there are no styles to find: they are unknown, or the learner has no codes."""
     if recording.scenario.recorded or learner.posterior is None or not leads():
         return None
-    return MeanActionCheck(recording.scenario, recording.scenario.fit_judge(recording), config.codes.num_codes)
+    scenario, num_codes = recording.scenario, config.codes.num_codes
+    return MeanActionCheck(scenario, scenario.fit_judge(recording), num_codes, config.run.device)
 
 
 def _iterate(

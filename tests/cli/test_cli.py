@@ -119,6 +119,8 @@ BAD_INPUT = {
     **{f"{command} --seed -1": "--seed -1: give at least 0" for command in ("render made/bc", "speed", "demo")},
     "train pass --out a --seed -1": "--seed -1: give 0 or more",
     f"train pass --out a --seed {2**63}": f"--seed {2**63}: give a number below 2^63",
+    "train pass --out a --device gpu": "--device gpu: give cpu, cuda, or cuda:N for GPU number N",
+    "benchmark --out a --device cuda:99": "give --device cpu",
     "train pass --out a --threads 1000000000": "--threads 1000000000: give at most 1024",
     **{
         f"{command} --seed {2**63}": f"--seed {2**63}: give a number below 2^63" for command in ("record pass", "speed")

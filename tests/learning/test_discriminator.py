@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from infogail.config.config import Config
+from infogail.learning.devices import read_log
 from infogail.learning.discriminator import (
     Discriminator,
     clip_weights,
@@ -172,7 +173,7 @@ def test_a_flat_net_is_penalised_if_it_is_a_critic(loss, penalty):
     discriminator = discriminator_of(shown, config)
     for parameter in discriminator.net.parameters():
         nn.init.zeros_(parameter)
-    log = discriminator.update(rollout_of(torch.zeros(20, 3, 2)), shown)
+    log = read_log(discriminator.update(rollout_of(torch.zeros(20, 3, 2)), shown))
     assert log["discriminator/gradient_penalty"] == pytest.approx(penalty, abs=1e-5)
 
 

@@ -12,9 +12,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +28,7 @@ from infogail.envs.errors import BadInput
 from infogail.learning.learner import InfoGAIL
 from infogail.parallel.signals import Stopped
 from infogail.runs import checkpoint
+from infogail.runs.driver import load
 from infogail.runs.folder import InvalidRun, Manifest, RunFolder
 from infogail.runs.runner import resume, train
 from tests.learners import make_learner
@@ -188,6 +191,41 @@ def test_other_threads_and_versions_are_told(file, tmp_path):
     resume(LEARNERS, run, threads=2, warn=told.append)
     assert f"{run}: started with torch 1.0, resuming with {torch.__version__}; results may differ by rounding" in told
     assert f"{run}: started with threads 1, resuming with 2; results may differ by rounding" in told and len(told) == 2
+
+
+def test_the_random_numbers_of_another_device_are_not_continued_and_this_is_told(file, tmp_path):
+    run, told = tmp_path / "run", []
+    train(BC, "bc", file, "pass", SMALL, run)
+    resume(LEARNERS, run, bc_steps=600, device="cpu", warn=told.append)
+    assert told == []
+    with RunFolder.open(run) as folder:
+        iteration, state, log = checkpoint.load_newest(folder, warn=pytest.fail)
+        state["generator/random"] = torch.zeros(16, dtype=torch.uint8)  # seed and offset, as of a GPU
+        checkpoint.save(folder, iteration, state, log)
+    resume(LEARNERS, run, bc_steps=700, device="cpu", warn=told.append)
+    assert told == [
+        f"{run}: its checkpoint is from another kind of device than cpu, with other random numbers; "
+        "results differ from here on"
+    ]
+    with RunFolder.open(run) as folder:
+        iteration, after, _ = checkpoint.load_newest(folder, warn=pytest.fail)
+    assert iteration == 7 and after["generator/random"].numel() > 16
+    assert after["optimiser/0.step"] == state["optimiser/0.step"] + 100  # the optimiser has gone on
+
+
+def test_a_run_from_a_gpu_needs_one_or_another_device(file, tmp_path):
+    run = tmp_path / "run"
+    train(BC, "bc", file, "pass", SMALL, run)
+    with pytest.raises(BadInput, match=r"--device cuda:99: torch finds \d+ GPUs.*; give --device cpu"):
+        resume(LEARNERS, run, bc_steps=600, device="cuda:99")
+    with RunFolder.open(run) as folder:
+        folder.manifest = replace(folder.manifest, config=folder.manifest.config.with_(device="cuda:99"))
+        folder.describe(folder.manifest)
+    assert load(run).act(np.zeros(7), 0).shape == (2,)  # drives on the CPU all the same
+    with pytest.raises(BadInput, match="give --device cpu"):
+        resume(LEARNERS, run)
+    resume(LEARNERS, run, device="cpu")
+    assert Manifest.load(run).config.run.device == "cpu"
 
 
 def test_one_writer_at_a_time(file, tmp_path):

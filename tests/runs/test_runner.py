@@ -219,7 +219,7 @@ class SlowCheck:
 
     answers: ClassVar[list[float]] = []
 
-    def __init__(self, scenario, judge, num_codes):
+    def __init__(self, scenario, judge, num_codes, device):
         pass
 
     def style_nmi(self, policy):
