@@ -12,7 +12,6 @@ import torch
 from highway_env.vehicle.kinematics import Vehicle
 from torch import Tensor
 
-from infogail.envs.catalogue import get_scenario
 from infogail.envs.physics.dynamics import Car
 from infogail.envs.physics.streams import named, num_rows, random_streams, scene_from_uniform, uniform
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
@@ -126,8 +125,10 @@ def draw_scenes(scenario: Scenario, streams: Tensor, episode: Tensor, dtype: tor
 
 
 @functools.cache
-def compiled_step(scenario: str, num_envs: int, dtype: torch.dtype, device: torch.device) -> Stepper:
-    """`step_densely` as one function compiled for worlds of this size.
+def compiled_step(scenario: Scenario, num_envs: int, dtype: torch.dtype, device: torch.device) -> Stepper:
+    """`step_densely` as one function compiled for this `scenario`, with its settings, and worlds of this size.
+
+    It is compiled once for each scenario object in a process, which takes ten seconds or more.
 
     Raises:
         RuntimeError: there is no C++ compiler, or it fails.
@@ -136,13 +137,12 @@ def compiled_step(scenario: str, num_envs: int, dtype: torch.dtype, device: torc
 
     if device.type == "cpu" and (missing := missing_compiler()):
         raise RuntimeError(f"compile=True needs {missing}; install it, or leave compile=False")
-    task = get_scenario(scenario)
     streams, episode = random_streams(0, num_envs).to(device), torch.zeros(num_envs, dtype=torch.int64, device=device)
-    world = next_episode(task, streams, episode, dtype)
+    world = next_episode(scenario, streams, episode, dtype)
     example: list[Any] = [*world, streams, torch.zeros((2, num_envs), dtype=dtype, device=device)]
 
     def flat(*tensors: Tensor) -> list[Tensor]:
-        world, outcome = step_densely(task, World(*tensors[:4]), *tensors[4:])
+        world, outcome = step_densely(scenario, World(*tensors[:4]), *tensors[4:])
         flags = torch.stack(
             [flag.to(dtype) for flag in outcome if flag.dtype == torch.bool]
         )  # inductor is slow with bool

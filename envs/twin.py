@@ -110,7 +110,7 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
         dense = self.device.type != "cpu" and self.scenario.compilable
         self._step: Stepper = functools.partial(step_densely if dense else step_sparsely, self.scenario)
         if compile:
-            self._step = compiled_step(self.scenario.name, num_envs, self.dtype, self.device)
+            self._step = compiled_step(self.scenario, num_envs, self.dtype, self.device)
 
     @property
     def states(self) -> Tensor:

@@ -148,11 +148,18 @@ class Neighbours(NamedTuple):
 
     def ahead(self, vehicle: Tensor, lane: Tensor, env: Tensor) -> Tensor:
         """Number of the next vehicle in `lane` ahead of `vehicle` in environment `env`; arguments broadcast."""
-        return self.front[self.rank[vehicle, env], lane, env]
+        return self._at(self.front, vehicle, lane, env)
 
     def behind(self, vehicle: Tensor, lane: Tensor, env: Tensor) -> Tensor:
         """As `ahead`."""
-        return self.rear[self.rank[vehicle, env], lane, env]
+        return self._at(self.rear, vehicle, lane, env)
+
+    def _at(self, table: Tensor, vehicle: Tensor, lane: Tensor, env: Tensor) -> Tensor:
+        """Entries of `table` at the ranks of `vehicle`; one index into flat memory is faster than three."""
+        _, lanes, batch = table.shape
+        rank = self.rank.flatten()[vehicle * batch + env]
+        index = (rank * lanes + lane) * batch + env
+        return table.flatten().index_select(0, index.flatten()).unflatten(0, index.shape)
 
 
 class Motion(NamedTuple):
@@ -176,10 +183,12 @@ class View(NamedTuple):
 
     @classmethod
     def of(cls, cars: Car, desired_speed: Tensor, delta: Tensor, order: Order, lanes: int) -> View:
-        motions = torch.stack(Motion(cars.x, cars.speed, cars.heading.cos(), cars.heading.sin(), desired_speed))
-        absent = motions.new_tensor([torch.inf, 0, 1, 0, 1])[:, None, None].expand(-1, 1, motions.shape[-1])
-        neighbours = Neighbours.of(cars.y, order, lanes)
-        return cls(torch.cat((motions, absent), 1), lane_at(cars.y, lanes), delta, neighbours, lanes)
+        size, batch = cars.x.shape
+        motions = cars.x.new_empty((len(Motion._fields), size + 1, batch))
+        present = Motion(cars.x, cars.speed, cars.heading.cos(), cars.heading.sin(), desired_speed)
+        for row, value, absent in zip(motions, present, (torch.inf, 0.0, 1.0, 0.0, 1.0), strict=True):
+            row[:size], row[size] = value, absent
+        return cls(motions, lane_at(cars.y, lanes), delta, Neighbours.of(cars.y, order, lanes), lanes)
 
     def motion(self, vehicle: Tensor, env: Tensor) -> Motion:
         """The motion of `vehicle` in environment `env`; arguments broadcast."""
@@ -251,18 +260,19 @@ def _start_changes(due: Tensor, y: Tensor, target_lane: Tensor, acceleration: Te
 
     old_front = view.motion(view.neighbours.ahead(vehicle, own_lane, env), env)
     _, old_rear_gain = gain_of_rear(view.neighbours.behind(vehicle, own_lane, env), old_front, motion)
+    sides = torch.stack((own_lane - 1, own_lane + 1))
+    possible = (sides >= 0) & (sides < view.lanes) & (motion.speed.abs() >= MIN_LANE_CHANGE_SPEED)
+    possible &= (y[vehicle, env] - LANE_WIDTH * sides).abs() <= REACHABLE
+    sides = sides.clamp(0, view.lanes - 1)
+    front = view.motion(view.neighbours.ahead(vehicle, sides, env), env)
+    imposed, rear_gain = gain_of_rear(view.neighbours.behind(vehicle, sides, env), motion, front)
+    safe = imposed >= -IDMVehicle.LANE_CHANGE_MAX_BRAKING_IMPOSED
+    gain = idm_acceleration(motion, front, delta) - acceleration[vehicle, env]
+    gain = gain + IDMVehicle.POLITENESS * (rear_gain + old_rear_gain)
+    changes = possible & safe & (gain >= IDMVehicle.LANE_CHANGE_MIN_ACC_GAIN)
     target = target_lane[vehicle, env]
-    for lane in (own_lane - 1, own_lane + 1):  # the right one comes last and overrides the left
-        possible = (lane >= 0) & (lane < view.lanes) & (motion.speed.abs() >= MIN_LANE_CHANGE_SPEED)
-        possible &= (y[vehicle, env] - LANE_WIDTH * lane).abs() <= REACHABLE
-        lane = lane.clamp(0, view.lanes - 1)
-        front = view.motion(view.neighbours.ahead(vehicle, lane, env), env)
-        imposed, rear_gain = gain_of_rear(view.neighbours.behind(vehicle, lane, env), motion, front)
-        safe = imposed >= -IDMVehicle.LANE_CHANGE_MAX_BRAKING_IMPOSED
-        gain = idm_acceleration(motion, front, delta) - acceleration[vehicle, env]
-        gain = gain + IDMVehicle.POLITENESS * (rear_gain + old_rear_gain)
-        worthwhile = gain >= IDMVehicle.LANE_CHANGE_MIN_ACC_GAIN
-        target = torch.where(possible & safe & worthwhile, lane.to(target), target)
+    for side in (0, 1):  # the right one comes last and overrides the left
+        target = torch.where(changes[side], sides[side].to(target), target)
     return target_lane.index_put((vehicle, env), target)
 
 
@@ -327,6 +337,8 @@ def steer_for(cars: Car, target_lane: Tensor) -> Slip:
 def _collide(cars: Car, order: Order, dt: float) -> Car:
     """`RoadObject.handle_collisions` for all pairs, in list order: a vehicle keeps the impact of its last collision."""
     first, second, env = _near_pairs(cars, order, dt)
+    if not len(env):
+        return cars
     a, b = (Car(*(field[vehicle, env] for field in cars)) for vehicle in (first, second))
     intersecting, will_intersect, push_x, push_y = contact(a, b, dt)
 

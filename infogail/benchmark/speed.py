@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from math import log
 from pathlib import Path
 from statistics import median
@@ -20,6 +21,7 @@ from infogail.config.config import Config
 from infogail.config.presets import settings
 from infogail.envs.catalogue import BASIC_SCENARIOS, environment_id, get_scenario
 from infogail.envs.recordings.record import record
+from infogail.envs.scenarios.scenario import Scenario
 from infogail.envs.stepping import missing_compiler
 from infogail.envs.twin import DrivingEnvironment
 from infogail.learning.learner import InfoGAIL
@@ -74,6 +76,7 @@ def _measure_scenario(name: str, seed: int, progress: Callable[[str], None]) -> 
             for form in forms
         },
         "bytes_per_environment": environment.unwrapped.bytes_per_environment,
+        "vehicle_steps": vehicle_steps(get_scenario(name)),
     } | _measure_training(name, seed)
 
 
@@ -104,7 +107,8 @@ def _measure_training(scenario: str, seed: int, iterations: int = 6) -> dict[str
 
 
 def _measure_highway(seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Compare highway-env's own `highway-v0`, 15 physics steps per decision, with the twin configured by `HIGHWAY_V0`.
+    """Compare highway-env's own `highway-v0`, 15 physics steps per decision, with the twin configured by `HIGHWAY_V0`,
+    and with EnvPool's port if that is installed.
 
     "idle" keeps lane and speed, so episodes are long; with "random" actions, which are wilder in the twin, episodes
     constantly end and restart. "as trained" is our own scenario, in both physics. By number of vehicles: milliseconds
@@ -114,20 +118,34 @@ def _measure_highway(seed: int, progress: Callable[[str], None]) -> dict[str, An
     reference["as trained"] = _reference_loop("highway", seed)
     twin = {a: _twin_loop("highway", TRAFFIC, seed, idle=a == "idle", **HIGHWAY_V0) for a in ("idle", "random")}
     twin["as trained"] = _twin_loop("highway", TRAFFIC, seed)
+    envpool = {action: _envpool_loop(action == "idle", seed) for action in ("idle", "random")} if has_envpool() else {}
     sizes = {v: _twin_loop("highway", TRAFFIC, seed, idle=True, **HIGHWAY_V0 | {"vehicles": v}) for v in VEHICLES}
     rounds = []
     for k in range(ROUNDS):
         progress(f"highway: round {k + 1} of {ROUNDS}")
-        rounds.append([{key: _rate(loop) for key, loop in loops.items()} for loops in (reference, twin, sizes)])
+        rounds.append(
+            [{key: _rate(loop) for key, loop in loops.items()} for loops in (reference, twin, sizes, envpool)]
+        )
     return {
-        "reference_steps_per_second": {key: median(rates[key] for rates, _, _ in rounds) for key in reference},
-        "twin_steps_per_second": {key: median(rates[key] for _, rates, _ in rounds) for key in twin},
-        "ratio": {
-            key: median(twin_rates[key] / reference_rates[key] for reference_rates, twin_rates, _ in rounds)
-            for key in twin
-        },
-        "twin_milliseconds": {str(v): median(1000 * TRAFFIC / rates[v] for _, _, rates in rounds) for v in VEHICLES},
+        "reference_steps_per_second": {key: median(rates[key] for rates, *_ in rounds) for key in reference},
+        "twin_steps_per_second": {key: median(rates[key] for _, rates, *_ in rounds) for key in twin},
+        "ratio": {key: median(twins[key] / references[key] for references, twins, *_ in rounds) for key in twin},
+        "twin_milliseconds": {str(v): median(1000 * TRAFFIC / rates[v] for _, _, rates, _ in rounds) for v in VEHICLES},
+        "envpool_steps_per_second": {key: median(rates[key] for *_, rates in rounds) for key in envpool},
+        "envpool_ratio": {key: median(twins[key] / rates[key] for _, twins, _, rates in rounds) for key in envpool},
+        "vehicle_steps": dict.fromkeys(("idle", "random"), vehicle_steps(get_scenario("highway", **HIGHWAY_V0)))
+        | {"as trained": vehicle_steps(get_scenario("highway"))},
     }
+
+
+def has_envpool() -> bool:
+    """Whether the extra "speed" is installed."""
+    return find_spec("envpool") is not None
+
+
+def vehicle_steps(scenario: Scenario) -> int:
+    """Physics steps of single vehicles in one decision of one environment, by which scenarios compare."""
+    return scenario.num_vehicles * scenario.simulation_frequency // scenario.policy_frequency
 
 
 def print_table(results: dict[str, Any]) -> None:
@@ -137,8 +155,15 @@ def print_table(results: dict[str, Any]) -> None:
     keys = "reference_steps_per_second", "twin_steps_per_second", "ratio"
     names = "highway-env", f"twin, {TRAFFIC:,} envs", "twin / highway-env"
     rows = [[name, *map(_figure, highway[key].values())] for name, key in zip(names, keys, strict=True)]
+    if highway["envpool_ratio"]:
+        for name, key in (("EnvPool", "envpool_steps_per_second"), ("twin / EnvPool", "envpool_ratio")):
+            rows.append([name, *map(_figure, highway[key].values()), "-"])
+    rates = highway["twin_steps_per_second"].items()
+    rows.append(["twin, vehicle-steps", *(_figure(rate * highway["vehicle_steps"][key]) for key, rate in rates)])
     headings = "", "highway-v0, idle", "highway-v0, random", "as trained"
     terminal.print_table("highway: steps per second", headings, rows)
+    if not highway["envpool_ratio"]:
+        print("EnvPool is not installed, so it is left out; pip install 'infogail[speed]' brings it")
     headings, rows = ("V", "ms per decision", f"÷ that of {fewest}", f"V log V ÷ that of {fewest}"), []
     for vehicles, spent in highway["twin_milliseconds"].items():
         growth = int(vehicles) * log(int(vehicles)) / (fewest * log(fewest))
@@ -161,6 +186,7 @@ def _rows(result: dict[str, Any]) -> dict[str, float]:
     rows = {f"highway-env, {name}": rate for name, rate in result["reference_steps_per_second"].items()}
     for form, rates in result["twin_steps_per_second"].items():
         rows |= {f"{form} twin, {int(count):,} envs": rate for count, rate in rates.items()}
+        rows[f"{form} twin, vehicle-steps"] = max(rates.values()) * result["vehicle_steps"]
     for form, ratios in result["ratio"].items():
         rows |= {f"{form} twin, {COMPARED:,} envs / highway-env, {name}": ratio for name, ratio in ratios.items()}
     rows["whole training loop"] = result["training_steps_per_second"]
@@ -200,6 +226,22 @@ def _highway_v0_loop(idle: bool, seed: int) -> Callable[[], int]:
                 env.reset()
         return count
 
+    return steps
+
+
+def _envpool_loop(idle: bool, seed: int) -> Callable[[], int]:
+    """EnvPool's C++ port of highway-v0, as many environments as in the twin's, on one thread."""
+    import envpool  # the extra "speed"
+
+    env = envpool.make("Highway-v0", "gymnasium", num_envs=TRAFFIC, num_threads=1, seed=seed)
+    env.reset()
+    rng, idle_action = np.random.default_rng(seed), np.ones(TRAFFIC, np.int32)
+
+    def steps() -> int:
+        env.step(idle_action if idle else rng.integers(0, env.action_space.n, TRAFFIC, dtype=np.int32))
+        return TRAFFIC
+
+    steps()  # warm up
     return steps
 
 
