@@ -127,8 +127,8 @@ class Highway(Scenario):
 
     @property
     def recommended(self) -> dict[str, Any]:
-        # Four styles that show only in means take more exploration than a cloned fork.
-        return super().recommended | {"initial_log_std": -2.3}
+        # Four styles that show only in means take more exploration than a cloned fork; a decision costs far more here.
+        return super().recommended | {"initial_log_std": -2.3, "iterations": 24}
 
     @property
     def view(self) -> View:

@@ -111,7 +111,7 @@ USUAL_LOG_STD = Config().policy.initial_log_std
     [
         ("pass", 2, 0.95, USUAL_LOG_STD, 3.0, 30, False),
         ("turn-line", 7, 0.95, USUAL_LOG_STD, 3.0, 30, True),
-        ("highway", 4, 0.95, -2.3, 3.0, 30, False),
+        ("highway", 4, 0.95, -2.3, 3.0, 24, False),
         ("replay", 3, 0.95**0.5, -2.0, 1.0, 30, False),
     ],
 )

@@ -198,7 +198,7 @@ def test_settings_of_people():
     given = {"num_codes": 5, "initial_log_std": -1.0, "iterations": 7, "gamma": 0.9, "info_coef": 0.0}
     assert settings(get_scenario("replay"), overrides=given) == Config.of(**given)
     other = settings(get_scenario("highway"))
-    assert (other.codes.num_codes, other.policy.initial_log_std, other.run.iterations) == (4, -2.3, 30)
+    assert (other.codes.num_codes, other.policy.initial_log_std, other.run.iterations) == (4, -2.3, 24)
     assert (other.policy.gamma, other.codes.info_coef) == (0.95, 3.0)
 
 
