@@ -24,7 +24,7 @@ class RunConfig(Part):
     """Number B of environments in the batched twin."""
     iterations: int = setting(30, POSITIVE, varies=True)
     """Maximum number of iterations; each is a rollout, then updates of discriminator, posterior and policy."""
-    settling_iterations: int | None = setting(6, POSITIVE)
+    settling_iterations: int | None = setting(6, POSITIVE, varies=True)
     """Iterations per code from when the posterior recognises the policy's codes to the end of training, over which the
     learning rate falls; None: always run all iterations, and let it fall over all."""
     checkpoint_interval: int = setting(5, POSITIVE)
@@ -61,7 +61,7 @@ class PolicyConfig(Part):
     """Policy optimisation: PPO, or TRPO as in the GAIL and InfoGAIL papers."""
     hidden: int = setting(64, POSITIVE)
     """Width of the two hidden layers of policy, value and posterior."""
-    learning_rate: float = setting(1e-3, POSITIVE)
+    learning_rate: float = setting(1e-3, POSITIVE, varies=True)
     """Adam's learning rate for the policy; TRPO does without."""
     value_learning_rate: float = setting(3e-3, POSITIVE)
     """Adam's learning rate for the value network."""
@@ -79,7 +79,7 @@ class PolicyConfig(Part):
     """Minibatches per pass."""
     entropy_coef: float = setting(1e-3, NON_NEGATIVE)
     """Weight of the policy's entropy."""
-    held_iterations: int = setting(2, NON_NEGATIVE)
+    held_iterations: int = setting(2, NON_NEGATIVE, varies=True)
     """First iterations in which the policy stays as it is, while value network and discriminator catch up with it."""
     initial_log_std: float = setting(-2.5, varies=True)
     """Logarithm of the initial standard deviation of actions; cloning leaves it as it is."""
@@ -167,7 +167,7 @@ class CloningConfig(Part):
 
     steps: int = setting(1000, POSITIVE, name="bc_steps")
     """Gradient steps of behavioural cloning, with or without codes."""
-    warm_start_steps: int = setting(1000, NON_NEGATIVE)
+    warm_start_steps: int = setting(1000, NON_NEGATIVE, varies=True)
     """Gradient steps of behavioural cloning before the first iteration, with the codes that the posterior infers; 0:
     the policy starts from random weights."""
     batch: int = setting(512, POSITIVE, name="bc_batch", sharded=True)

@@ -195,7 +195,9 @@ def test_settings_of_people():
     assert (config.codes.num_codes, config.policy.initial_log_std, config.run.iterations) == (3, -2.0, 30)
     assert config.policy.gamma**10 == pytest.approx(0.7737809375)  # in a second, as 0.95^5
     assert config.codes.info_coef == 1.0
+    assert (config.cloning.warm_start_steps, config.policy.held_iterations, config.policy.learning_rate) == (0, 0, 3e-3)
     given = {"num_codes": 5, "initial_log_std": -1.0, "iterations": 7, "gamma": 0.9, "info_coef": 0.0}
+    given |= {"warm_start_steps": 9, "held_iterations": 3, "learning_rate": 1e-4, "settling_iterations": 8}
     assert settings(get_scenario("replay"), overrides=given) == Config.of(**given)
     other = settings(get_scenario("highway"))
     assert (other.codes.num_codes, other.policy.initial_log_std, other.run.iterations) == (4, -2.3, 24)
