@@ -40,9 +40,7 @@ class BC:
 
     def iterate(self) -> dict[str, float]:
         """`STEPS_PER_ITERATION` gradient steps; returns what to log."""
-        first = self.iteration * STEPS_PER_ITERATION
-        for number in range(first, first + STEPS_PER_ITERATION):
-            loss = self.cloning.step(number)
+        loss = self.cloning.advance(self.iteration * STEPS_PER_ITERATION, STEPS_PER_ITERATION)
         self.iteration += 1
         return read_log({"bc/negative_log_likelihood": loss})
 

@@ -48,9 +48,7 @@ class CodedBC:
         if self.iteration == 0 and not self.started:
             self.start()
         self.cloning.assign(self.posterior.demonstration_codes())
-        first = self.iteration * STEPS_PER_ITERATION
-        for number in range(first, first + STEPS_PER_ITERATION):
-            loss = self.cloning.step(number)
+        loss = self.cloning.advance(self.iteration * STEPS_PER_ITERATION, STEPS_PER_ITERATION)
         self.iteration += 1
         return read_log({"bc/negative_log_likelihood": loss})
 

@@ -54,6 +54,12 @@ class Cloning:
         descend(self.optimiser, loss)
         return loss
 
+    def advance(self, first: int, count: int) -> Tensor:
+        """`count` steps from number `first` on; returns the last one's loss."""
+        for number in range(first, first + count):
+            loss = self.step(number)
+        return loss
+
 
 def warm_start(
     policy: Policy,
