@@ -128,7 +128,8 @@ def draw_scenes(scenario: Scenario, streams: Tensor, episode: Tensor, dtype: tor
 def compiled_step(scenario: Scenario, num_envs: int, dtype: torch.dtype, device: torch.device) -> Stepper:
     """`step_densely` as one function compiled for this `scenario`, with its settings, and worlds of this size.
 
-    It is compiled once for each scenario object in a process, which takes ten seconds or more.
+    It is compiled once for each scenario object in a process. That takes ten seconds or more the first time on a
+    machine, and two or three when inductor finds the code in its cache on disk (`TORCHINDUCTOR_CACHE_DIR`).
 
     Raises:
         RuntimeError: there is no C++ compiler, or it fails.
@@ -150,7 +151,8 @@ def compiled_step(scenario: Scenario, num_envs: int, dtype: torch.dtype, device:
 
     with torch.no_grad():
         # Bypasses dynamo, whose guards would take as long as the step itself.
-        kernel: Any = torch._inductor.compile(make_fx(flat)(*example), example, options={"max_fusion_size": 10_000})
+        options = {"config_patches": {"max_fusion_size": 10_000}}
+        kernel: Any = torch._inductor.standalone_compile(make_fx(flat)(*example), example, options=options)
 
     def step(world: World, streams: Tensor, actions: Tensor) -> tuple[World, Outcome]:
         *tensors, flags = kernel(*world, streams, actions)

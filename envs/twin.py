@@ -59,8 +59,9 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
     differ in the last bit.
 
     With `compile=True`, torch's inductor compiles the whole step into one fused function for this scenario, `num_envs`
-    and `dtype`. This requires a C++ compiler and takes about ten seconds the first time. On a device other than the
-    CPU, a step never waits for the device, compiled or not, except in traffic that cannot be compiled.
+    and `dtype`. This requires a C++ compiler and takes ten seconds or more the first time on a machine, two or three
+    from then on. On a device other than the CPU, a step never waits for the device, compiled or not, except in traffic
+    that cannot be compiled.
 
     Internally, tensors are stored component-first, (4, V, B) for states (B, V, 4) and (F, B) for observations (B, F),
     so that each operation runs over contiguous memory. A step allocates new tensors and never modifies old ones, so
