@@ -29,7 +29,7 @@ class BC:
         torch.manual_seed(config.run.seed)
         seed, device, spec, cloning = config.run.seed, config.run.device, demonstrations.spec, config.cloning
         self.generator = seeded(seed, device)
-        self.policy = Policy(spec.observation_size, spec.action_size, 1, config.policy).to(device)
+        self.policy = Policy(spec, 1, config.policy).to(device)
         self.policy.standardise.fit(torch.from_numpy(demonstrations.observations).to(device))
         self.iteration, self.schedule = 0, Schedule.fixed(cloning.steps // STEPS_PER_ITERATION)
         steps = self.schedule.iterations * STEPS_PER_ITERATION

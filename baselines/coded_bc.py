@@ -29,7 +29,7 @@ class CodedBC:
         seed, device = config.run.seed, config.run.device
         self.generator = seeded(seed, device)
         spec, codes, cloning = demonstrations.spec, config.codes, config.cloning
-        self.policy = Policy(spec.observation_size, spec.action_size, codes.num_codes, config.policy, codes.graded_code)
+        self.policy = Policy(spec, codes.num_codes, config.policy, codes.graded_code)
         self.policy.to(device)
         self.policy.standardise.fit(torch.from_numpy(demonstrations.observations).to(device))
         self.posterior = Posterior(demonstrations, config, seeded(seed, device))

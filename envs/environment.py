@@ -23,7 +23,7 @@ class Spec:
     """Shape of one observation."""
     observation_dtype: np.dtype
     action_space: spaces.Space
-    """Space of one action: a Box with bounds -1 and 1."""
+    """Space of one action: a Box with bounds -1 and 1, a Discrete or a MultiDiscrete."""
     horizon: int
     """Decisions T after which an episode is truncated."""
     early_end: EarlyEnd
@@ -38,9 +38,18 @@ class Spec:
         return int(np.prod(self.observation_shape))
 
     @property
+    def categories(self) -> tuple[int, ...]:
+        """The number of choices of each discrete action; () if actions are continuous."""
+        if isinstance(self.action_space, spaces.Discrete):
+            return (int(self.action_space.n),)
+        if isinstance(self.action_space, spaces.MultiDiscrete):
+            return tuple(int(count) for count in self.action_space.nvec.flat)
+        return ()
+
+    @property
     def action_size(self) -> int:
-        """Number of entries in one action."""
-        return int(np.prod(self.action_space.shape or ()))
+        """Number A of entries in one action as learners see it: discrete ones are one-hot, one after another."""
+        return sum(self.categories) or int(np.prod(self.action_space.shape or ()))
 
 
 class Step(NamedTuple):
@@ -66,7 +75,7 @@ class Environment(Protocol):
         """Reset all environments; returns the first observations `(B, *observation_shape)`."""
 
     def step(self, actions: Tensor) -> Step:
-        """Advance by one decision with `actions`, `(B, *action_shape)`, which are clipped to the action space."""
+        """Advance by one decision with `actions` (B, A), clipped to the action space; see `Spec.action_size`."""
 
     def demonstrations(self) -> Tensor | None:
         """(B,) int64: the demonstration that each episode started in place of, -1 for none; None if unknown."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from gymnasium import spaces
+
 from infogail.config.config import Config
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.recording import Recording
+from infogail.envs.environment import EarlyEnd, Spec
 from infogail.envs.twin import DrivingEnvironment
 from infogail.runs.runner import Learner, MakeLearner
 
@@ -20,6 +24,12 @@ FROM_RANDOM_WEIGHTS = Config.of(
     learning_rate=3e-3,
 )
 """Driving is all that the policy learns from; for 20 of 30 iterations, with an eighth of the environments."""
+
+
+def box_spec(observation_size: int, action_size: int, early_end: EarlyEnd = "failure", horizon: int = 3) -> Spec:
+    """Of a task with continuous actions, in which every entry of the observation can reveal a style."""
+    actions = spaces.Box(-1.0, 1.0, (action_size,))
+    return Spec((observation_size,), np.dtype("float32"), actions, horizon, early_end, tuple(range(observation_size)))
 
 
 def make_learner(kind: MakeLearner, recording: Recording | Path, config: Config) -> Learner:

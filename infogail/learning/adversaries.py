@@ -6,17 +6,16 @@ import torch
 
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.environment import Spec
 from infogail.learning.discriminator import Discriminator
 from infogail.learning.ppo import PPO
 from infogail.learning.trpo import TRPO
 
 
-def actor_critic(
-    observation_size: int, action_size: int, num_codes: int, config: Config, generator: torch.Generator
-) -> PPO | TRPO:
+def actor_critic(spec: Spec, num_codes: int, config: Config, generator: torch.Generator) -> PPO | TRPO:
     """A new policy and value network with the optimisation method `config.policy.update`."""
     kind = TRPO if config.policy.update == "trpo" else PPO
-    return kind(observation_size, action_size, num_codes, config, generator)
+    return kind(spec, num_codes, config, generator)
 
 
 def adversaries(
@@ -24,17 +23,8 @@ def adversaries(
 ) -> tuple[PPO | TRPO, Discriminator]:
     """New networks sized for the demonstrations; inputs are standardised by the demonstrations' statistics."""
     spec = demonstrations.spec
-    improver = actor_critic(spec.observation_size, spec.action_size, num_codes, config, generator)
-    device = config.run.device
+    improver, device = actor_critic(spec, num_codes, config, generator), config.run.device
     improver.policy.standardise.fit(torch.from_numpy(demonstrations.observations).to(device))
-    discriminator = Discriminator(
-        spec.observation_size,
-        spec.action_size,
-        config.discriminator,
-        generator,
-        config.policy.gamma,
-        spec.early_end,
-        device,
-    )
+    discriminator = Discriminator(spec, config.discriminator, generator, config.policy.gamma, device)
     discriminator.standardise.fit(torch.from_numpy(demonstrations.pairs()).to(device))
     return improver, discriminator

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
 from infogail.config.parts import DiscriminatorConfig
-from infogail.envs.environment import EarlyEnd
+from infogail.envs.environment import EarlyEnd, Spec
 from infogail.learning.devices import Log
 from infogail.learning.networks import Standardise, adam, descend, mlp, rmsprop, step_by_step
 from infogail.learning.rollout import Rollout
@@ -72,28 +72,26 @@ class Discriminator(nn.Module):
     """Logits of (observation, action) pairs, high for demonstrations, and their training.
 
     Args:
+        spec: its `early_end` determines the reward, see `imitation_reward`; a Wasserstein critic's is its output.
         gamma: discount, for the absorbing state's reward.
-        early_end: determines the reward, see `imitation_reward`; a Wasserstein critic's reward is its output.
         device: where its parameters live; `generator` is on it too.
     """
 
     def __init__(
         self,
-        observation_size: int,
-        action_size: int,
+        spec: Spec,
         config: DiscriminatorConfig,
         generator: torch.Generator,
         gamma: float,
-        early_end: EarlyEnd = "failure",
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self.config, self.generator, self.gamma, self.early_end = config, generator, gamma, early_end
-        self.pair_size = observation_size + action_size
-        self.standardise = Standardise(self.pair_size)
+        self.config, self.generator, self.gamma, self.early_end = config, generator, gamma, spec.early_end
+        pair_size = spec.observation_size + spec.action_size
+        self.standardise = Standardise(pair_size)
         self.wasserstein = config.loss == "wasserstein"
         self.net = mlp(
-            self.pair_size + config.absorbing,
+            pair_size + config.absorbing,
             config.hidden,
             1,
             layers=config.layers,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from infogail.config.parts import PolicyConfig
-from infogail.learning.heads import Gaussian
+from infogail.envs.environment import Spec
+from infogail.learning.heads import Categorical, Gaussian
 from infogail.parallel.distributed import Group, average_gradients, broadcast_parameters
 
 
@@ -92,23 +93,22 @@ def levels(count: int) -> Tensor:
 
 
 class Policy(nn.Module):
-    """π(a|s,c): a Gaussian whose mean is a network's output, with one standard deviation per action.
+    """π(a|s,c): for continuous actions a Gaussian whose mean is a network's output, with one standard deviation per
+    action; for discrete ones categorical, its logits a network's output.
 
     With `num_codes=1` it accepts codes but ignores them. A graded code is a level from 0 to num_codes - 1, fed to the
     network as a number from -1 to 1; fractional levels are allowed.
     """
 
-    def __init__(
-        self, observation_size: int, action_size: int, num_codes: int, config: PolicyConfig, graded: bool = False
-    ) -> None:
+    def __init__(self, spec: Spec, num_codes: int, config: PolicyConfig, graded: bool = False) -> None:
         super().__init__()
-        self.num_codes, self.graded = num_codes, graded
-        self.standardise = Standardise(observation_size)
+        self.num_codes, self.graded, self.categories = num_codes, graded, spec.categories
+        self.standardise = Standardise(spec.observation_size)
         code_inputs = 0 if num_codes == 1 else 1 if self.graded else num_codes
-        self.num_inputs = observation_size + code_inputs
-        self.net = mlp(self.num_inputs, config.hidden, action_size, last_gain=0.01)
-        initial = torch.full((action_size,), config.initial_log_std)
-        self.log_std = nn.Parameter(initial, requires_grad=config.learn_std)
+        self.num_inputs = spec.observation_size + code_inputs
+        self.net = mlp(self.num_inputs, config.hidden, spec.action_size, last_gain=0.01)
+        initial = torch.full((0 if self.categories else spec.action_size,), config.initial_log_std)
+        self.log_std = nn.Parameter(initial, requires_grad=config.learn_std and not self.categories)
 
     def inputs(self, obs: Tensor, codes: Tensor) -> Tensor:
         """The network's input (…, num_inputs): obs (…, F), standardised, and codes (…), one-hot or as a number."""
@@ -119,6 +119,8 @@ class Policy(nn.Module):
             return torch.cat((x, (2.0 * codes / (self.num_codes - 1) - 1.0).to(x.dtype)[..., None]), -1)
         return torch.cat((x, nn.functional.one_hot(codes, self.num_codes).to(x.dtype)), -1)
 
-    def forward(self, inputs: Tensor) -> Gaussian:
+    def forward(self, inputs: Tensor) -> Gaussian | Categorical:
         """The action distribution for `inputs` (…, num_inputs)."""
+        if self.categories:
+            return Categorical.of(self.net(inputs), self.categories)
         return Gaussian(self.net(inputs), self.log_std.exp())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from infogail.config.config import Config
 from infogail.config.parts import PolicyConfig
+from infogail.envs.environment import Spec
 from infogail.learning.devices import Log
 from infogail.learning.gae import explained_variance, gae
 from infogail.learning.networks import Policy, adam, descend, mlp, step_by_step
@@ -65,11 +66,9 @@ def decay(config: PolicyConfig, progress: float) -> float:
 class PPO:
     """The policy, a value network V(s,c), and the optimiser of both."""
 
-    def __init__(
-        self, observation_size: int, action_size: int, num_codes: int, config: Config, generator: torch.Generator
-    ) -> None:
+    def __init__(self, spec: Spec, num_codes: int, config: Config, generator: torch.Generator) -> None:
         self.config, self.generator = config.policy, generator
-        self.policy = Policy(observation_size, action_size, num_codes, config.policy, config.codes.graded_code)
+        self.policy = Policy(spec, num_codes, config.policy, config.codes.graded_code)
         self.policy.to(config.run.device)
         self.value = mlp(self.policy.num_inputs, config.policy.hidden, 1).to(config.run.device)
         self.learning_rates = config.policy.learning_rate, config.policy.value_learning_rate

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from infogail.envs.environment import Environment, Spec
-from infogail.learning.heads import Gaussian
 from infogail.learning.networks import Policy
 from infogail.parallel.distributed import all_gather
 
@@ -22,7 +21,7 @@ class Rollout:
     observations: Tensor
     """(T, B, F)"""
     actions: Tensor
-    """(T, B, A), as sampled from the policy"""
+    """(T, B, A), as sampled from the policy; discrete ones one-hot"""
     log_probs: Tensor
     """(T, B), of the actions under the policy that sampled them"""
     next_observations: Tensor
@@ -121,16 +120,15 @@ def collect(
     columns: dict[str, list[Tensor]] = {
         name: [] for name in ("observations", "actions", "next_observations", "terminated", "done")
     }
-    means = []
+    log_probs = []
     for _ in range(env.spec.horizon):
-        mean, std = policy(policy.inputs(obs, codes))
-        action = mean + std * torch.randn(mean.shape, generator=generator, device=mean.device)
+        distribution = policy(policy.inputs(obs, codes))
+        action = distribution.sample(generator)
         step = env.step(action)
         values = (obs, action, step.final_observations, step.terminated, step.terminated | step.truncated)
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
-        means.append(mean)
+        log_probs.append(distribution.log_prob(action))
         obs = step.observations
     stacked = {name: torch.stack(column) for name, column in columns.items()}
-    log_probs = Gaussian(torch.stack(means), std).log_prob(stacked["actions"])
-    return Rollout(**stacked, log_probs=log_probs, codes=codes, styles=env.styles())
+    return Rollout(**stacked, log_probs=torch.stack(log_probs), codes=codes, styles=env.styles())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infogail.config.config import Config
+from infogail.envs.environment import Spec
 from infogail.learning.devices import Log, read
 from infogail.learning.gae import explained_variance
 from infogail.learning.networks import Policy, adam, descend, mlp
@@ -95,11 +96,9 @@ def line_search(
 class TRPO:
     """The policy, a value network V(s,c), and the latter's optimiser; same interface as `PPO`."""
 
-    def __init__(
-        self, observation_size: int, action_size: int, num_codes: int, config: Config, generator: torch.Generator
-    ) -> None:
+    def __init__(self, spec: Spec, num_codes: int, config: Config, generator: torch.Generator) -> None:
         self.config, self.max_kl, self.generator = config.policy, config.trpo.max_kl, generator
-        self.policy = Policy(observation_size, action_size, num_codes, config.policy, config.codes.graded_code)
+        self.policy = Policy(spec, num_codes, config.policy, config.codes.graded_code)
         self.policy.to(config.run.device)
         broadcast_parameters(self.policy.parameters())
         self.value = mlp(self.policy.num_inputs, config.policy.hidden, 1).to(config.run.device)

@@ -53,7 +53,7 @@ class Driver:
             raise ValueError(f"code {code}: the codes of this driver are {low} to {high}")
         level = (codes + 1.0) / 2.0 * (self.num_codes - 1) if self.graded else codes.long()
         inputs = self.policy.inputs(observations, level.expand(observations.shape[:-1]))
-        return self.policy(inputs)[0].clamp(-1.0, 1.0).numpy()
+        return self.policy(inputs).mode().clamp(-1.0, 1.0).numpy()
 
     @torch.inference_mode()
     def log_posterior(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
@@ -109,7 +109,7 @@ def load(run: str | Path) -> Driver:
         # Only learners with a posterior condition the policy on codes.
         codes = config.codes
         num_codes = codes.num_codes if evidence_tensors else 1
-        policy = Policy(spec.observation_size, spec.action_size, num_codes, config.policy, codes.graded_code)
+        policy = Policy(spec, num_codes, config.policy, codes.graded_code)
         _fill(policy, _part(tensors, "policy."))
         evidence = None
         if evidence_tensors:

@@ -26,7 +26,7 @@ class MeanActionCheck:
         """Normalised mutual information of codes and styles; see `infogail.learning.rollout.style_nmi`."""
         obs = self.env.reset(seed=SEED)
         for _ in range(self.env.spec.horizon):
-            obs = self.env.step(policy(policy.inputs(obs, self.codes)).mean).observations
+            obs = self.env.step(policy(policy.inputs(obs, self.codes)).mode()).observations
         styles = self.env.styles()
         assert styles is not None
         return style_nmi(self.codes.cpu().numpy(), styles.cpu().numpy())

@@ -7,12 +7,13 @@ from infogail.config.config import Config
 from infogail.envs.catalogue import get_scenario
 from infogail.learning.cloning import Cloning, cloning_loss, warm_start
 from infogail.learning.networks import Policy
+from tests.learners import box_spec
 
 
 def test_cloning_loss():
     # Mean 0 and deviation 1/2 for both actions: per action log(1/2) + log(2π)/2 = 0.225791, and 2a²; a = 1 and 0, 0
     # and 1/2: 0.451583 + (2 + 0.5) / 2.
-    policy = Policy(3, 2, 2, Config.of(hidden=8, initial_log_std=math.log(0.5)).policy)
+    policy = Policy(box_spec(3, 2), 2, Config.of(hidden=8, initial_log_std=math.log(0.5)).policy)
     for parameter in policy.net.parameters():
         parameter.data.zero_()
     actions = torch.tensor([[1.0, 0.0], [0.0, 0.5]])
@@ -22,7 +23,7 @@ def test_cloning_loss():
 
 def new_policy(demonstrations, **changes):
     torch.manual_seed(0)
-    policy = Policy(demonstrations.spec.observation_size, 2, 2, Config.of(**changes).policy)
+    policy = Policy(demonstrations.spec, 2, Config.of(**changes).policy)
     policy.standardise.fit(torch.from_numpy(demonstrations.observations))
     return policy
 

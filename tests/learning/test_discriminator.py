@@ -16,6 +16,7 @@ from infogail.learning.discriminator import (
     wasserstein_loss,
 )
 from infogail.learning.rollout import Rollout
+from tests.learners import box_spec
 
 
 def test_discriminator_loss():
@@ -113,7 +114,7 @@ def pairs_with(actions):
 def discriminator_of(pairs, config, **options):
     """One for observations of 3 and actions of 2 entries, standardised by `pairs` (N, 5)."""
     discriminator = Discriminator(
-        3, 2, config.discriminator, torch.Generator().manual_seed(0), config.policy.gamma, **options
+        box_spec(3, 2), config.discriminator, torch.Generator().manual_seed(0), config.policy.gamma, **options
     )
     discriminator.standardise.fit(pairs)
     return discriminator
@@ -133,7 +134,7 @@ def rollout_of(actions, ends=None):
 def test_what_a_discriminator_that_cannot_tell_pays_for_surviving(early_end, step):
     # The bias is chosen (see `imitation_reward`): with D = 1/2 everywhere an episode of t steps earns t · `step`,
     # whatever the driving was like: a crash costs log 2 for each step that it cuts off, or saves it, or neither.
-    discriminator = Discriminator(3, 2, Config().discriminator, torch.Generator(), 0.95, early_end)
+    discriminator = Discriminator(box_spec(3, 2, early_end), Config().discriminator, torch.Generator(), 0.95)
     for parameter in discriminator.net.parameters():
         nn.init.zeros_(parameter)
     rollout = rollout_of(torch.zeros(6, 3, 2), ends=[0, 3, 5])
@@ -179,7 +180,7 @@ def test_a_flat_net_is_penalised_if_it_is_a_critic(loss, penalty):
 
 def test_its_shape_can_be_chosen():
     config = Config.of(discriminator_layers=3, discriminator_hidden=20, discriminator_activation="tanh")
-    net = Discriminator(3, 2, config.discriminator, torch.Generator(), 0.95).net
+    net = Discriminator(box_spec(3, 2), config.discriminator, torch.Generator(), 0.95).net
     assert [layer.out_features for layer in net if isinstance(layer, nn.Linear)] == [20, 20, 20, 1]
     assert [type(layer) for layer in net[1::2]] == [nn.Tanh] * 3
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.special import softmax
 
-from infogail.learning.heads import Gaussian
+from infogail.learning.heads import Categorical, Gaussian
 
 
 @pytest.mark.parametrize("actions", [1, 2, 5])
@@ -32,3 +33,28 @@ def test_samples_have_its_mean_and_deviation_and_follow_from_the_generator():
     assert torch.equal(sample, again) and sample.shape == (20000, 3)
     torch.testing.assert_close(sample.mean(0), gaussian.mean[0], atol=0.05, rtol=0)
     torch.testing.assert_close(sample.std(0), gaussian.std, atol=0, rtol=0.05)
+
+
+def test_categorical_density_entropy_and_kl_are_scipys():
+    # Two choices, of 3 and of 2: both quantities add up over them.
+    rng = np.random.default_rng(0)
+    logits, others = rng.normal(size=(2, 7, 5))
+    head, other = (Categorical.of(torch.tensor(x), (3, 2)) for x in (logits, others))
+    p, q = ([softmax(x[:, :3], 1), softmax(x[:, 3:], 1)] for x in (logits, others))
+    np.testing.assert_allclose(head.entropy(), sum(stats.entropy(part, axis=1) for part in p))
+    np.testing.assert_allclose(head.kl(other), sum(stats.entropy(a, b, axis=1) for a, b in zip(p, q, strict=True)))
+    actions = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0]).double().expand(7, 5)
+    np.testing.assert_allclose(head.log_prob(actions), np.log(p[0][:, 2] * p[1][:, 0]))
+    expected = [[*np.eye(3)[a.argmax()], *np.eye(2)[b.argmax()]] for a, b in zip(*p, strict=True)]
+    assert head.mode().tolist() == expected
+
+
+def test_categorical_samples_are_one_hot_as_frequent_as_they_are_likely_and_follow_from_the_generator():
+    logits = torch.tensor([0.2, 0.5, 0.3, 0.9, 0.1]).log().expand(20000, 5)
+    head = Categorical.of(logits, (3, 2))
+    sample, again = (head.sample(torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(sample, again)
+    assert torch.equal(sample.unique(), torch.tensor([0.0, 1.0]))
+    assert (sample[:, :3].sum(-1) == 1).all() and (sample[:, 3:].sum(-1) == 1).all()
+    np.testing.assert_allclose(sample.mean(0), [0.2, 0.5, 0.3, 0.9, 0.1], atol=0.012)
+    assert abs(np.corrcoef(sample[:, 0], sample[:, 3])[0, 1]) < 0.03  # independent

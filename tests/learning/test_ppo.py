@@ -1,7 +1,9 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from gymnasium import spaces
 
 from infogail.config.config import Config
 from infogail.config.presets import settings
@@ -17,6 +19,7 @@ from infogail.learning.ppo import (
 )
 from infogail.learning.rollout import Rollout
 from infogail.learning.trpo import TRPO
+from tests.learners import box_spec
 
 # ρ, A, min(ρA, clip(ρ, 0.8, 1.2) A) by hand, and whether the gradient passes: not where the clipped side is the lower.
 SURROGATE = [
@@ -61,7 +64,7 @@ def test_clip_fraction():
 def test_a_code_blind_policy_does_not_look_at_codes_and_another_does():
     obs, codes = torch.randn(50, 3), torch.arange(50) % 2
     for num_codes, moved in ((1, False), (2, True)):
-        policy = Policy(3, 2, num_codes, Config.of(hidden=8, initial_log_std=-1.0).policy)
+        policy = Policy(box_spec(3, 2), num_codes, Config.of(hidden=8, initial_log_std=-1.0).policy)
         means = [policy(policy.inputs(obs, given)).mean for given in (codes, 1 - codes)]
         assert policy.inputs(obs, codes).shape[-1] == 3 + 2 * moved
         assert (means[0] != means[1]).any() == moved
@@ -71,7 +74,7 @@ def rollout_of(ppo, obs, next_obs, codes, terminated):
     """Actions drawn by the policy in observations obs (T, B, F), each an episode of one step, (T, B) terminated."""
     with torch.no_grad():
         driven = ppo.policy(ppo.policy.inputs(obs, codes.expand(obs.shape[:2])))
-        actions = torch.normal(driven.mean, driven.std.expand_as(driven.mean))
+        actions = driven.sample(ppo.generator)
         log_probs = driven.log_prob(actions)
     return Rollout(obs, actions, log_probs, next_obs, terminated, torch.ones_like(terminated), codes)
 
@@ -83,7 +86,7 @@ def test_the_policy_moves_to_what_is_rewarded_for_each_code(kind):
     ends = torch.ones(4, 256, dtype=torch.bool)
     changes = {"ppo_epochs": 2, "minibatches": 4, "max_kl": 0.15, "learning_rate": 3e-3, "initial_log_std": -1.5}
     config = settings(get_scenario("pass"), overrides=changes)
-    ppo = kind(3, 2, 2, config, torch.Generator().manual_seed(0))
+    ppo = kind(box_spec(3, 2), 2, config, torch.Generator().manual_seed(0))
     wanted = torch.tensor([[-0.5, 0.3], [0.5, -0.3]])  # by code
     for _ in range(15):
         rollout = rollout_of(ppo, obs, obs, codes, ends)
@@ -95,12 +98,30 @@ def test_the_policy_moves_to_what_is_rewarded_for_each_code(kind):
 
 
 @pytest.mark.parametrize("kind", [PPO, TRPO])
+def test_discrete_choices_move_to_what_is_rewarded_for_each_code(kind):
+    torch.manual_seed(0)
+    obs, codes = torch.randn(4, 256, 3), torch.arange(256) % 2
+    ends = torch.ones(4, 256, dtype=torch.bool)
+    spec = replace(box_spec(3, 1), action_space=spaces.MultiDiscrete([3, 2]))
+    config = Config.of(ppo_epochs=2, minibatches=4, max_kl=0.15, learning_rate=3e-3, entropy_coef=0.0)
+    learner = kind(spec, 2, config, torch.Generator().manual_seed(0))
+    wanted = torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0, 1.0]])  # by code, one-hot
+    for _ in range(15):
+        rollout = rollout_of(learner, obs, obs, codes, ends)
+        learner.update(rollout, (rollout.actions * wanted[codes]).sum(-1))
+    for code in (0, 1):
+        head = learner.policy(learner.policy.inputs(obs[0], torch.full((256,), code)))
+        assert (head.mode() == wanted[code]).all()
+        assert head.log_prob(wanted[code]).mean() > math.log(0.9)  # at first it is 1/6
+
+
+@pytest.mark.parametrize("kind", [PPO, TRPO])
 @pytest.mark.parametrize("action_size", [1, 3])
 def test_a_large_entropy_coefficient_widens_every_action(kind, action_size):
     torch.manual_seed(0)
     obs, codes = torch.randn(4, 64, 3), torch.zeros(64, dtype=torch.int64)
     config = Config.of(entropy_coef=10.0, minibatches=4, initial_log_std=-1.5)
-    learner = kind(3, action_size, 1, config, torch.Generator().manual_seed(0))
+    learner = kind(box_spec(3, action_size), 1, config, torch.Generator().manual_seed(0))
     rollout = rollout_of(learner, obs, obs, codes, torch.ones(4, 64, dtype=torch.bool))
     log = learner.update(rollout, torch.randn(4, 64))
     assert (learner.policy.log_std > -1.5).all() and len(learner.policy.log_std) == action_size
@@ -114,7 +135,7 @@ def test_ppo_logs_what_clips_and_what_its_values_explain():
     ends, rewards = torch.ones(4, 64, dtype=torch.bool), obs[..., 0]
     changes = {"ppo_epochs": 2, "minibatches": 1, "learning_rate": 3e-3, "initial_log_std": -1.5}
     config = Config.of(gamma=0.5, clip=0.02, **changes)
-    ppo = PPO(3, 2, 1, config, torch.Generator().manual_seed(0))
+    ppo = PPO(box_spec(3, 2), 1, config, torch.Generator().manual_seed(0))
     logs = [ppo.update(rollout_of(ppo, obs, obs, codes, ends), rewards) for _ in range(60)]
     assert logs[0]["ppo/explained_variance"] < 0.5 and logs[-1]["ppo/explained_variance"] > 0.9
     assert 0.0 < logs[-1]["ppo/clip_fraction"] < 0.5  # of two passes, the first has ratios of 1
@@ -131,7 +152,7 @@ def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminate
     obs, next_obs = torch.randn(2, 4, 64, 3)
     obs[..., 0], next_obs[..., 0] = second, 1 - second
     config = Config.of(gamma=0.5, ppo_epochs=2, minibatches=1)
-    ppo = kind(3, 2, 1, config, torch.Generator().manual_seed(0))
+    ppo = kind(box_spec(3, 2), 1, config, torch.Generator().manual_seed(0))
     for _ in range(60):
         ends = torch.full((4, 64), terminated)
         ppo.update(rollout_of(ppo, obs, next_obs, codes, ends), (1.0 - second).expand(4, 64))
@@ -150,7 +171,7 @@ def test_the_learning_rates_fall_linearly_to_their_final_share(final, expected):
 @pytest.mark.parametrize(("kind", "expected"), [(PPO, [1.1e-3, 2.2e-3]), (TRPO, [2.2e-3])])
 def test_policy_and_value_have_learning_rates_of_their_own(kind, expected):
     config = Config.of(learning_rate=2e-3, value_learning_rate=4e-3, final_learning_rate=0.1, minibatches=1)
-    learner = kind(3, 2, 1, config, torch.Generator().manual_seed(0))
+    learner = kind(box_spec(3, 2), 1, config, torch.Generator().manual_seed(0))
     obs, codes = torch.randn(4, 8, 3), torch.zeros(8, dtype=torch.int64)
     rollout = rollout_of(learner, obs, obs, codes, torch.ones(4, 8, dtype=torch.bool))
     learner.update(rollout, torch.randn(4, 8), progress=0.5)

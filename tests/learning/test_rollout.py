@@ -46,7 +46,8 @@ class Scripted:
 
 def test_collect_keeps_what_was_seen_done_and_led_to():
     torch.manual_seed(0)
-    env, policy, in_place_of = Scripted(), Policy(1, 2, 3, Config.of(hidden=8, initial_log_std=-1.0).policy), []
+    env, in_place_of = Scripted(), []
+    policy = Policy(env.spec, 3, Config.of(hidden=8, initial_log_std=-1.0).policy)
     policy.net[-1].weight.data *= 100.0  # means that differ between observations and codes
 
     def choose_codes(demonstrations):

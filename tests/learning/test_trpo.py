@@ -13,6 +13,7 @@ from infogail.learning.trpo import (
     line_search,
     surrogate_loss,
 )
+from tests.learners import box_spec
 
 
 def test_surrogate_loss():
@@ -92,7 +93,7 @@ def test_an_update_by_hand():
             return Gaussian(torch.cat((mean, torch.zeros(len(inputs), 1)), -1), std)
 
     config = Config.of(max_kl=0.02, entropy_coef=0.0)
-    trpo = TRPO(1, 2, 1, config, torch.Generator())
+    trpo = TRPO(box_spec(1, 2), 1, config, torch.Generator())
     trpo.policy = First([0.0], [0.0, 0.0])
     trpo.policy.log_std.requires_grad_(False)
     actions = torch.tensor([[0.5, 0.0], [-0.5, 0.0]])
@@ -107,7 +108,7 @@ def test_a_step_somewhat_beyond_the_trust_region_is_taken_whole():
     # Both actions are the mean, with advantages of 1: a deviation of e^d earns e^-d. The gradient in d is -1,
     # the Fisher matrix 2, with damping 2.1, so the step for a divergence of 0.0945 is d = -√(2 · 0.0945 / 2.1) = -0.3.
     # Its divergence d + e^-2d / 2 - 1/2 is 0.111059: beyond 0.0945, but not beyond twice as much.
-    trpo = TRPO(1, 1, 1, Config.of(max_kl=0.0945, entropy_coef=0.0), torch.Generator())
+    trpo = TRPO(box_spec(1, 1), 1, Config.of(max_kl=0.0945, entropy_coef=0.0), torch.Generator())
     trpo.policy = Linear([0.0], [0.0])
     trpo.policy.weight.requires_grad_(False)
     log = trpo.improve_policy(torch.ones(2, 1), torch.zeros(2, 1), torch.ones(2))

@@ -51,7 +51,7 @@ class Scripted:
 
     def __call__(self, env, demonstrations, config):
         self.demonstrations = demonstrations
-        self.policy = Policy(demonstrations.observations.shape[1], 2, 1, config.policy)
+        self.policy = Policy(demonstrations.spec, 1, config.policy)
         return self
 
     def start(self):
