@@ -62,7 +62,7 @@ class Step(NamedTuple):
     terminated: Tensor
     """(B,) bool: the episode ended early, see `Spec.early_end`"""
     truncated: Tensor
-    """(B,) bool: the episode reached its time limit"""
+    """(B,) bool: the episode reached its time limit, without ending early"""
 
 
 class Environment(Protocol):

@@ -1,0 +1,148 @@
+"""Any Gymnasium environment as learners see it: spaces, ends of episodes, seeds, bad input, learning."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
+
+from infogail.baselines.gail import GAIL
+from infogail.config.config import Config
+from infogail.envs.errors import BadInput
+from infogail.envs.gym_environment import GymEnvironment, Interface, record_policy
+
+BALANCE = np.array([0.1, 0.3, 1.0, 1.0])  # pushing to where this is positive keeps CartPole's pole up
+
+
+class Counter(gym.Env):
+    """Observes its clock, and the last action as it arrived; terminates after `end` steps."""
+
+    def __init__(self, action_space=None, observation_space=None, end=100):
+        self.action_space = action_space or spaces.Discrete(3, start=5)
+        self.observation_space = observation_space or spaces.Box(-np.inf, np.inf, (2,), np.float64)
+        self.end, self.clock, self.received = end, 0, []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.clock, self.start = 0, self.np_random.uniform()
+        return self.observe(), {}
+
+    def step(self, action):
+        self.received.append(action)
+        self.clock += 1
+        return self.observe(), 1.0, self.clock >= self.end, False, {}
+
+    def observe(self):
+        if isinstance(self.observation_space, spaces.Dict):
+            return {"clock": np.array([self.clock], np.float32), "odd": self.clock % 2}
+        return np.array([self.clock, self.start])
+
+
+def limited(steps=4, **options):
+    return lambda: TimeLimit(Counter(**options), steps)
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "encoded"),
+    [
+        (spaces.Discrete(3, start=5), 7, [0, 0, 1]),
+        (spaces.MultiDiscrete([3, 2]), [2, 0], [0, 0, 1, 1, 0]),
+        (spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 10.0]), dtype=np.float64), [1.0, 2.5], [0.5, -0.5]),
+        (spaces.Box(-1.0, 3.0, (2, 1)), [[3.0], [1.0]], [1.0, 0.0]),
+    ],
+)
+def test_actions_are_encoded_and_decoded(space, action, encoded):
+    interface = Interface(limited(action_space=space)(), "neither")
+    action = np.asarray(action, space.dtype)
+    assert interface.spec.action_size == len(encoded)
+    assert interface.encode(action).tolist() == encoded
+    (decoded,) = interface.decode(np.array([encoded], np.float32))
+    np.testing.assert_array_equal(decoded, action)
+    assert space.contains(decoded) and decoded.dtype == space.dtype
+
+
+def test_continuous_actions_are_clipped_to_the_bounds():
+    interface = Interface(limited(action_space=spaces.Box(-2.0, 6.0, (1,)))(), "neither")
+    assert interface.decode(np.array([[-3.0], [1.5], [0.0]], np.float32)).tolist() == [[-2.0], [6.0], [2.0]]
+
+
+def test_dict_observations_are_flattened_in_the_order_of_their_keys():
+    space = spaces.Dict(clock=spaces.Box(0, 9, (1,)), odd=spaces.Discrete(2))
+    env = GymEnvironment(limited(observation_space=space), 2)
+    assert env.spec.observation_shape == (3,)
+    assert env.reset(seed=0).tolist() == [[0, 1, 0]] * 2  # the clock, then one-hot
+    assert env.step(torch.eye(3)[:2]).observations.tolist() == [[1, 0, 1]] * 2
+
+
+def test_a_termination_and_a_truncation_keep_the_last_observation_and_start_anew():
+    for end, terminated in ((4, True), (9, False)):
+        env = GymEnvironment(limited(end=end), 2)
+        first = env.reset(seed=0)
+        steps = [env.step(torch.eye(3)[[0, 1]]) for _ in range(4)]
+        assert env.spec.horizon == 4
+        assert [step.final_observations[0, 0].item() for step in steps] == [1, 2, 3, 4]
+        assert [step.observations[0, 0].item() for step in steps] == [1, 2, 3, 0]
+        last = steps[-1]
+        assert last.terminated.tolist() == [terminated] * 2 and last.truncated.tolist() == [not terminated] * 2
+        assert not any((step.terminated | step.truncated).any() for step in steps[:-1])
+        assert (steps[-1].observations[:, 1] != first[:, 1]).all()  # another start
+
+
+def test_resets_follow_from_the_seed_and_resume():
+    env, same = (GymEnvironment(limited(), 3) for _ in range(2))
+    starts = [env.reset(seed=1), env.reset()]
+    assert len({value.item() for start in starts for value in start[:, 1]}) == 6
+    assert torch.equal(same.reset(seed=1), starts[0])
+    state = same.state_dict()
+    resumed = GymEnvironment(limited(), 3)
+    resumed.load_state_dict(state)
+    assert torch.equal(resumed.reset(), starts[1])
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (Counter, "Counter: has no time limit"),
+        (limited(action_space=spaces.Box(-np.inf, 1.0, (1,))), "Counter: actions are unbounded"),
+        (limited(action_space=spaces.Text(3)), "Counter: actions are Text"),
+        (limited(observation_space=spaces.Sequence(spaces.Discrete(2))), "Counter: observations hold Sequence"),
+    ],
+)
+def test_what_learners_cannot_use_is_refused(make, problem):
+    with pytest.raises(BadInput, match=problem):
+        GymEnvironment(make, 1)
+
+
+def test_recording_refuses_an_action_outside_the_space():
+    with pytest.raises(BadInput, match=r"the policy's action 3 is not in the action space Discrete\(3, start=5\)"):
+        record_policy(limited()(), lambda obs: 3, 1)
+
+
+def test_recording_keeps_every_decision():
+    demonstrations, returns = record_policy(limited(end=3)(), lambda obs: 5 + int(obs[0]), 2)
+    assert demonstrations.episode_bounds.tolist() == [0, 3, 6] and returns.tolist() == [3.0, 3.0]
+    assert demonstrations.observations[:, 0].tolist() == [0, 1, 2] * 2
+    assert demonstrations.actions.tolist() == np.eye(3).tolist() * 2
+
+
+def test_gail_learns_to_balance_a_pole_from_one_demonstration():
+    env = gym.make("CartPole-v1")
+    demonstrations, returns = record_policy(env, lambda obs: int(obs @ BALANCE > 0), 1, early_end="failure")
+    assert returns.tolist() == [500.0]
+    settings = {"num_envs": 8, "threads": 1, "gamma": 0.99, "settling_iterations": None, "iterations": 15}
+    config = Config.of(**settings, warm_start_steps=0, held_iterations=0, learning_rate=3e-3)
+    learner = GAIL(GymEnvironment("CartPole-v1", 8, "failure"), demonstrations, config)
+
+    def mean_return():
+        def act(obs):
+            inputs = learner.policy.inputs(torch.as_tensor(obs)[None], torch.zeros(1, dtype=torch.int64))
+            return int(learner.policy(inputs).mode().argmax())
+
+        with torch.no_grad():
+            return record_policy(env, act, 10, seed=1000)[1].mean()
+
+    before = mean_return()
+    for _ in range(15):
+        learner.iterate()
+    assert before < 100 and mean_return() > 400
