@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -59,6 +59,23 @@ class Demonstrations:
         lengths = self.lengths
         steps = np.minimum(np.arange(lengths.max()), lengths[:, None] - 1)
         return rows[self.episode_bounds[:-1, None] + steps]
+
+
+def concatenate(parts: Sequence[Demonstrations]) -> Demonstrations:
+    """All episodes of `parts`, in that order, without labels.
+
+    Raises:
+        ValueError: there are no parts, or they are of different tasks.
+    """
+    if not parts or any(part.spec != parts[0].spec for part in parts):
+        raise ValueError("concatenate needs demonstrations of one task, with equal `spec`")
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Demonstrations(
+        parts[0].spec,
+        np.concatenate([part.observations for part in parts]),
+        np.concatenate([part.actions for part in parts]),
+        np.concatenate([[0], np.cumsum(lengths)]),
+    )
 
 
 def rows_of(bounds: np.ndarray, episodes: np.ndarray) -> np.ndarray:

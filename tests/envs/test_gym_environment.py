@@ -9,6 +9,7 @@ from gymnasium.wrappers import TimeLimit
 
 from infogail.baselines.gail import GAIL
 from infogail.config.config import Config
+from infogail.envs.data.demonstrations import concatenate
 from infogail.envs.errors import BadInput
 from infogail.envs.gym_environment import GymEnvironment, Interface, record_policy
 
@@ -124,6 +125,17 @@ def test_recording_keeps_every_decision():
     assert demonstrations.episode_bounds.tolist() == [0, 3, 6] and returns.tolist() == [3.0, 3.0]
     assert demonstrations.observations[:, 0].tolist() == [0, 1, 2] * 2
     assert demonstrations.actions.tolist() == np.eye(3).tolist() * 2
+
+
+def test_episodes_are_concatenated_in_order_and_only_those_of_one_task():
+    ends, make = (3, 2), spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    parts = [record_policy(limited(end=end, observation_space=make)(), lambda obs: 6, 2)[0] for end in ends]
+    together = concatenate(parts)
+    assert together.lengths.tolist() == [3, 3, 2, 2]
+    assert together.observations[:, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 0, 1]
+    other, _ = record_policy(limited(steps=5)(), lambda obs: 6, 1)
+    with pytest.raises(ValueError, match="of one task"):
+        concatenate([*parts, other])
 
 
 def test_gail_learns_to_balance_a_pole_from_one_demonstration():
