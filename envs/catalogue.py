@@ -89,7 +89,10 @@ def environment_id(name: str) -> str:
 
 
 def register() -> None:
-    """Register every scenario with Gymnasium, for `make` and `make_vec`."""
+    """Register every scenario with Gymnasium, for `make` and `make_vec`, and MoveToBeacon for `make`."""
+    if "infogail/MoveToBeacon-v0" not in gymnasium.registry:
+        entry_point = "infogail.envs.move_to_beacon:MoveToBeacon"
+        gymnasium.register("infogail/MoveToBeacon-v0", entry_point=entry_point, max_episode_steps=100)
     for name in SCENARIOS:
         if environment_id(name) not in gymnasium.registry:
             gymnasium.register(
