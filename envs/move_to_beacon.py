@@ -147,12 +147,13 @@ def record(episodes: int, seed: int = 0, styled: bool = False) -> tuple[Demonstr
 
     The style of the greedy expert's episodes is -1.
     """
-    env, rng = TimeLimit(MoveToBeacon(styled), HORIZON), np.random.default_rng(seed)
+    world, rng = MoveToBeacon(styled), np.random.default_rng(seed)
+    env = TimeLimit(world, HORIZON)
     parts, styles = [], rng.integers(2, size=episodes) if styled else np.full(episodes, -1)
     for style in styles:
 
         def expert(observation: np.ndarray, style: int | None = int(style) if styled else None) -> np.int64:
-            return np.int64(expert_move(env.unwrapped.offset, style))
+            return np.int64(expert_move(world.offset, style))
 
         parts.append(record_policy(env, expert, 1, int(rng.integers(2**31)), SPEC.early_end)[0])
     return concatenate(parts), styles
