@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +80,17 @@ def check_scenario(name: str) -> str:
         return name
     near = difflib.get_close_matches(name.lower(), SCENARIO_NAMES, 1, 0.3)
     names = f"{', '.join(SCENARIO_NAMES[:-1])} and {SCENARIO_NAMES[-1]}"
-    remedy = f"did you mean '{near[0]}'?" if near else f"give module:Class, or one of {names}"
+    others = f"give module:Class, an environment's id such as CartPole-v1, or one of {names}"
+    remedy = f"did you mean '{near[0]}'?" if near else others
     raise BadInput(f"unknown scenario '{name}'; {remedy}")
+
+
+def is_environment(name: str) -> bool:
+    """Whether `name` is an environment's id in Gymnasium's form, such as CartPole-v1.
+
+    Its `module:` is not accepted: opening a run must not import a module that the run names.
+    """
+    return re.fullmatch(r"[\w./-]+-v\d+", name) is not None
 
 
 def environment_id(name: str) -> str:

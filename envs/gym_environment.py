@@ -15,6 +15,7 @@ from gymnasium.wrappers import TimeLimit
 from torch import Tensor
 
 from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.data.episodes import Episodes
 from infogail.envs.environment import EarlyEnd, Spec, Step
 from infogail.envs.errors import BadInput
 
@@ -39,7 +40,7 @@ class Interface:
 
     def __init__(self, env: gym.Env[Any, Any], early_end: EarlyEnd) -> None:
         self.observation_space, self.action_space = env.observation_space, env.action_space
-        name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+        name = self.name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
         _check_observations(self.observation_space, name)
         self._check_actions(name)
         horizon = _time_limit(env)
@@ -162,22 +163,32 @@ class GymEnvironment:
 
 
 def record_policy(
-    env: gym.Env[Any, Any], policy: Policy, episodes: int, seed: int = 0, early_end: EarlyEnd = "neither"
-) -> tuple[Demonstrations, np.ndarray]:
-    """What `policy` does in `env`, as demonstrations, and each episode's return (E,).
+    env: gym.Env[Any, Any],
+    policy: Policy,
+    episodes: int,
+    seed: int = 0,
+    early_end: EarlyEnd | None = None,
+    style: int = -1,
+    progress: Callable[[], None] = lambda: None,
+) -> Episodes:
+    """What `policy` does in `env`.
 
     Args:
         env: with a time limit.
         episodes: E; episode e starts from `env.reset(seed=seed + e)`.
+        early_end: what a termination means; None: see `Episodes.early_end`.
+        style: of all these episodes, for judging only; -1 if unknown.
+        progress: called after each episode.
 
     Raises:
-        BadInput: see `Interface`; or an action is outside the action space.
+        BadInput: see `Interface`; or an action is outside the action space, or an observation is not finite.
     """
-    interface = Interface(env, early_end)
-    observations, actions, lengths, returns = [], [], [], []
+    interface = Interface(env, early_end or "neither")
+    observations, actions, rewards, lengths, ends = [], [], [], [], []
     for episode in range(episodes):
         observation, _ = env.reset(seed=seed + episode)
-        done, total, steps = False, 0.0, 0
+        done = False
+        lengths.append(0)
         while not done:
             action = policy(observation)
             if not env.action_space.contains(action):
@@ -185,11 +196,18 @@ def record_policy(
             observations.append(interface.observation(observation))
             actions.append(interface.encode(action))
             observation, reward, terminated, truncated, _ = env.step(action)
-            total, steps, done = total + float(reward), steps + 1, terminated or truncated
-        lengths.append(steps)
-        returns.append(total)
-    bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Demonstrations(interface.spec, np.stack(observations), np.stack(actions), bounds), np.array(returns)
+            rewards.append(float(reward))
+            lengths[-1] += 1
+            done = terminated or truncated
+        ends.append(terminated)
+        progress()
+    rows, bounds = np.stack(observations), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    if not np.isfinite(rows).all():
+        raise BadInput(f"{interface.name}: an observation holds NaN or Inf; learners need finite numbers")
+    demonstrations = Demonstrations(interface.spec, rows, np.stack(actions), bounds)
+    seeds, styles = seed + np.arange(episodes), np.full(episodes, style)
+    recorded = Episodes(interface.name, demonstrations, np.array(rewards), np.array(ends), seeds, styles)
+    return recorded.interpreted(early_end)
 
 
 def _time_limit(env: gym.Env[Any, Any]) -> int | None:

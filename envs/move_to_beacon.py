@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 from torch import Tensor
 
-from infogail.envs.data.demonstrations import Demonstrations, concatenate
+from infogail.envs.data.episodes import Episodes
 from infogail.envs.environment import Spec, Step
 from infogail.envs.gym_environment import record_policy
 
@@ -142,18 +142,15 @@ def expert_move(offset: np.ndarray, style: int | None) -> int:
     return 2 * axis + int(offset[axis] > 0)
 
 
-def record(episodes: int, seed: int = 0, styled: bool = False) -> tuple[Demonstrations, np.ndarray]:
-    """Demonstrations of the greedy expert, or, `styled`, of experts of both styles at random, and their styles (E,).
-
-    The style of the greedy expert's episodes is -1.
-    """
+def record(episodes: int, seed: int = 0, styled: bool = False) -> Episodes:
+    """Of the greedy expert, or, `styled`, of experts of both styles at random."""
     world, rng = MoveToBeacon(styled), np.random.default_rng(seed)
-    env = TimeLimit(world, HORIZON)
-    parts, styles = [], rng.integers(2, size=episodes) if styled else np.full(episodes, -1)
-    for style in styles:
+    env, styles = TimeLimit(world, HORIZON), rng.integers(2, size=episodes) if styled else np.full(episodes, -1)
 
-        def expert(observation: np.ndarray, style: int | None = int(style) if styled else None) -> np.int64:
-            return np.int64(expert_move(world.offset, style))
+    def one(style: int, seed: int) -> Episodes:
+        def expert(observation: np.ndarray) -> np.int64:
+            return np.int64(expert_move(world.offset, style if styled else None))
 
-        parts.append(record_policy(env, expert, 1, int(rng.integers(2**31)), SPEC.early_end)[0])
-    return concatenate(parts), styles
+        return record_policy(env, expert, 1, seed, SPEC.early_end, style)
+
+    return Episodes.join([one(int(style), int(rng.integers(2**31))) for style in styles])

@@ -79,10 +79,7 @@ class Recording:
 
         The first episodes of each style are labelled, at least one of each that occurs, unless `share` is 0.
         """
-        by_style = [np.flatnonzero(self.styles == style) for style in np.unique(self.styles)]
-        count = max(1, round(share * len(self.styles) / len(by_style))) if share else 0
-        labels = {int(e): int(self.styles[e]) for episodes in by_style for e in episodes[:count]}
-        return replace(self.demonstrations, labels=labels)
+        return replace(self.demonstrations, labels=labels_of(self.styles, share))
 
     @classmethod
     def load(cls, path: Path, scenario: Scenario) -> Recording:
@@ -121,6 +118,13 @@ class Recording:
             metadata["files"] = json.dumps(self.world.files)
         validate(arrays, metadata, str(path), scenario)
         write_atomically(path, seal(arrays, metadata))
+
+
+def labels_of(styles: np.ndarray, share: float) -> dict[int, int]:
+    """The labels that `Recording.with_labels` gives episodes with `styles` (E,), of which -1 is unknown."""
+    by_style = [np.flatnonzero(styles == style) for style in np.unique(styles[styles >= 0])]
+    count = max(1, round(share * len(styles) / len(by_style))) if share and by_style else 0
+    return {int(e): int(styles[e]) for episodes in by_style for e in episodes[:count]}
 
 
 def num_training_episodes(total: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from infogail.config.config import Config
 from infogail.config.presets import DEFAULT
-from infogail.envs.catalogue import get_scenario
+from infogail.envs.tasks import get_task
 from infogail.evaluation.people import HORIZONS, PEERS, SAMPLED
 from infogail.evaluation.statistics import improvement_interval, probability_of_improvement
 
@@ -76,7 +76,7 @@ class Cell:
     @property
     def name(self) -> str:
         """The name of its run folder."""
-        return f"{get_scenario(self.scenario).label}-{self.variant}-{self.config.run.seed}"
+        return f"{get_task(self.scenario).label}-{self.variant}-{self.config.run.seed}"
 
 
 @dataclass(frozen=True)

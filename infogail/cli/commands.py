@@ -16,21 +16,29 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from infogail.cli.checks import at_least
-from infogail.envs.catalogue import SCENARIO_NAMES, check_scenario, get_scenario
+from infogail.envs.catalogue import SCENARIO_NAMES, check_scenario, get_scenario, is_environment
 from infogail.envs.errors import BadInput
 
 if TYPE_CHECKING:
-    from infogail.envs.scenarios.scenario import Scenario
+    from infogail.envs.tasks import Task
 
 # Torch, highway-env and other heavy packages are imported by the commands that need them, to keep --help fast.
 
 
 @dataclass(frozen=True)
 class Record:
-    """Record scripted experts of every style in highway-env."""
+    """Record scripted experts of every style in highway-env, or your policy in any Gymnasium environment."""
 
     scenario: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENARIO")]
-    """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway or highway-manners"""
+    """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway or highway-manners; or the id of a
+    Gymnasium environment, such as CartPole-v1"""
+    policy: str | None = None
+    """For an environment: module:function, which takes (observation) or (env, observation) and returns an action; also
+    from the current folder."""
+    style: int = -1
+    """For an environment: style of these episodes, for judging only; -1: unknown."""
+    append: bool = False
+    """For an environment: add to the file if it exists."""
     out: Path | None = None
     """File to write; demos/SCENARIO.safetensors by default."""
     episodes: int = 200
@@ -41,7 +49,13 @@ class Record:
     """Overwrite the file if it exists."""
 
     def run(self) -> None:
+        if is_environment(self.scenario):
+            self.record_policy()
+            return
         scenario = check_scenario(self.scenario)
+        for flag, given in (("policy", self.policy), ("append", self.append)):
+            if given:
+                raise BadInput(f"--{flag}: {scenario} is recorded by its own experts; leave it out")
         at_least("--episodes", self.episodes, 10)
         at_least("--seed", self.seed, 0)
         from infogail.envs.files import check_output
@@ -50,13 +64,45 @@ class Record:
 
         out = self.out or Path("demos") / f"{get_scenario(scenario).label}.safetensors"
         check_output(out, self.force)
-        out.parent.mkdir(parents=True, exist_ok=True)  # fail now rather than after recording
-        if not os.access(out.parent, os.W_OK):
-            raise BadInput(f"{out.parent}: {os.strerror(EACCES)}; give a writable path")
+        self.make_folder(out)
         with progress_bar(f"recording {scenario}", self.episodes) as advance:
             recording, failed = record(get_scenario(scenario), self.episodes, self.seed, lambda: advance(1))
             recording.save(out)
         print(f"recorded: {out}, {self.episodes} episodes ({failed} more failed and were left out)")
+
+    def record_policy(self) -> None:
+        """Record `policy` in a Gymnasium environment."""
+        at_least("--episodes", self.episodes, 1)
+        at_least("--seed", self.seed, 0)
+        at_least("--style", self.style, -1)
+        if self.policy is None:
+            raise BadInput(f"record {self.scenario}: give --policy module:function, which demonstrates")
+        from infogail.envs.data.episodes import Episodes
+        from infogail.envs.files import check_output
+        from infogail.envs.gym_environment import record_policy
+        from infogail.envs.policies import load_policy
+        from infogail.envs.tasks import GymTask
+        from infogail.parallel.progress import progress_bar
+
+        task = GymTask(self.scenario)
+        out = self.out or Path("demos") / f"{task.label}.safetensors"
+        check_output(out, self.force or self.append)
+        before = [Episodes.load(out, task.name, task.spec)] if self.append and out.exists() else []
+        env = task.make()
+        policy = load_policy(self.policy, env)
+        self.make_folder(out)
+        with progress_bar(f"recording {task.name}", self.episodes) as advance:
+            new = record_policy(env, policy, self.episodes, self.seed, "neither", self.style, lambda: advance(1))
+        Episodes.join([*before, new]).save(out)
+        spread = f"return {new.returns.mean():.1f} ± {new.returns.std():.1f}"
+        print(f"recorded: {out}, {self.episodes} episodes, {spread}, {new.terminated.mean():.0%} of them terminated")
+
+    @staticmethod
+    def make_folder(out: Path) -> None:
+        """Create the folder of the file `out`, to fail now rather than after recording."""
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(out.parent, os.W_OK):
+            raise BadInput(f"{out.parent}: {os.strerror(EACCES)}; give a writable path")
 
 
 @dataclass(frozen=True)
@@ -98,7 +144,8 @@ class Import:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Evaluate a run in highway-env, on new initial scenes or held-out windows (replay); writes RUN/metrics.json."""
+    """Evaluate a run in highway-env, on new initial scenes or held-out windows (replay), or in its Gymnasium
+    environment; writes RUN/metrics.json."""
 
     path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
     """Run folder; by default the newest under runs/."""
@@ -123,8 +170,12 @@ class Evaluate:
         from infogail.evaluation.episodes import Perturbation
         from infogail.evaluation.protocol import evaluate
         from infogail.parallel.progress import progress_bar
+        from infogail.runs.folder import Manifest
 
         run, perturbation = self.path or newest_run(), Perturbation(self.action_noise, self.start_spread)
+        if is_environment(Manifest.load(run).scenario):
+            self.evaluate_returns(run, perturbation == Perturbation())
+            return
         with progress_bar(f"evaluating {run} in highway-env", self.episodes) as advance:
             result = evaluate(run, self.episodes, self.seed, progress=advance, perturbation=perturbation)
         if self.json:
@@ -136,6 +187,21 @@ class Evaluate:
         else:
             for key, value in result.items():
                 print(f"{key:28} {value}")
+
+    def evaluate_returns(self, run: Path, unperturbed: bool) -> None:
+        """Evaluate a run in a Gymnasium environment."""
+        if not unperturbed:
+            raise BadInput(f"{run}: --action-noise and --start-spread are for driving scenarios; leave them out")
+        from infogail.evaluation.returns import evaluate_returns
+        from infogail.parallel.progress import progress_bar
+
+        with progress_bar(f"evaluating {run}", self.episodes) as advance:
+            result = evaluate_returns(run, self.episodes, self.seed, advance)
+        if self.json:
+            print(json.dumps(result, indent=2))
+            return
+        for key, value in result.items():
+            print(f"{key:28} {value}")
 
 
 @dataclass(frozen=True)
@@ -268,13 +334,13 @@ class Speed:
             print_run(*of_run)
 
 
-def newest_run(suits: Callable[[Scenario], bool] = lambda scenario: True) -> Path:
+def newest_run(suits: Callable[[Task], bool] = lambda scenario: True) -> Path:
     """The most recently trained run under runs/ whose scenario `suits`; prints which it is.
 
     Raises:
         BadInput: there is no such run.
     """
-    from infogail.envs.catalogue import get_scenario
+    from infogail.envs.tasks import get_task
     from infogail.parallel.progress import note
     from infogail.runs.driver import FILE
     from infogail.runs.folder import Manifest
@@ -282,7 +348,7 @@ def newest_run(suits: Callable[[Scenario], bool] = lambda scenario: True) -> Pat
     files = [file for file in Path("runs").rglob(FILE) if not any(part.startswith(".") for part in file.parts)]
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         with contextlib.suppress(BadInput):  # including a scenario whose module cannot be imported
-            if suits(get_scenario(Manifest.load(file.parent).scenario)):
+            if suits(get_task(Manifest.load(file.parent).scenario)):
                 note(f"infogail: the newest run is {file.parent}")
                 return file.parent
     scenario = next(name for name in SCENARIO_NAMES if suits(get_scenario(name)))

@@ -17,7 +17,7 @@ from infogail.cli.commands import Record
 from infogail.config.config import SETTINGS, Config
 from infogail.config.presets import DEFAULT, PRESETS, settings
 from infogail.config.setting import option
-from infogail.envs.catalogue import BASIC_SCENARIOS, check_scenario, get_scenario
+from infogail.envs.catalogue import BASIC_SCENARIOS, check_scenario, get_scenario, is_environment
 from infogail.envs.errors import BadInput
 from infogail.parallel.launch import leads
 
@@ -34,13 +34,14 @@ class Typed(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Train:
-    """Train a learner in the batched twin on recorded demonstrations without style labels.
+    """Train a learner on demonstrations without style labels, in the batched twin or any Gymnasium environment.
 
     Defaults come from the preset, then from the scenario; `infogail train SCENARIO --help` shows them.
     """
 
     scenario: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="SCENARIO")] = None
-    """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners or replay"""
+    """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners or replay; or the id of
+    a Gymnasium environment, such as CartPole-v1"""
     out: Path | None = None
     """Run folder to create; runs/SCENARIO-ALGORITHM[-PRESET]-SEED by default."""
     resume: Path | None = None
@@ -65,7 +66,9 @@ class Train:
         """
         if self.scenario is None:
             raise BadInput("train: give SCENARIO, or --resume RUN; see 'infogail train --help'")
-        return settings(get_scenario(self.scenario), self._preset_name(), self.typed)
+        from infogail.envs.tasks import get_task
+
+        return settings(get_task(self.scenario), self._preset_name(), self.typed)
 
     def default_algorithm(self) -> Algorithm:
         """The learner if none is given: the preset's, or that of the run to resume."""
@@ -91,11 +94,12 @@ class Train:
         assert self.scenario is not None
         scenario = self.scenario
         from infogail.benchmark.results import Cell
+        from infogail.envs.tasks import get_task
         from infogail.parallel.distributed import join, run_on_leader
         from infogail.parallel.progress import progress_bar
         from infogail.runs.runner import train
 
-        file = self.demonstrations or Path("demos") / f"{get_scenario(scenario).label}.safetensors"
+        file = self.demonstrations or Path("demos") / f"{get_task(scenario).label}.safetensors"
         out = self.out or Path("runs") / Cell(scenario, self.algorithm, config, self._preset_name()).name
         learner = learner_classes()[self.algorithm]
         join()
@@ -112,7 +116,9 @@ class Train:
 
         check_run(out, self.force)
         check_device(self.config.run.device)
-        if self.demonstrations is None and not file.exists() and not get_scenario(scenario).recorded:
+        if is_environment(scenario) or file.exists() or self.demonstrations is not None:
+            return  # nobody can demonstrate in any environment
+        if not get_scenario(scenario).recorded:
             note(f"infogail: {file}: no such file; recording it")
             Record(scenario).run()
 

@@ -17,10 +17,11 @@ from infogail.config.parts import (
     TRPOConfig,
 )
 from infogail.config.setting import flat_name, refuse_unknown, types
+from infogail.envs.catalogue import is_environment
 from infogail.envs.errors import BadInput
 
 if TYPE_CHECKING:
-    from infogail.envs.scenarios.scenario import Scenario
+    from infogail.envs.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,11 @@ class Config:
         if run.num_envs < codes.num_codes:
             raise BadInput(f"--num-envs {run.num_envs}: give at least one for each of the {codes.num_codes} codes")
 
-    def check(self, scenario: Scenario) -> None:
+    def check(self, scenario: Task) -> None:
         """Raise BadInput if these settings cannot be used to train in `scenario`."""
         labelled, num_codes, styles = self.run.labelled, self.codes.num_codes, len(scenario.styles)
+        if self.run.early_end is not None and not is_environment(scenario.name):
+            raise BadInput(f"--early-end {self.run.early_end}: in {scenario.name} it is known; leave it out")
         if labelled is not None and scenario.recorded:
             raise BadInput(f"--labelled {labelled}: the people in {scenario.name} have no style labels; leave it out")
         if labelled is not None and num_codes < styles:

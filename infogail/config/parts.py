@@ -20,13 +20,16 @@ class RunConfig(Part):
     """Torch threads; they affect results at rounding level. On two cores, two runs beat one run with two threads."""
     device: str = setting("cpu")
     """Where networks, twin and batches live: cpu, cuda, or cuda:N for GPU number N."""
-    num_envs: int = setting(1024, POSITIVE, sharded=True)
-    """Number B of environments in the batched twin."""
+    num_envs: int = setting(1024, POSITIVE, sharded=True, varies=True)
+    """Number B of environments that are driven together."""
     iterations: int = setting(30, POSITIVE, varies=True)
     """Maximum number of iterations; each is a rollout, then updates of discriminator, posterior and policy."""
     settling_iterations: int | None = setting(6, POSITIVE, varies=True)
     """Iterations per code from when the posterior recognises the policy's codes to the end of training, over which the
     learning rate falls; None: always run all iterations, and let it fall over all."""
+    early_end: Literal["failure", "success", "neither"] | None = setting(None)
+    """What a termination means in a Gymnasium environment: failure makes surviving pay, success makes haste pay; None:
+    success if most demonstrations terminate, failure if none does, else neither."""
     checkpoint_interval: int = setting(5, POSITIVE)
     """Iterations from one checkpoint to the next."""
     demonstrations_limit: int | None = setting(None, POSITIVE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from infogail.config.config import Config
 
 if TYPE_CHECKING:
-    from infogail.envs.scenarios.scenario import Scenario
+    from infogail.envs.tasks import Task
 
 DEFAULT = "default"
 
@@ -27,7 +27,7 @@ class Preset:
     """The learner it is for."""
 
 
-def settings(scenario: Scenario, preset: str = DEFAULT, overrides: Mapping[str, Any] = MappingProxyType({})) -> Config:
+def settings(scenario: Task, preset: str = DEFAULT, overrides: Mapping[str, Any] = MappingProxyType({})) -> Config:
     """All settings, in order of precedence: `overrides`, the preset, the scenario's recommendations, the defaults.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from infogail.envs.catalogue import get_scenario
+from infogail.envs.catalogue import get_scenario, is_environment
 from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import NOTHING_HELD_OUT
 from infogail.envs.physics.state import Scene
@@ -147,7 +147,10 @@ def held_out(recording: Recording, most: int, seed: int = 0) -> np.ndarray:
 
 def lacks_held_out(run: Path) -> bool:
     """Whether a run learned from people and no windows are held out for evaluation."""
-    scenario = get_scenario(Manifest.load(run).scenario)
+    name = Manifest.load(run).scenario
+    if is_environment(name):
+        return False
+    scenario = get_scenario(name)
     return scenario.recorded and not len(held_out(Recording.load(run / DEMONSTRATIONS, scenario), 1))
 
 

@@ -88,7 +88,7 @@ def evaluate_many(
     recordings = [
         Recording.load(run / DEMONSTRATIONS, driver.scenario) for run, driver in zip(runs, drivers, strict=True)
     ]
-    costs = [_training_cost(run) for run in runs]
+    costs = [training_cost(run) for run in runs]
     people = [driver.scenario.recorded for driver in drivers]
     if perturbation != UNPERTURBED and any(people):
         raise BadInput(
@@ -118,7 +118,8 @@ def evaluate_many(
     return results
 
 
-def _training_cost(run: Path) -> dict[str, Any]:
+def training_cost(run: Path) -> dict[str, Any]:
+    """What training cost: the entries `TRAINING_KEYS` of its `training.json`."""
     path = run / "training.json"
     try:
         spent = json.loads(path.read_text())

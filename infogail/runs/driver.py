@@ -8,9 +8,10 @@ from shlex import quote
 import numpy as np
 import torch
 
-from infogail.envs.catalogue import get_scenario
+from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, seal, unseal
 from infogail.envs.scenarios.scenario import Scenario
+from infogail.envs.tasks import GymTask, Task, get_task
 from infogail.learning.networks import Policy, levels
 from infogail.learning.posterior import Evidence, posterior_features
 from infogail.runs.folder import InvalidRun, Manifest, verify
@@ -21,12 +22,23 @@ FILE, SCHEMA = "policy.safetensors", "infogail-driver-3"
 class Driver:
     """A policy and, if the learner has one, the posterior that infers its code."""
 
-    def __init__(self, scenario: Scenario, manifest: Manifest, policy: Policy, evidence: Evidence | None) -> None:
-        self.scenario, self.algorithm = scenario, manifest.algorithm
+    def __init__(self, task: Task, manifest: Manifest, policy: Policy, evidence: Evidence | None) -> None:
+        self.task, self.algorithm = task, manifest.algorithm
         run, codes = manifest.config.run, manifest.config.codes
         self.num_codes, self.graded = codes.num_codes, codes.graded_code
         self.seed, self.named = run.seed, run.labelled is not None
         self.policy, self.evidence = policy, evidence
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario that it drives in.
+
+        Raises:
+            BadInput: it was trained in another Gymnasium environment.
+        """
+        if isinstance(self.task, GymTask):
+            raise BadInput(f"a run of {self.task.name}: this is for driving scenarios; 'infogail evaluate' judges it")
+        return self.task
 
     @property
     def codes(self) -> list[int] | list[float]:
@@ -40,7 +52,7 @@ class Driver:
 
     @torch.inference_mode()
     def act(self, obs: np.ndarray, code: float | np.ndarray) -> np.ndarray:
-        """The mean action, float32 (2,) or (B, 2) in [-1, 1], for obs (F,) or (B, F) and code () or (B,).
+        """The mean or likeliest action, float32 (A,) or (B, A), for obs (F,) or (B, F) and code () or (B,).
 
         A graded code is any number from -1 to 1; other codes are integers.
 
@@ -93,7 +105,7 @@ def load(run: str | Path) -> Driver:
     """
     run = Path(run)
     manifest = Manifest.load(run)
-    config, path, scenario = manifest.config, run / FILE, get_scenario(manifest.scenario)
+    config, path, task = manifest.config, run / FILE, get_task(manifest.scenario)
     try:
         verify(run, manifest, FILE)
     except (UnreadableFile, OSError) as error:
@@ -105,7 +117,7 @@ def load(run: str | Path) -> Driver:
         for key, tensor in tensors.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"'{key}' contains NaN or Inf")
-        evidence_tensors, spec = _part(tensors, "evidence."), scenario.spec
+        evidence_tensors, spec = _part(tensors, "evidence."), task.spec
         # Only learners with a posterior condition the policy on codes.
         codes = config.codes
         num_codes = codes.num_codes if evidence_tensors else 1
@@ -119,7 +131,7 @@ def load(run: str | Path) -> Driver:
     except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InvalidRun(f"{path}: not a driver of this version ({reason}); train it again") from error
-    return Driver(scenario, manifest, policy, evidence)
+    return Driver(task, manifest, policy, evidence)
 
 
 def _fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:

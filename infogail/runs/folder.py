@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from infogail.config.config import Config
-from infogail.envs.catalogue import SCENARIO_NAMES
+from infogail.envs.catalogue import SCENARIO_NAMES, is_environment
 from infogail.envs.errors import BadInput
 from infogail.envs.files import NonEmptyFolder, UnreadableFile, check_folder, sync_folder, versions, write_atomically
 
@@ -86,7 +86,7 @@ class Manifest:
 
     def _check(self) -> None:
         name = self.scenario
-        if name not in SCENARIO_NAMES and not (isinstance(name, str) and ":" in name):  # module:Class
+        if name not in SCENARIO_NAMES and not (isinstance(name, str) and (":" in name or is_environment(name))):
             raise ValueError(f"scenario is {self.scenario!r}, not one of {', '.join(SCENARIO_NAMES)}")
         for name in ("algorithm", "instruction_set"):
             if not isinstance(getattr(self, name), str):

@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import torch
 
 from infogail.config.config import Config
-from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.data.episodes import Episodes
 from infogail.envs.data.recording import Recording
 from infogail.envs.environment import Environment
 from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, write_atomically
-from infogail.envs.twin import DrivingEnvironment
+from infogail.envs.tasks import get_task, load_recording, training_environment
 from infogail.learning.devices import check_device
 from infogail.learning.networks import Policy
 from infogail.learning.posterior import Posterior
@@ -95,6 +95,7 @@ def train(
         make_learner: the learner's class.
         algorithm: its name, for the manifest.
         demonstrations_file: safetensors file, recorded in `scenario`.
+        scenario: a driving scenario, or the id of a Gymnasium environment.
         config: all settings.
         run: folder to create. However training stops, `resume` continues from the last checkpoint in it.
         force: overwrite an existing run.
@@ -108,13 +109,13 @@ def train(
         Stopped: SIGINT or SIGTERM was received.
     """
     join()
-    config.check(get_scenario(scenario))
+    config.check(get_task(scenario))
     check_device(config.run.device)
     shard_config(config)  # validates it
 
     def begin() -> RunFolder:
         check_run(run, force)
-        Recording.load(demonstrations_file, get_scenario(scenario))
+        load_recording(demonstrations_file, get_task(scenario))
         manifest = Manifest(scenario, algorithm, config, processes=world_size())
         return stack.enter_context(RunFolder.create(run, manifest, demonstrations_file.read_bytes(), force))
 
@@ -191,7 +192,8 @@ def _train(
     torch.set_num_threads(threads or config.run.threads)
     recording, saved = run_on_leader(lambda: (_recording(folder), checkpoint.load_newest(folder, warn)))
     shard = shard_config(config.with_(iterations=manifest.scheduled_iterations or config.run.iterations))
-    learner, log = make_learner(_environment(recording, shard), _demonstrations(recording, config), shard), b""
+    environment = training_environment(recording, shard.run.num_envs, shard.run.device)
+    learner, log = make_learner(environment, _demonstrations(recording, config), shard), b""
     if manifest.scheduled_iterations is not None:
         learner.schedule.length = config.run.iterations
     if saved is not None:
@@ -213,7 +215,7 @@ def _train(
             folder.describe(manifest)
         _iterate(folder, learner, rows, on_iteration, _mean_action_check(recording, learner, config))
         evidence = learner.posterior.evidence.cpu() if learner.posterior is not None else None
-        driver = Driver(recording.scenario, manifest, learner.policy.cpu(), evidence)
+        driver = Driver(get_task(manifest.scenario), manifest, learner.policy.cpu(), evidence)
         if leads():
             folder.write("metrics.jsonl", _lines(rows))
             folder.write("training.json", (json.dumps(_cost(rows), indent=2) + "\n").encode())
@@ -236,32 +238,26 @@ def _with(manifest: Manifest, changes: Mapping[str, Any]) -> Manifest:
     return replace(manifest, config=config, scheduled_iterations=scheduled)
 
 
-def _recording(folder: RunFolder) -> Recording:
+def _recording(folder: RunFolder) -> Recording | Episodes:
     """The recording that the run learns from and is evaluated on."""
     try:
         folder.verify(DEMONSTRATIONS)
     except (UnreadableFile, OSError) as error:
         raise InvalidRun(f"{folder.path / DEMONSTRATIONS}: {error}; train the run again") from error
-    return Recording.load(folder.path / DEMONSTRATIONS, get_scenario(folder.manifest.scenario))
+    recording = load_recording(folder.path / DEMONSTRATIONS, get_task(folder.manifest.scenario))
+    return recording.interpreted(folder.manifest.config.run.early_end) if isinstance(recording, Episodes) else recording
 
 
-def _demonstrations(recording: Recording, config: Config) -> Demonstrations:
+def _demonstrations(recording: Recording | Episodes, config: Config) -> Demonstrations:
     """The demonstrations to learn from."""
     limit, labelled = config.run.demonstrations_limit, config.run.labelled
     chosen = recording.episodes(slice(min(limit or recording.num_training, recording.num_training)))
     return chosen.demonstrations if labelled is None else chosen.with_labels(labelled)
 
 
-def _environment(recording: Recording, config: Config) -> DrivingEnvironment:
-    """The training environment; its style judge is only for logging."""
-    scenario = recording.scenario
-    judge = None if scenario.recorded else scenario.fit_judge(recording)
-    return DrivingEnvironment(scenario, config.run.num_envs, judge, config.run.device)
-
-
-def _mean_action_check(recording: Recording, learner: Learner, config: Config) -> MeanActionCheck | None:
+def _mean_action_check(recording: Recording | Episodes, learner: Learner, config: Config) -> MeanActionCheck | None:
     """None if there are no styles to find: they are unknown, or the learner has no codes."""
-    if recording.scenario.recorded or learner.posterior is None or not leads():
+    if isinstance(recording, Episodes) or recording.scenario.recorded or learner.posterior is None or not leads():
         return None
     scenario, num_codes = recording.scenario, config.codes.num_codes
     return MeanActionCheck(scenario, scenario.fit_judge(recording), num_codes, config.run.device)

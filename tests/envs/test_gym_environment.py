@@ -121,30 +121,32 @@ def test_recording_refuses_an_action_outside_the_space():
 
 
 def test_recording_keeps_every_decision():
-    demonstrations, returns = record_policy(limited(end=3)(), lambda obs: 5 + int(obs[0]), 2)
-    assert demonstrations.episode_bounds.tolist() == [0, 3, 6] and returns.tolist() == [3.0, 3.0]
+    recorded = record_policy(limited(end=3)(), lambda obs: 5 + int(obs[0]), 2, seed=7, style=1)
+    demonstrations = recorded.demonstrations
+    assert demonstrations.episode_bounds.tolist() == [0, 3, 6] and recorded.returns.tolist() == [3.0, 3.0]
+    assert recorded.seeds.tolist() == [7, 8] and recorded.styles.tolist() == [1, 1]
     assert demonstrations.observations[:, 0].tolist() == [0, 1, 2] * 2
     assert demonstrations.actions.tolist() == np.eye(3).tolist() * 2
 
 
 def test_episodes_are_concatenated_in_order_and_only_those_of_one_task():
     ends, make = (3, 2), spaces.Box(-np.inf, np.inf, (2,), np.float64)
-    parts = [record_policy(limited(end=end, observation_space=make)(), lambda obs: 6, 2)[0] for end in ends]
+    parts = [record_policy(limited(end=end, observation_space=make)(), lambda obs: 6, 2).demonstrations for end in ends]
     together = concatenate(parts)
     assert together.lengths.tolist() == [3, 3, 2, 2]
     assert together.observations[:, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 0, 1]
-    other, _ = record_policy(limited(steps=5)(), lambda obs: 6, 1)
+    other = record_policy(limited(steps=5)(), lambda obs: 6, 1).demonstrations
     with pytest.raises(ValueError, match="of one task"):
         concatenate([*parts, other])
 
 
 def test_gail_learns_to_balance_a_pole_from_one_demonstration():
     env = gym.make("CartPole-v1")
-    demonstrations, returns = record_policy(env, lambda obs: int(obs @ BALANCE > 0), 1, early_end="failure")
-    assert returns.tolist() == [500.0]
+    recorded = record_policy(env, lambda obs: int(obs @ BALANCE > 0), 1)
+    assert recorded.returns.tolist() == [500.0] and recorded.demonstrations.spec.early_end == "failure"
     settings = {"num_envs": 8, "threads": 1, "gamma": 0.99, "settling_iterations": None, "iterations": 15}
     config = Config.of(**settings, warm_start_steps=0, held_iterations=0, learning_rate=3e-3)
-    learner = GAIL(GymEnvironment("CartPole-v1", 8, "failure"), demonstrations, config)
+    learner = GAIL(GymEnvironment("CartPole-v1", 8, "failure"), recorded.demonstrations, config)
 
     def mean_return():
         def act(obs):
@@ -152,7 +154,7 @@ def test_gail_learns_to_balance_a_pole_from_one_demonstration():
             return int(learner.policy(inputs).mode().argmax())
 
         with torch.no_grad():
-            return record_policy(env, act, 10, seed=1000)[1].mean()
+            return record_policy(env, act, 10, seed=1000).returns.mean()
 
     before = mean_return()
     for _ in range(15):

@@ -72,13 +72,13 @@ def test_experts_are_greedy_or_keep_to_their_axis_first():
     assert MOVES[expert_move(np.array([10.0, -30.0]), X_FIRST)].tolist() == [-3.0, 0.0]
     assert MOVES[expert_move(np.array([10.0, -30.0]), Y_FIRST)].tolist() == [0.0, 3.0]
     assert MOVES[expert_move(np.array([1.0, -30.0]), X_FIRST)].tolist() == [0.0, 3.0]  # it is there along x
-    demonstrations, styles = record(50, styled=True)
+    recorded = record(50, styled=True)
+    demonstrations, styles = recorded.demonstrations, recorded.styles
     starts = demonstrations.episode_bounds[:-1]
     assert set(styles) == {X_FIRST, Y_FIRST}
     assert (demonstrations.actions[starts].argmax(-1) // 2 == styles).all()
     assert shows_style(demonstrations.observations[starts] / SCALE * 1.0001).all()
-    _, unknown = record(5)
-    assert (unknown == -1).all()
+    assert (record(5).styles == -1).all()
 
 
 def test_it_is_registered_with_its_time_limit():
@@ -90,11 +90,10 @@ def test_it_is_registered_with_its_time_limit():
 
 def test_gail_walks_to_the_beacon_as_fast_as_its_expert():
     # As in GAIL's algorithm: TRPO, and a discriminator of three tanh layers of 20.
-    demonstrations, _ = record(100)
     paper = {"policy_update": "trpo", "discriminator_layers": 3, "discriminator_hidden": 20}
     paper |= {"discriminator_activation": "tanh", "warm_start_steps": 0, "held_iterations": 0}
     config = Config.of(**paper, num_envs=64, threads=1, iterations=30, gamma=0.99, settling_iterations=None)
-    learner = GAIL(MoveToBeaconEnvironment(64), demonstrations, config)
+    learner = GAIL(MoveToBeaconEnvironment(64), record(100).demonstrations, config)
 
     def mean_steps(act):
         env = MoveToBeaconEnvironment(200)

@@ -1,0 +1,98 @@
+"""What a run is trained on: a driving scenario, or any registered Gymnasium environment."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from gymnasium.error import Error
+
+from infogail.envs.catalogue import check_scenario, get_scenario, is_environment
+from infogail.envs.data.episodes import Episodes
+from infogail.envs.data.recording import Recording
+from infogail.envs.environment import Environment, Spec
+from infogail.envs.errors import BadInput
+from infogail.envs.gym_environment import GymEnvironment, Interface
+from infogail.envs.scenarios.scenario import Scenario
+from infogail.envs.scenarios.styles import Style
+from infogail.envs.twin import DrivingEnvironment
+
+
+class GymTask:
+    """A Gymnasium environment by its id.
+
+    Raises:
+        BadInput: no such environment is registered.
+    """
+
+    recorded = graded = usable_as_traffic = False
+    styles: tuple[Style, ...] = ()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._checked(gymnasium.spec, name)
+
+    @property
+    def label(self) -> str:
+        """The name as part of file names."""
+        return self.name.replace("/", "-")
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """Training settings by name: an episode is long, and copies step one after another."""
+        return {"num_codes": 2, "gamma": 0.99, "num_envs": 16}
+
+    @cached_property
+    def spec(self) -> Spec:
+        """What learners need to know about it; the demonstrations say what a termination means."""
+        env = self.make()
+        try:
+            return Interface(env, "neither").spec
+        finally:
+            env.close()
+
+    def make(self, **options: Any) -> gymnasium.Env[Any, Any]:
+        """The environment.
+
+        Raises:
+            BadInput: it cannot be made, such as for lack of a package.
+        """
+        return self._checked(gymnasium.make, self.name, **options)
+
+    def _checked(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except (Error, ImportError) as error:
+            raise BadInput(f"environment '{self.name}': {' '.join(str(error).split())}") from error
+
+
+Task = Scenario | GymTask
+
+
+def get_task(name: str) -> Task:
+    """The driving scenario or environment called `name`.
+
+    Raises:
+        BadInput: there is none.
+    """
+    return GymTask(name) if is_environment(name) else get_scenario(check_scenario(name))
+
+
+def load_recording(path: Path, task: Task) -> Recording | Episodes:
+    """The demonstrations at `path`, which must be of `task`.
+
+    Raises:
+        InvalidDemonstrations: they are not, or are malformed.
+    """
+    return Episodes.load(path, task.name, task.spec) if isinstance(task, GymTask) else Recording.load(path, task)
+
+
+def training_environment(recording: Recording | Episodes, num_envs: int, device: str) -> Environment:
+    """Copies of what the demonstrations were recorded in; a style judge, where there is one, is only for logging."""
+    if isinstance(recording, Episodes):
+        return GymEnvironment(recording.environment, num_envs, recording.demonstrations.spec.early_end, device)
+    scenario = recording.scenario
+    judge = None if scenario.recorded else scenario.fit_judge(recording)
+    return DrivingEnvironment(scenario, num_envs, judge, device)
