@@ -191,6 +191,8 @@ def record_policy(
         lengths.append(0)
         while not done:
             action = policy(observation)
+            if isinstance(env.action_space, spaces.Box):  # which contains nothing of a wider type, such as float64
+                action = np.asarray(action, env.action_space.dtype)
             if not env.action_space.contains(action):
                 raise BadInput(f"the policy's action {action!r} is not in the action space {env.action_space}")
             observations.append(interface.observation(observation))

@@ -26,10 +26,13 @@ FROM_RANDOM_WEIGHTS = Config.of(
 """Driving is all that the policy learns from; for 20 of 30 iterations, with an eighth of the environments."""
 
 
-def box_spec(observation_size: int, action_size: int, early_end: EarlyEnd = "failure", horizon: int = 3) -> Spec:
+def box_spec(
+    observation_size: int, action_size: int, early_end: EarlyEnd = "failure", horizon: int = 3, one_episode: bool = True
+) -> Spec:
     """Of a task with continuous actions, in which every entry of the observation can reveal a style."""
-    actions = spaces.Box(-1.0, 1.0, (action_size,))
-    return Spec((observation_size,), np.dtype("float32"), actions, horizon, early_end, tuple(range(observation_size)))
+    shape, actions = (observation_size,), spaces.Box(-1.0, 1.0, (action_size,))
+    features = tuple(range(observation_size))
+    return Spec(shape, np.dtype("float32"), actions, horizon, early_end, features, one_episode=one_episode)
 
 
 def make_learner(kind: MakeLearner, recording: Recording | Path, config: Config) -> Learner:

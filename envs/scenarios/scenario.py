@@ -115,6 +115,7 @@ class Scenario(ABC):
             early_end=self.early_end,
             style_features=tuple(self.features.index(name) for name in self.style_features),
             style_tolerance=self.style_tolerance,
+            one_episode=True,
         )
 
     @property

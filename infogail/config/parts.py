@@ -124,8 +124,9 @@ class DiscriminatorConfig(Part):
     """Weight of the gradient penalty, zero-centred for gan and one-centred for wasserstein."""
     weight_clip: float | None = setting(None, POSITIVE)
     """Clip the discriminator's weights to this magnitude, as in the original WGAN; None: no clipping."""
-    absorbing: bool = setting(False)
-    """Whether a crash or road exit leads to an absorbing state, whose reward the discriminator learns (DAC)."""
+    absorbing: bool | None = setting(None)
+    """Whether an early end leads to an absorbing state, whose reward the discriminator learns (DAC); None: if an early
+    end means neither failure nor success."""
 
 
 @dataclass(frozen=True)

@@ -27,4 +27,6 @@ def adversaries(
     improver.policy.standardise.fit(torch.from_numpy(demonstrations.observations).to(device))
     discriminator = Discriminator(spec, config.discriminator, generator, config.policy.gamma, device)
     discriminator.standardise.fit(torch.from_numpy(demonstrations.pairs()).to(device))
+    driven, possible = len(demonstrations.observations), demonstrations.num_episodes * spec.horizon
+    discriminator.demonstrated_absorbed = 1.0 - driven / possible
     return improver, discriminator

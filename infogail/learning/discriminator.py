@@ -61,6 +61,17 @@ def imitation_reward(logits: Tensor, early_end: EarlyEnd) -> Tensor:
     return logsigmoid(logits) if early_end == "success" else logits
 
 
+def absorbed_share(rollout: Rollout, spec: Spec) -> Tensor:
+    """(): the share of the policy's steps in the absorbing state, if each early end leads there until the time limit.
+
+    Where an early end is followed by another episode, the rollout itself does not hold those steps.
+    """
+    steps = torch.arange(len(rollout.done), device=rollout.done.device)[:, None]
+    lengths = steps - (steps * rollout.starts(spec)).cummax(0).values + 1
+    absorbed = ((spec.horizon - lengths) * rollout.terminated).sum()
+    return absorbed / (absorbed + rollout.size)
+
+
 @torch.no_grad()
 def clip_weights(net: nn.Module, size: float) -> None:
     """Clip every parameter to [-size, size], which bounds a critic's slope (WGAN, algorithm 1)."""
@@ -86,12 +97,14 @@ class Discriminator(nn.Module):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self.config, self.generator, self.gamma, self.early_end = config, generator, gamma, spec.early_end
+        self.config, self.generator, self.gamma, self.spec = config, generator, gamma, spec
+        self.absorbing = spec.early_end == "neither" if config.absorbing is None else config.absorbing
+        self.demonstrated_absorbed = 0.0  # share of the demonstrators' steps in the absorbing state
         pair_size = spec.observation_size + spec.action_size
         self.standardise = Standardise(pair_size)
         self.wasserstein = config.loss == "wasserstein"
         self.net = mlp(
-            pair_size + config.absorbing,
+            pair_size + self.absorbing,
             config.hidden,
             1,
             layers=config.layers,
@@ -112,7 +125,7 @@ class Discriminator(nn.Module):
         discriminator-actor-critic (Kostrikov et al. 2019, arXiv 1809.02925).
         """
         x = self.standardise(pairs)
-        if not self.config.absorbing:
+        if not self.absorbing:
             return x
         indicator = torch.zeros_like(x[..., :1]) if absorbed is None else absorbed[..., None].to(x.dtype)
         return torch.cat((x * (1.0 - indicator), indicator), -1)
@@ -124,9 +137,8 @@ class Discriminator(nn.Module):
         state's discounted reward. Whether ending early is worse than continuing is then learned.
         """
         reward = self._reward(step_by_step(self, rollout.pairs()))
-        if self.config.absorbing:
-            nothing = torch.zeros_like(rollout.pairs()[0, :1])
-            logit = step_by_step(self.net, self.inputs(nothing, torch.ones_like(nothing[:, 0])))
+        if self.absorbing:
+            logit = step_by_step(self.net, self._absorbing_input())
             reward += rollout.terminated * self._reward(logit) * self.gamma / (1.0 - self.gamma)
         return reward
 
@@ -137,10 +149,12 @@ class Discriminator(nn.Module):
     def update(self, rollout: Rollout, demonstrations: Tensor) -> Log:
         """A few steps on random pairs of the rollout and of `demonstrations` (N, F + A); returns the log."""
         size, demonstrations = self.config.batch, self.inputs(demonstrations)
-        # Steps after the first episode's early end count as spent in the absorbing state, if used.
-        policy = self.inputs(rollout.pairs(), ~rollout.first_episode()).flatten(0, 1)
+        # Steps that do not count follow an early end: they are spent in the absorbing state, if used.
+        policy = self.inputs(rollout.pairs(), ~rollout.counted(self.spec)).flatten(0, 1)
+        absorbed = absorbed_share(rollout, self.spec)
         for _ in range(self.config.steps):
-            real, fake = self._sample(demonstrations, size), self._sample(policy, size)
+            real = self._sample(demonstrations, size, self.demonstrated_absorbed)
+            fake = self._sample(policy, size, absorbed)
             real_logits, fake_logits = self.net(torch.cat((real, fake))).squeeze(-1).chunk(2)
             loss = (wasserstein_loss if self.wasserstein else discriminator_loss)(real_logits, fake_logits)
             mix = torch.rand((size, 1), generator=self.generator, device=real.device)
@@ -157,7 +171,21 @@ class Discriminator(nn.Module):
         }
 
     def _reward(self, logits: Tensor) -> Tensor:
-        return logits if self.wasserstein else imitation_reward(logits, self.early_end)
+        return logits if self.wasserstein else imitation_reward(logits, self.spec.early_end)
 
-    def _sample(self, pairs: Tensor, size: int) -> Tensor:
-        return pairs[torch.randint(len(pairs), (size,), generator=self.generator, device=pairs.device)]
+    def _sample(self, inputs: Tensor, size: int, absorbed_share: Tensor | float) -> Tensor:
+        """Random rows (size, …) of inputs (N, …), of which about `absorbed_share` are replaced by the absorbing state.
+
+        Where only the first episode of a rollout counts, `inputs` hold the absorbing state already.
+        """
+        device = inputs.device
+        rows = inputs[torch.randint(len(inputs), (size,), generator=self.generator, device=device)]
+        if not self.absorbing or self.spec.one_episode:
+            return rows
+        absorbed = torch.rand(size, 1, generator=self.generator, device=device) < absorbed_share
+        return torch.where(absorbed, self._absorbing_input(), rows)
+
+    def _absorbing_input(self) -> Tensor:
+        """(1, F + A + 1): the network's input in the absorbing state."""
+        nothing = torch.zeros(1, len(self.standardise.mean), device=self.standardise.mean.device)
+        return self.inputs(nothing, torch.ones_like(nothing[:, 0]))

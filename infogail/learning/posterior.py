@@ -47,27 +47,43 @@ MIN_SHARE = 0.1
 """Minimum prior of a code, in multiples of 1 / K: a rarer code would hardly be driven, and so not be learned."""
 
 
-def belief(evidence: Tensor, alive: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
+def belief(
+    evidence: Tensor, counted: Tensor | None = None, prior: Tensor | None = None, starts: Tensor | None = None
+) -> Tensor:
     """log Q(c|s_1…s_t) (T, n, K) after each step: log `prior` (K,) plus the sum of the steps' evidence (T, n, K).
 
-    Without a `prior`, it is uniform. Steps that are not `alive` (T, n) are ignored: after an early end the environment
-    starts another episode with the same code, which must not count twice.
+    Without a `prior`, it is uniform. Steps that are not `counted` (T, n) are ignored. The sum begins anew at each step
+    of `starts` (T, n); see `Rollout`.
     """
-    if alive is not None:
-        evidence = evidence * alive[..., None]
+    if counted is not None:
+        evidence = evidence * counted[..., None]
     logits = evidence.cumsum(0)
+    if starts is not None:
+        steps = torch.arange(len(starts), device=starts.device)[:, None]
+        start = (steps * starts).cummax(0).values  # of the episode that each step belongs to
+        logits = logits - (logits - evidence).gather(0, start[..., None].expand_as(logits))
     return (logits if prior is None else logits + prior.log()).log_softmax(-1)
 
 
-def info_reward(beliefs: Tensor, codes: Tensor, prior: Tensor) -> Tensor:
-    """(T, n): how much each step adds to log Q(c|τ), for `beliefs` (T, n, K), the true codes (n,) and P(c) (K,).
+def info_reward(beliefs: Tensor, codes: Tensor, prior: Tensor, starts: Tensor) -> Tensor:
+    """(T, n): how much each step adds to log Q(c|τ).
+
+    For `beliefs` (T, n, K), the true codes (T, n) or (n,), P(c) (K,) and the first steps of episodes (T, n).
 
     Its sum over an episode is log Q(c|τ) - log P(c), the trajectory's term in the bound on the mutual information. The
     published reward, log Q(c|s) at every step, rewards showing the code again and again, and so keeps a car in the left
     lane that should return to the middle; here, a style once recognised need not be shown again.
     """
-    chosen = beliefs.gather(-1, codes.expand(beliefs.shape[:-1])[..., None]).squeeze(-1)
-    return chosen.diff(dim=0, prepend=prior.log()[codes][None])
+    codes = codes.expand(beliefs.shape[:-1])
+    chosen = beliefs.gather(-1, codes[..., None]).squeeze(-1)
+    return chosen - torch.where(starts, prior.log()[codes], chosen.roll(1, 0))
+
+
+def last_cross_entropy(beliefs: Tensor, codes: Tensor, starts: Tensor) -> Tensor:
+    """(): mean -log Q(c|τ) at the last steps of episodes, for `beliefs` (T, n, K), codes and first steps (T, n)."""
+    ends = starts.roll(-1, 0)  # the rollout's last step ends an episode, too, as its first step starts one
+    log_q = beliefs.gather(-1, codes[..., None]).squeeze(-1)
+    return -(log_q * ends).sum() / ends.sum()
 
 
 def share_out(prior: Tensor, size: int) -> Tensor:
@@ -95,7 +111,7 @@ def same_division(codes: Tensor, others: Tensor) -> bool:
 
 
 def step_info_reward(evidence: Tensor, codes: Tensor, max_evidence: float | None) -> Tensor:
-    """(T, n): log Q(c|s) + log K of each step, as published, for `evidence` (T, n, K) and the true codes (n,).
+    """(T, n): log Q(c|s) + log K of each step, as published, for `evidence` (T, n, K) and codes (T, n) or (n,).
 
     Scaled by log K / (T · most) so that, as with `info_reward`, an episode earns at most log K. Here `most` is the
     maximum of log Q(c|s) + log K: log K if evidence is unbounded (`max_evidence` None), otherwise
@@ -226,7 +242,8 @@ class Posterior:
         evidence, prior = step_by_step(reader, self._read(rollout)), self.evidence.prior
         if self.config.codes.info_reward == "step":
             return step_info_reward(evidence, rollout.codes, self.evidence.max_evidence)
-        return info_reward(belief(evidence, rollout.first_episode(), prior), rollout.codes, prior)
+        starts = rollout.starts(self.spec)
+        return info_reward(belief(evidence, rollout.counted(self.spec), prior, starts), rollout.codes, prior, starts)
 
     def divide_demonstrations(self) -> None:
         """Cluster the unlabelled demonstrations by code, before any driving.
@@ -293,7 +310,7 @@ class Posterior:
         """(B,) bool: the code of the first episode is inferred (a graded one to the next level), and none failed."""
         evidence = step_by_step(self.evidence, self._read(rollout))
         inferred = belief(evidence, rollout.first_episode(), self.evidence.prior)[-1].argmax(-1)
-        error = (inferred - rollout.codes).abs()
+        error = (inferred - rollout.codes[0]).abs()
         return (error <= self.config.codes.graded_code) & rollout.finished(self.spec)
 
     def demonstration_codes(self) -> Tensor | None:
@@ -329,14 +346,17 @@ class Posterior:
 
     def update(self, rollout: Rollout) -> Log:
         """A few steps on random trajectories of the rollout and the demonstrations; returns the log."""
-        inputs, alive = self._read(rollout), rollout.first_episode()
+        inputs, counted, starts = self._read(rollout), rollout.counted(self.spec), rollout.starts(self.spec)
         for _ in range(self.config.posterior.steps):
-            chosen = self._random(len(rollout.codes), self.config.posterior.batch)
-            evidence, codes = self.evidence(inputs[:, chosen]), rollout.codes[chosen]
+            chosen = self._random(rollout.codes.shape[1], self.config.posterior.batch)
+            evidence, codes = self.evidence(inputs[:, chosen]), rollout.codes[:, chosen]
             if self.config.codes.info_reward == "step":
-                cross_entropy = nll_loss(evidence.log_softmax(-1).flatten(0, 1), codes.repeat(len(evidence)))
+                cross_entropy = nll_loss(evidence.log_softmax(-1).flatten(0, 1), codes.flatten())
+            elif self.spec.one_episode:
+                cross_entropy = nll_loss(belief(evidence, counted[:, chosen], self.evidence.prior)[-1], codes[-1])
             else:
-                cross_entropy = nll_loss(belief(evidence, alive[:, chosen], self.evidence.prior)[-1], codes)
+                beliefs = belief(evidence, prior=self.evidence.prior, starts=starts[:, chosen])
+                cross_entropy = last_cross_entropy(beliefs, codes, starts[:, chosen])
             rim = self.demonstrations_loss(self.config.posterior.batch)
             descend(self.optimiser, cross_entropy + self.config.rim.coef * rim)
             if self.config.posterior.target is not None:

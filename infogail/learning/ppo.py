@@ -45,7 +45,7 @@ def standardised_advantages(
         value: V(s,c) / `value_scale`.
     """
     values, next_values = (
-        value_scale(config) * step_by_step(value, policy.inputs(obs, rollout.step_codes())).squeeze(-1)
+        value_scale(config) * step_by_step(value, policy.inputs(obs, rollout.codes)).squeeze(-1)
         for obs in (rollout.observations, rollout.next_observations)
     )
     advantages = gae(rewards, values, next_values, rollout.terminated, rollout.done, config.gamma, config.gae_lambda)
@@ -87,7 +87,7 @@ class PPO:
         """
         for group, initial in zip(self.optimiser.param_groups, self.learning_rates, strict=True):
             group["lr"] = initial * decay(self.config, progress)
-        config, inputs = self.config, self.policy.inputs(rollout.observations, rollout.step_codes())
+        config, inputs = self.config, self.policy.inputs(rollout.observations, rollout.codes)
         advantages, returns, values = standardised_advantages(self.policy, self.value, rollout, rewards, config)
         per_step = (rollout.log_probs, advantages, returns)
         columns = (inputs, rollout.actions, *(column.unsqueeze(-1) for column in per_step))

@@ -31,7 +31,7 @@ class Rollout:
     done: Tensor
     """(T, B) bool: terminated or truncated"""
     codes: Tensor
-    """(B,) int64"""
+    """(T, B) int64, constant within an episode"""
     styles: Tensor | None = None
     """(B,) int64: style of each environment's first episode, -1 if it failed; see `Environment.styles`"""
 
@@ -49,6 +49,16 @@ class Rollout:
         ended_before = self.done.cumsum(0) - self.done.int()
         return ended_before == 0
 
+    def counted(self, spec: Spec) -> Tensor:
+        """(T, B) bool: the steps that count for codes and discriminator; see `Spec.one_episode`."""
+        return self.first_episode() if spec.one_episode else torch.ones_like(self.done)
+
+    def starts(self, spec: Spec) -> Tensor:
+        """(T, B) bool: the first step of each episode that counts."""
+        starts = torch.zeros_like(self.done) if spec.one_episode else self.done.roll(1, 0)
+        starts[0] = True
+        return starts
+
     def finished(self, spec: Spec) -> Tensor:
         """(B,) bool: environments in which no episode failed."""
         return ~(self.terminated.any(0) & (spec.early_end == "failure"))
@@ -62,13 +72,9 @@ class Rollout:
         """The inverse of `tensors`."""
         return cls(**tensors)
 
-    def step_codes(self) -> Tensor:
-        """(T, B): the code at each step."""
-        return self.codes.expand(self.done.shape)
-
     def summary(self) -> dict[str, float]:
         """Statistics of the episodes of all processes, for logging only."""
-        terminated, codes = all_gather(self.terminated.any(0).float()), all_gather(self.codes).cpu().numpy()
+        terminated, codes = all_gather(self.terminated.any(0).float()), all_gather(self.codes[0]).cpu().numpy()
         log = {
             "rollout/env_steps": len(codes) * len(self.done),
             "rollout/terminated_rate": terminated.mean().item(),
@@ -110,7 +116,7 @@ def collect(
     choose_codes: Callable[[Tensor | None], Tensor],
     generator: torch.Generator,
 ) -> Rollout:
-    """Reset all environments and drive for the length of an episode, each with one code.
+    """Reset all environments and drive for the length of the longest episode, each episode with one code.
 
     Args:
         choose_codes: returns the codes (B,), given the demonstrations (B,) whose place the episodes take, if any.
@@ -118,17 +124,21 @@ def collect(
     obs = env.reset()
     codes = choose_codes(env.demonstrations())
     columns: dict[str, list[Tensor]] = {
-        name: [] for name in ("observations", "actions", "next_observations", "terminated", "done")
+        name: [] for name in ("observations", "actions", "next_observations", "terminated", "done", "codes")
     }
     log_probs = []
     for _ in range(env.spec.horizon):
         distribution = policy(policy.inputs(obs, codes))
         action = distribution.sample(generator)
         step = env.step(action)
-        values = (obs, action, step.final_observations, step.terminated, step.terminated | step.truncated)
+        done = step.terminated | step.truncated
+        values = (obs, action, step.final_observations, step.terminated, done, codes)
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
         log_probs.append(distribution.log_prob(action))
         obs = step.observations
+        if not env.spec.one_episode:
+            order = torch.randperm(env.num_envs, generator=generator, device=codes.device)
+            codes = torch.where(done, choose_codes(None)[order], codes)
     stacked = {name: torch.stack(column) for name, column in columns.items()}
-    return Rollout(**stacked, log_probs=torch.stack(log_probs), codes=codes, styles=env.styles())
+    return Rollout(**stacked, log_probs=torch.stack(log_probs), styles=env.styles())

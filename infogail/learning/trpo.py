@@ -116,7 +116,7 @@ class TRPO:
         """
         self.optimiser.param_groups[0]["lr"] = self.config.value_learning_rate * decay(self.config, progress)
         advantages, returns, values = standardised_advantages(self.policy, self.value, rollout, rewards, self.config)
-        inputs = self.policy.inputs(rollout.observations, rollout.step_codes()).flatten(0, 1)
+        inputs = self.policy.inputs(rollout.observations, rollout.codes).flatten(0, 1)
         log = {} if hold else self.improve_policy(inputs, rollout.actions.flatten(0, 1), advantages.flatten())
         return log | {
             "trpo/value_loss": self._fit_value(inputs, returns.flatten()),

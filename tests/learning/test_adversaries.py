@@ -23,7 +23,7 @@ def test_both_sides_read_standardised_demonstrations_and_pay_as_configured(updat
     improver, discriminator = adversaries(demonstrations, 3, config, torch.Generator())
     assert type(improver) is kind
     assert improver.policy.inputs(torch.zeros(1, 7), torch.tensor([2])).shape == (1, 10)
-    assert (discriminator.gamma, discriminator.early_end) == (0.8, "success")
+    assert (discriminator.gamma, discriminator.spec.early_end) == (0.8, "success")
     pairs = np.concatenate((observations, actions), 1)
     for net, sample in ((improver.policy, observations), (discriminator, pairs)):
         standardised = net.standardise(torch.from_numpy(sample))

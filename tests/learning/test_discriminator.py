@@ -9,6 +9,7 @@ from infogail.config.config import Config
 from infogail.learning.devices import read_log
 from infogail.learning.discriminator import (
     Discriminator,
+    absorbed_share,
     clip_weights,
     discriminator_loss,
     gradient_penalty,
@@ -127,7 +128,7 @@ def rollout_of(actions, ends=None):
     for b, end in enumerate(ends or []):
         terminated[end, b] = True
     codes = torch.zeros(width, dtype=torch.int64)
-    return Rollout(obs, actions, torch.zeros(steps, width), obs, terminated, terminated, codes)
+    return Rollout(obs, actions, torch.zeros(steps, width), obs, terminated, terminated, codes.expand(steps, width))
 
 
 @pytest.mark.parametrize(("early_end", "step"), [("failure", math.log(2)), ("success", -math.log(2)), ("neither", 0.0)])
@@ -250,3 +251,31 @@ def test_it_learns_that_demonstrations_never_end_early():
     rewards = discriminator.reward(rollout)
     forever = rewards[9] - imitation_reward(discriminator(rollout.pairs()), "failure")[9]
     assert 0.0 < forever.mean() < 0.5 * rewards[:9].mean() * 0.95 / 0.05  # of what going on for ever would earn
+
+
+def test_where_the_next_episode_follows_the_absorbing_state_is_sampled():
+    # Of 5 decisions at most: an end after 2 leaves 3, one after 1 leaves 4, then one after 3 leaves 2; 8 were taken.
+    rollout = rollout_of(torch.zeros(4, 2, 2), ends=[1, 0])
+    rollout.terminated[3, 1] = True
+    spec = box_spec(3, 2, "neither", horizon=5, one_episode=False)
+    assert absorbed_share(rollout, spec).item() == pytest.approx(9 / 17)
+    demonstrations, torch_seed = pairs_with(np.zeros((400, 2))), torch.Generator().manual_seed(0)
+    discriminator = Discriminator(spec, Config().discriminator, torch_seed, 0.95)
+    drawn = discriminator._sample(discriminator.inputs(demonstrations), 4000, 0.3)
+    assert drawn[:, -1].mean().item() == pytest.approx(0.3, abs=0.03)  # four standard deviations
+    assert (drawn[drawn[:, -1] == 1, :-1] == 0).all() and (drawn[drawn[:, -1] == 0, :-1].abs().sum(-1) > 0).all()
+
+
+@pytest.mark.parametrize(("demonstrated", "better"), [(0.0, False), (0.9, True)])
+def test_it_learns_whether_demonstrations_end_early(demonstrated, better):
+    # The policy's episodes of 10 of 20 decisions spend half their time in the absorbing state.
+    torch.manual_seed(0)
+    spec, shown = box_spec(3, 2, "neither", horizon=20, one_episode=False), pairs_with(np.zeros((400, 2)))
+    discriminator = Discriminator(spec, Config().discriminator, torch.Generator().manual_seed(0), 0.95)
+    discriminator.demonstrated_absorbed = demonstrated
+    rollout = rollout_of(torch.zeros(20, 50, 2), ends=[9] * 50)
+    rollout.terminated[19] = True
+    for _ in range(5):
+        discriminator.update(rollout, shown)
+    extra = discriminator.reward(rollout)[9] - discriminator(rollout.pairs())[9]
+    assert ((extra > 0) == better).all()

@@ -18,6 +18,7 @@ from infogail.learning.posterior import (
     belief,
     entropy,
     info_reward,
+    last_cross_entropy,
     polyak_update,
     posterior_features,
     rim_loss,
@@ -32,6 +33,7 @@ EVEN = torch.full((2,), 0.5)
 # Two steps, the first three times as likely under code 0, the second twice as likely: from 1/2 the belief in code 0
 # goes to 3/4 (odds 3 : 1) and to 6/7 (odds 6 : 1). One trajectory, (T, n, K) = (2, 1, 2).
 EVIDENCE = torch.tensor([[[math.log(3), 0.0]], [[math.log(2), 0.0]]])
+ONE, TWO = torch.tensor([[True], [False]]), torch.tensor([[True], [True]])  # first steps of one episode, and of two
 
 
 def test_belief():
@@ -41,8 +43,21 @@ def test_belief():
 @pytest.mark.parametrize(("code", "expected"), [(0, [3 / 2, 8 / 7]), (1, [1 / 2, 4 / 7])])
 def test_info_reward(code, expected):
     # What each step multiplies the code's probability by: 3/4 : 1/2, 6/7 : 3/4; 1/4 : 1/2, 1/7 : 1/4.
-    reward = info_reward(belief(EVIDENCE), torch.tensor([code]), EVEN)
+    reward = info_reward(belief(EVIDENCE), torch.tensor([code]), EVEN, ONE)
     assert reward.exp().squeeze(1).tolist() == pytest.approx(expected)
+
+
+def test_the_next_episode_starts_from_the_prior_with_a_code_of_its_own():
+    # Odds of 1 : 3 at first; the evidence makes them 3 : 3, and, from 1 : 3 again, 2 : 3.
+    prior = torch.tensor([0.25, 0.75])
+    beliefs = belief(EVIDENCE, prior=prior, starts=TWO)
+    assert beliefs.exp().squeeze(1).tolist() == [pytest.approx([0.5, 0.5]), pytest.approx([0.4, 0.6])]
+    codes = torch.tensor([[0], [1]])
+    reward = info_reward(beliefs, codes, prior, TWO)
+    assert reward.exp().squeeze(1).tolist() == pytest.approx([2.0, 0.8])  # 0.5 : 0.25, and 0.6 : 0.75
+    loss = last_cross_entropy(beliefs, codes, TWO)
+    assert loss.item() == pytest.approx(-(math.log(0.5) + math.log(0.6)) / 2)  # both steps end an episode
+    assert last_cross_entropy(beliefs, codes, ONE).item() == pytest.approx(-math.log(0.6))
 
 
 def test_a_rare_code_starts_from_its_prior():
@@ -50,7 +65,7 @@ def test_a_rare_code_starts_from_its_prior():
     prior = torch.tensor([0.2, 0.8])
     beliefs = belief(EVIDENCE, prior=prior)
     assert beliefs.exp().squeeze(1).tolist() == [pytest.approx([3 / 7, 4 / 7]), pytest.approx([0.6, 0.4])]
-    reward = info_reward(beliefs, torch.tensor([0]), prior)
+    reward = info_reward(beliefs, torch.tensor([0]), prior, ONE)
     assert reward.exp().squeeze(1).tolist() == pytest.approx([15 / 7, 7 / 5])  # 3/7 : 1/5, 3/5 : 3/7
 
 
@@ -82,7 +97,7 @@ def test_graded_evidence_adds_up_to_a_gaussian():
 def test_steps_after_the_first_episode_say_and_earn_nothing():
     alive = torch.tensor([[True], [False]])
     assert belief(EVIDENCE, alive)[1].exp().tolist() == [pytest.approx([3 / 4, 1 / 4])]
-    reward = info_reward(belief(EVIDENCE, alive), torch.tensor([0]), EVEN)
+    reward = info_reward(belief(EVIDENCE, alive), torch.tensor([0]), EVEN, ONE)
     assert reward.squeeze(1).tolist() == pytest.approx([math.log(3 / 2), 0.0])
 
 
@@ -90,8 +105,9 @@ def test_info_reward_adds_up_to_the_bound():
     rng = torch.Generator().manual_seed(0)
     evidence, codes = torch.randn(9, 7, 3, generator=rng), torch.randint(3, (7,), generator=rng)
     alive = torch.arange(9)[:, None] < torch.tensor([1, 9, 4, 9, 2, 7, 9])
+    first = torch.arange(9)[:, None].expand(9, 7) == 0
     for mask in (None, alive):
-        total = info_reward(belief(evidence, mask), codes, torch.full((3,), 1 / 3)).sum(0)
+        total = info_reward(belief(evidence, mask), codes, torch.full((3,), 1 / 3), first).sum(0)
         # log Q(c|τ) + log K: the product over the steps seen, normalised in plain probabilities
         odds = (evidence if mask is None else evidence * mask[..., None]).double().exp().prod(0)
         expected = (odds[range(7), codes] / odds.sum(-1) * 3).log()
@@ -100,7 +116,8 @@ def test_info_reward_adds_up_to_the_bound():
 
 def test_uninformative_evidence_earns_nothing():
     evidence = torch.randn(6, 4, 1).expand(6, 4, 3)  # however much, the same for each code
-    assert info_reward(belief(evidence), torch.tensor([0, 1, 2, 0]), torch.full((3,), 1 / 3)).abs().max() < 1e-5
+    first = torch.arange(6)[:, None].expand(6, 4) == 0
+    assert info_reward(belief(evidence), torch.tensor([0, 1, 2, 0]), torch.full((3,), 1 / 3), first).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -329,7 +346,7 @@ def distinguished_by(feature):
     obs[..., feature] += 1.0 - 2.0 * codes
     never, zero = torch.zeros(20, 64, dtype=torch.bool), torch.zeros(20, 64)
     first = torch.zeros_like(obs)  # only what an action led to is read
-    return Rollout(first, torch.zeros(20, 64, 2), zero, obs, never, never, codes)
+    return Rollout(first, torch.zeros(20, 64, 2), zero, obs, never, never, codes.expand(20, 64))
 
 
 class ReadsFeature:
@@ -358,7 +375,8 @@ def rollout_saying(says, codes, done, terminated):
     says, done, terminated = (torch.tensor(columns).T for columns in (says, done, terminated))
     obs = torch.zeros(*says.shape, 7)
     obs[..., 0] = says
-    return Rollout(torch.zeros_like(obs), torch.zeros(*says.shape, 2), says, obs, terminated, done, torch.tensor(codes))
+    codes = torch.tensor(codes).expand(says.shape)
+    return Rollout(torch.zeros_like(obs), torch.zeros(*says.shape, 2), says, obs, terminated, done, codes)
 
 
 @pytest.mark.parametrize(("early_end", "last"), [("failure", False), ("success", True)])
@@ -418,8 +436,31 @@ def test_as_published_it_learns_each_steps_code():
     assert log["posterior/cross_entropy"] < 0.15
     assert posterior.reward(rollout).sum(0).mean() > 0.8 * LOG2
     evidence = posterior.evidence(rollout.pairs())
-    expected = (evidence.softmax(-1)[:, torch.arange(64), rollout.codes] * 2).log() / 20
+    expected = (evidence.softmax(-1)[:, torch.arange(64), rollout.codes[0]] * 2).log() / 20
     torch.testing.assert_close(posterior.reward(rollout), expected.detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("one_episode", [True, False])
+def test_codes_of_later_episodes_are_learned_where_they_count(one_episode):
+    # From the middle of the rollout on, after an end, the feature shows the other code, which is then the true one only
+    # where later episodes have codes of their own.
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    spec = replace(SPEC, one_episode=one_episode)
+    demonstrations = Demonstrations(
+        spec, rng.normal(size=(40, 7)).astype(np.float32), np.zeros((40, 2), np.float32), np.array([0, 20, 40])
+    )
+    rollout = distinguished_by(feature=2)
+    ended = torch.zeros(20, 64, dtype=torch.bool).index_fill(0, torch.tensor([9]), True)
+    flips = torch.ones(20, 1, 1).index_fill(0, torch.arange(10, 20), -1.0)
+    codes = rollout.codes if one_episode else torch.where(flips.squeeze(-1) > 0, rollout.codes, 1 - rollout.codes)
+    rollout = replace(rollout, done=ended, next_observations=flips * rollout.next_observations, codes=codes)
+    posterior = Posterior(demonstrations, Config.of(num_codes=2, rim_coef=0.0), torch.Generator().manual_seed(0))
+    for _ in range(15):
+        log = posterior.update(rollout)
+    earned = [half.sum(0).mean().item() for half in posterior.reward(rollout).chunk(2)]
+    assert earned[0] > 0.4 and log["posterior/cross_entropy"] < 0.4
+    assert earned[1] == pytest.approx(0.0, abs=1e-6) if one_episode else earned[1] > 0.4
 
 
 def test_the_reward_is_the_targets_which_follows_slowly():

@@ -76,7 +76,9 @@ def rollout_of(ppo, obs, next_obs, codes, terminated):
         driven = ppo.policy(ppo.policy.inputs(obs, codes.expand(obs.shape[:2])))
         actions = driven.sample(ppo.generator)
         log_probs = driven.log_prob(actions)
-    return Rollout(obs, actions, log_probs, next_obs, terminated, torch.ones_like(terminated), codes)
+    return Rollout(
+        obs, actions, log_probs, next_obs, terminated, torch.ones_like(terminated), codes.expand(obs.shape[:2])
+    )
 
 
 @pytest.mark.parametrize("kind", [PPO, TRPO])

@@ -9,7 +9,9 @@ def rollout_of(number):
     whole = torch.full((2, 3), float(number))
     never, codes = torch.zeros(2, 3, dtype=torch.bool), torch.arange(3) + number
     state = whole[..., None].expand(2, 3, 4).clone()
-    return Rollout(state, state[..., :2], whole, state + 0.5, never, never, codes, torch.full((3,), number))
+    return Rollout(
+        state, state[..., :2], whole, state + 0.5, never, never, codes.expand(2, 3), torch.full((3,), number)
+    )
 
 
 def marks(rollout):
@@ -19,9 +21,9 @@ def marks(rollout):
 def test_join_is_side_by_side():
     one = join([rollout_of(1), rollout_of(5)])
     assert one.observations.shape == (2, 6, 4) and one.done.shape == (2, 6)
-    assert marks(one) == [1, 1, 1, 5, 5, 5] and one.codes.tolist() == [1, 2, 3, 5, 6, 7]
+    assert marks(one) == [1, 1, 1, 5, 5, 5] and one.codes.tolist() == [[1, 2, 3, 5, 6, 7]] * 2
     assert one.styles.tolist() == [1, 1, 1, 5, 5, 5] and one.next_observations[1, 4, 0] == 5.5
-    assert one.pairs().shape == (2, 6, 6) and one.step_codes().shape == (2, 6)
+    assert one.pairs().shape == (2, 6, 6)
 
 
 def test_it_keeps_the_last_iterations():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,15 +45,17 @@ class Scripted:
         return torch.tensor([1, -1])
 
 
-def test_collect_keeps_what_was_seen_done_and_led_to():
+@pytest.mark.parametrize("one_episode", [True, False])
+def test_collect_keeps_what_was_seen_done_and_led_to(one_episode):
     torch.manual_seed(0)
     env, in_place_of = Scripted(), []
+    env.spec = replace(env.spec, one_episode=one_episode)
     policy = Policy(env.spec, 3, Config.of(hidden=8, initial_log_std=-1.0).policy)
     policy.net[-1].weight.data *= 100.0  # means that differ between observations and codes
 
     def choose_codes(demonstrations):
-        in_place_of.append(demonstrations.tolist())
-        return torch.tensor([2, 0])
+        in_place_of.append(demonstrations)
+        return torch.tensor([2, 0] if len(in_place_of) == 1 else [1, 1])
 
     rollout = collect(env, policy, choose_codes, torch.Generator().manual_seed(0))
     assert rollout.observations.squeeze(-1).tolist() == SEEN[:3]
@@ -60,11 +63,17 @@ def test_collect_keeps_what_was_seen_done_and_led_to():
     assert rollout.terminated.tolist() == TERMINATED
     assert rollout.done.tolist() == [[False, True], [False, False], [True, False]]
     assert torch.equal(rollout.actions, torch.stack(env.carried_out)) and not rollout.actions.requires_grad
-    assert in_place_of == [[4, -1]] and rollout.codes.tolist() == [2, 0] and rollout.styles.tolist() == [1, -1]
+    assert in_place_of[0].tolist() == [4, -1] and rollout.styles.tolist() == [1, -1]
+    assert in_place_of[1:] == ([] if one_episode else [None] * 3)  # nobody's place
+    assert rollout.codes.tolist() == ([[2, 0]] * 3 if one_episode else [[2, 0], [2, 1], [2, 1]])
+    assert rollout.starts(env.spec).tolist() == [[True, True], [False, not one_episode], [False, False]]
+    assert rollout.counted(env.spec).tolist() == [[True, True]] + [[True, not one_episode]] * 2
     with torch.no_grad():
-        mean, _ = policy(policy.inputs(rollout.observations, torch.tensor([2, 0]).expand(3, 2)))
+        mean, _ = policy(policy.inputs(rollout.observations, rollout.codes))
     noise = torch.Generator().manual_seed(0)
     for t in range(3):
+        if t and not one_episode:
+            torch.randperm(2, generator=noise)  # who gets which of the codes
         torch.testing.assert_close(rollout.actions[t], mean[t] + math.exp(-1.0) * torch.randn(2, 2, generator=noise))
     torch.testing.assert_close(rollout.log_probs, Normal(mean, math.exp(-1.0)).log_prob(rollout.actions).sum(-1))
 
@@ -74,7 +83,7 @@ def rollout_of(terminated, codes, styles=None):
     over = torch.tensor(terminated)
     actions, zeros = torch.tensor([2.0, -0.5]).expand(*over.shape, 2), torch.zeros(over.shape)
     obs = zeros[..., None] + 3.0
-    return Rollout(obs, actions, zeros, obs, over, over, torch.tensor(codes), styles)
+    return Rollout(obs, actions, zeros, obs, over, over, torch.tensor(codes).expand(over.shape), styles)
 
 
 def test_an_episodes_last_step_is_its_own():
