@@ -14,7 +14,8 @@ from infogail.envs.data.episodes import Episodes
 from infogail.envs.data.recording import Recording
 from infogail.envs.environment import Environment, Spec
 from infogail.envs.errors import BadInput
-from infogail.envs.gym_environment import GymEnvironment, Interface
+from infogail.envs.gym_environment import GymEnvironment
+from infogail.envs.interface import Interface
 from infogail.envs.scenarios.scenario import Scenario
 from infogail.envs.scenarios.styles import Style
 from infogail.envs.twin import DrivingEnvironment
@@ -45,13 +46,18 @@ class GymTask:
         return {"num_codes": 2, "gamma": 0.99, "num_envs": 16}
 
     @cached_property
-    def spec(self) -> Spec:
-        """What learners need to know about it; the demonstrations say what a termination means."""
+    def interface(self) -> Interface:
+        """How learners see it; the demonstrations say what a termination means."""
         env = self.make()
         try:
-            return Interface(env, "neither").spec
+            return Interface(env, "neither")
         finally:
             env.close()
+
+    @property
+    def spec(self) -> Spec:
+        """What learners need to know about it."""
+        return self.interface.spec
 
     def make(self, **options: Any) -> gymnasium.Env[Any, Any]:
         """The environment.
@@ -86,13 +92,13 @@ def load_recording(path: Path, task: Task) -> Recording | Episodes:
     Raises:
         InvalidDemonstrations: they are not, or are malformed.
     """
-    return Episodes.load(path, task.name, task.spec) if isinstance(task, GymTask) else Recording.load(path, task)
+    return Episodes.load(path, task.interface) if isinstance(task, GymTask) else Recording.load(path, task)
 
 
 def training_environment(recording: Recording | Episodes, num_envs: int, device: str) -> Environment:
     """Copies of what the demonstrations were recorded in; a style judge, where there is one, is only for logging."""
     if isinstance(recording, Episodes):
-        return GymEnvironment(recording.environment, num_envs, recording.demonstrations.spec.early_end, device)
+        return GymEnvironment(recording.environment, num_envs, recording.interface.spec.early_end, device)
     scenario = recording.scenario
     judge = None if scenario.recorded else scenario.fit_judge(recording)
     return DrivingEnvironment(scenario, num_envs, judge, device)

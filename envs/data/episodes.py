@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from infogail.envs.data.demonstrations import Demonstrations, concatenate, rows_of
+from infogail.envs.data.demonstrations import Demonstrations, rows_of
 from infogail.envs.data.recording import InvalidDemonstrations, labels_of, num_training_episodes
-from infogail.envs.environment import EarlyEnd, Spec
+from infogail.envs.environment import EarlyEnd
 from infogail.envs.files import UnreadableFile, seal, unseal, versions, write_atomically
+from infogail.envs.interface import Interface
 
-SCHEMA = "infogail-episodes-1"
+SCHEMA = "infogail-episodes-2"
+COLUMNS = ("observations", "actions", "rewards", "terminated", "seeds", "styles")
 
 
 @dataclass(frozen=True)
 class Episodes:
     """N decisions of E episodes, concatenated, with what only a judge may see: rewards, and styles where known."""
 
-    environment: str
-    """Gymnasium's id"""
-    demonstrations: Demonstrations
+    interface: Interface
+    observations: np.ndarray
+    """(N + E, F) as the environment gave them, flattened: before each decision, and after the last of each episode"""
+    actions: np.ndarray
+    """(N, …) as the environment took them"""
+    episode_bounds: np.ndarray
+    """(E + 1,) int64: episode e has the decisions from `episode_bounds[e]` up to `episode_bounds[e + 1]`."""
     rewards: np.ndarray
     """(N,) float64"""
     terminated: np.ndarray
@@ -33,14 +40,36 @@ class Episodes:
     """(E,) int64: -1 if unknown"""
 
     @property
+    def environment(self) -> str:
+        """Gymnasium's id."""
+        return self.interface.name
+
+    @cached_property
+    def demonstrations(self) -> Demonstrations:
+        """What a learner may see."""
+        before = np.delete(self.observations, self.observation_bounds[1:] - 1, axis=0).astype(np.float32)
+        actions = self.interface.encode(self.actions)
+        return Demonstrations(self.interface.spec, before, actions, self.episode_bounds)
+
+    @property
+    def observation_bounds(self) -> np.ndarray:
+        """(E + 1,) int64: as `episode_bounds`, of `observations`."""
+        return self.episode_bounds + np.arange(len(self.episode_bounds))
+
+    @property
+    def num_episodes(self) -> int:
+        """E."""
+        return len(self.seeds)
+
+    @property
     def num_training(self) -> int:
         """Number of episodes for training, from the first on; the others are held out for judging."""
-        return num_training_episodes(self.demonstrations.num_episodes)
+        return num_training_episodes(self.num_episodes)
 
     @property
     def returns(self) -> np.ndarray:
         """(E,): the sum of each episode's rewards."""
-        return np.add.reduceat(self.rewards, self.demonstrations.episode_bounds[:-1])
+        return np.add.reduceat(self.rewards, self.episode_bounds[:-1])
 
     @property
     def early_end(self) -> EarlyEnd:
@@ -50,11 +79,14 @@ class Episodes:
 
     def episodes(self, index: np.ndarray | slice) -> Episodes:
         """Only the episodes in `index`, in that order."""
-        chosen = np.arange(self.demonstrations.num_episodes)[index]
+        chosen = np.arange(self.num_episodes)[index]
+        rows = rows_of(self.episode_bounds, chosen)
         return Episodes(
-            self.environment,
-            self.demonstrations.episodes(index),
-            self.rewards[rows_of(self.demonstrations.episode_bounds, chosen)],
+            self.interface,
+            self.observations[rows_of(self.observation_bounds, chosen)],
+            self.actions[rows],
+            np.concatenate([[0], np.cumsum(np.diff(self.episode_bounds)[chosen])]),
+            self.rewards[rows],
             *(column[chosen] for column in (self.terminated, self.seeds, self.styles)),
         )
 
@@ -64,32 +96,29 @@ class Episodes:
 
     def interpreted(self, early_end: EarlyEnd | None) -> Episodes:
         """The same episodes, with this meaning of a termination; None: see `early_end`."""
-        demonstrations = self.demonstrations
-        spec = replace(demonstrations.spec, early_end=early_end or self.early_end)
-        return replace(self, demonstrations=replace(demonstrations, spec=spec))
+        return replace(self, interface=self.interface.interpreted(early_end or self.early_end))
 
     @classmethod
     def join(cls, parts: list[Episodes]) -> Episodes:
         """All episodes of `parts`, which are of one environment, in that order."""
-        columns = ("rewards", "terminated", "seeds", "styles")
-        joined = [np.concatenate([getattr(part, name) for part in parts]) for name in columns]
-        return cls(parts[0].environment, concatenate([part.demonstrations for part in parts]), *joined)
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+        lengths = np.concatenate([np.diff(part.episode_bounds) for part in parts])
+        return cls(parts[0].interface, episode_bounds=np.concatenate([[0], np.cumsum(lengths)]), **joined)
 
     def save(self, path: Path) -> None:
         """Write the file at `path` atomically."""
-        demonstrations = self.demonstrations
-        arrays = {name: getattr(demonstrations, name) for name in ("observations", "actions", "episode_bounds")}
-        arrays |= {name: getattr(self, name) for name in ("rewards", "terminated", "seeds", "styles")}
+        arrays = {name: getattr(self, name) for name in ("episode_bounds", *COLUMNS)}
         metadata = {"schema": SCHEMA, "environment": self.environment, "versions": json.dumps(versions())}
         write_atomically(path, seal(arrays, metadata))
 
     @classmethod
-    def load(cls, path: Path, environment: str, spec: Spec) -> Episodes:
-        """Load the file at `path`, which must be of `environment`, whose interface is `spec`.
+    def load(cls, path: Path, interface: Interface) -> Episodes:
+        """Load the file at `path`, which must be of the environment with this interface.
 
         Raises:
             InvalidDemonstrations: one line that names the file, the field, its value and the remedy.
         """
+        environment = interface.name
         remedy = f"record it again with 'infogail record {environment}'"
         if not path.is_file():
             command = f"infogail record {environment} --policy …"
@@ -100,27 +129,24 @@ class Episodes:
             raise InvalidDemonstrations(f"{path}: {error}; {remedy}") from error
         if (recorded := metadata.get("environment")) != environment:
             raise InvalidDemonstrations(f"{path}: recorded in {recorded}, not in {environment}; give a file of it")
-        problem = _problem(arrays, spec)
-        if problem is not None:
+        if problem := _problem(arrays, interface):
             raise InvalidDemonstrations(f"{path}: {problem}; {remedy}")
-        observations, actions, bounds = (arrays[key] for key in ("observations", "actions", "episode_bounds"))
-        demonstrations = Demonstrations(spec, observations, actions, bounds)
-        return cls(environment, demonstrations, *(arrays[key] for key in ("rewards", "terminated", "seeds", "styles")))
+        return cls(interface, **arrays)
 
 
-def _problem(arrays: dict[str, np.ndarray], spec: Spec) -> str | None:
+def _problem(arrays: dict[str, np.ndarray], interface: Interface) -> str | None:
     """What is wrong with the content of a file, or None."""
     bounds = arrays.get("episode_bounds")
     if bounds is None or bounds.dtype != np.int64 or bounds.ndim != 1 or len(bounds) < 2 or bounds[0] != 0:
         return "'episode_bounds' is not int64 (E + 1,) from 0 on"
     if (np.diff(bounds) < 1).any():
         return "'episode_bounds' has an empty or overlapping episode"
-    if (longest := int(np.diff(bounds).max())) > spec.horizon:
-        return f"an episode has {longest} decisions, more than the time limit of {spec.horizon}"
+    if (longest := int(np.diff(bounds).max())) > (horizon := interface.spec.horizon):
+        return f"an episode has {longest} decisions, more than the time limit of {horizon}"
     rows, episodes = int(bounds[-1]), len(bounds) - 1
     expected = {
-        "observations": (np.float32, (rows, spec.observation_size)),
-        "actions": (np.float32, (rows, spec.action_size)),
+        "observations": (interface.dtype, (rows + episodes, interface.spec.observation_size)),
+        "actions": (interface.action_space.dtype, (rows, *(interface.action_space.shape or ()))),
         "episode_bounds": (np.int64, (episodes + 1,)),
         "rewards": (np.float64, (rows,)),
         "terminated": (np.bool_, (episodes,)),
@@ -135,4 +161,6 @@ def _problem(arrays: dict[str, np.ndarray], spec: Spec) -> str | None:
             return f"'{key}' is {array.dtype} {array.shape}, not {np.dtype(dtype)} {shape}"
         if not np.isfinite(array).all():
             return f"'{key}' holds NaN or Inf"
+    if not (allowed := interface.allowed(arrays["actions"])).all():
+        return f"the action of decision {allowed.argmin()} is outside {interface.action_space}"
     return None

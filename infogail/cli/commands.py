@@ -87,7 +87,7 @@ class Record:
         task = GymTask(self.scenario)
         out = self.out or Path("demos") / f"{task.label}.safetensors"
         check_output(out, self.force or self.append)
-        before = [Episodes.load(out, task.name, task.spec)] if self.append and out.exists() else []
+        before = [Episodes.load(out, task.interface)] if self.append and out.exists() else []
         env = task.make()
         policy = load_policy(self.policy, env)
         self.make_folder(out)

@@ -12,7 +12,7 @@ import numpy as np
 
 from infogail.envs.data.episodes import Episodes
 from infogail.envs.files import versions, write_atomically
-from infogail.envs.gym_environment import Interface
+from infogail.envs.interface import Interface
 from infogail.envs.tasks import GymTask, load_recording
 from infogail.evaluation.metrics import occupancy_mmd
 from infogail.evaluation.protocol import EVALUATION, training_cost

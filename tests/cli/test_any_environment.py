@@ -54,7 +54,7 @@ def test_two_recordings_in_one_file_keep_their_styles_and_seeds(folder):
     record("--policy", "experts:left", "--episodes", 2, "--style", 0)
     record("--policy", "experts:right", "--episodes", 1, "--style", 1, "--seed", 9, "--append")
     task = GymTask("CartPole-v1")
-    episodes = Episodes.load(folder / FILE, task.name, task.spec)
+    episodes = Episodes.load(folder / FILE, task.interface)
     assert episodes.styles.tolist() == [0, 0, 1] and episodes.seeds.tolist() == [0, 1, 9]
     assert episodes.returns.tolist() == [500.0] * 3 and not episodes.terminated.any()
     middles = [episodes.episodes([e]).demonstrations.observations[100:, 0].mean() for e in range(3)]

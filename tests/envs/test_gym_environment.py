@@ -11,7 +11,8 @@ from infogail.baselines.gail import GAIL
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import concatenate
 from infogail.envs.errors import BadInput
-from infogail.envs.gym_environment import GymEnvironment, Interface, record_policy
+from infogail.envs.gym_environment import GymEnvironment, record_policy
+from infogail.envs.interface import Interface
 
 BALANCE = np.array([0.1, 0.3, 1.0, 1.0])  # pushing to where this is positive keeps CartPole's pole up
 
@@ -57,7 +58,7 @@ def test_actions_are_encoded_and_decoded(space, action, encoded):
     interface = Interface(limited(action_space=space)(), "neither")
     action = np.asarray(action, space.dtype)
     assert interface.spec.action_size == len(encoded)
-    assert interface.encode(action).tolist() == encoded
+    assert interface.encode(action[None]).tolist() == [encoded]
     (decoded,) = interface.decode(np.array([encoded], np.float32))
     np.testing.assert_array_equal(decoded, action)
     assert space.contains(decoded) and decoded.dtype == space.dtype
