@@ -76,7 +76,8 @@ class Interface:
         else:
             low = np.ravel(space.start)
             high = low + self.spec.categories - 1
-        return ((rows >= low) & (rows <= high)).all(-1)
+        inside: np.ndarray = (rows >= low) & (rows <= high)
+        return np.logical_and.reduce(inside, axis=-1)
 
     def encode(self, actions: np.ndarray) -> np.ndarray:
         """(N, A) float32, as a learner sees them, of actions (N, …) in the environment's space."""

@@ -4,35 +4,130 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
+from gymnasium import spaces
 
 from infogail.envs.errors import BadInput
 from infogail.envs.gym_environment import Policy
+from infogail.envs.interface import Interface
+
+ALGORITHMS = {"dqn": "DQN", "sac": "SAC", "td3": "TD3"}
+"""Stable-Baselines3's module of the policy class → algorithm; DDPG's zips are TD3's."""
 
 
 def load_policy(name: str, env: gymnasium.Env[Any, Any]) -> Policy:
-    """The policy `module:function` of an importable module or one in the current folder.
+    """The policy `name` for `env`.
 
-    The function takes an observation, or the unwrapped environment and an observation, and returns an action.
+    One of: `module:function` of an importable module or one in the current folder, a function that takes an
+    observation, or the unwrapped environment and an observation, and returns an action; an ONNX file; a zip file of
+    Stable-Baselines3, which acts deterministically.
 
     Raises:
-        BadInput: there is no such function, or it takes other arguments.
+        BadInput: there is no such policy, or it is for other spaces.
+    """
+    if name.endswith(".zip"):
+        return _stable_baselines(Path(name), env)
+    if name.endswith(".onnx"):
+        return _onnx(Path(name), env)
+    return _function(name, env)
+
+
+def _stable_baselines(path: Path, env: gymnasium.Env[Any, Any]) -> Policy:
+    """A zip file of Stable-Baselines3, which alone unpickles it."""
+    algorithm = _algorithm(path)
+    try:
+        import stable_baselines3
+    except ImportError as error:
+        remedy = "run: pip install stable-baselines3"
+        raise BadInput(f"--policy {path}: Stable-Baselines3 is not installed ({error}); {remedy}") from error
+    try:
+        model = getattr(stable_baselines3, algorithm).load(path, device="cpu")
+    except Exception as error:  # whatever unpickling raises
+        problem = " ".join(str(error).split())
+        raise BadInput(f"--policy {path}: Stable-Baselines3 cannot load it ({problem}); save it again") from error
+    for kind in ("observation_space", "action_space"):
+        theirs, ours = getattr(model, kind), getattr(env, kind)
+        if theirs != ours:
+            what = f"its {kind.replace('_', ' ')} is {theirs}, the environment's {ours}"
+            raise BadInput(f"--policy {path}: {what}; give a policy trained in this environment")
+    return lambda observation: model.predict(observation, deterministic=True)[0]
+
+
+def _algorithm(path: Path) -> str:
+    """The class that wrote the zip file, from its JSON, without unpickling anything."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            data = json.loads(archive.read("data"))
+        module = data["policy_class"]["__module__"].split(".")[1]
+    except (OSError, zipfile.BadZipFile, KeyError, IndexError, ValueError) as error:
+        remedy = "give a file that a model's save() wrote"
+        raise BadInput(f"--policy {path}: not a Stable-Baselines3 zip ({error}); {remedy}") from error
+    return ALGORITHMS.get(module, "PPO" if "clip_range" in data else "A2C")
+
+
+def _onnx(path: Path, env: gymnasium.Env[Any, Any]) -> Policy:
+    """An ONNX file of one input, a batch of observations; its first output is actions, or logits of discrete ones."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BadInput(f"--policy {path}: ONNX Runtime is missing ({error}); run: pip install onnxruntime") from error
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # of its own classes, which are not public
+        problem = " ".join(str(error).split())
+        raise BadInput(f"--policy {path}: not an ONNX model ({problem}); export it again") from error
+    inputs, space, interface = session.get_inputs(), env.action_space, Interface(env, "neither")
+    if len(inputs) != 1:
+        names = ", ".join(each.name for each in inputs)
+        raise BadInput(f"--policy {path}: has inputs {names}; export a model of the observation alone")
+    dtype = np.double if "double" in inputs[0].type else np.single
+    shaped = len(inputs[0].shape) > 2  # otherwise, observations are flat
+
+    def act(observation: Any) -> Any:
+        row = np.asarray(observation if shaped else interface.flatten(observation), dtype)
+        try:
+            output = np.asarray(session.run(None, {inputs[0].name: row[None]})[0])
+        except Exception as error:
+            problem = " ".join(str(error).split())
+            raise BadInput(f"--policy {path}: {problem}; export a model of {env.observation_space}") from error
+        if isinstance(space, spaces.Discrete):
+            return int(output.argmax() + space.start) if output.size > 1 else int(output.item())
+        return output.reshape(space.shape)
+
+    return act
+
+
+def named_function(option: str, name: str) -> Callable[..., Any]:
+    """The function `name`, `module:function`, of an importable module or one in the current folder.
+
+    Raises:
+        BadInput: there is none; names the `option`.
     """
     module, separator, attribute = name.partition(":")
     if not separator or not all(part.isidentifier() for part in [*module.split("."), attribute]):
-        raise BadInput(f"--policy {name}: give module:function, such as experts:balance for balance in experts.py")
+        raise BadInput(f"{option} {name}: give module:function, such as experts:balance for balance in experts.py")
     if (folder := os.getcwd()) not in sys.path:
         sys.path.append(folder)  # for scripts, it holds the script's folder, not the current one
     try:
-        function = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
     except ImportError as error:
-        raise BadInput(f"--policy {name}: {error}; run in the folder of {module}.py, or install it") from error
+        raise BadInput(f"{option} {name}: {error}; run in the folder of {module}.py, or install it") from error
     except AttributeError as error:
-        raise BadInput(f"--policy {name}: {module} has no '{attribute}'") from error
+        raise BadInput(f"{option} {name}: {module} has no '{attribute}'") from error
+
+
+def _function(name: str, env: gymnasium.Env[Any, Any]) -> Policy:
+    """The policy `module:function`."""
+    function = named_function("--policy", name)
     parameters = inspect.signature(function).parameters.values()
     required = [
         p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)

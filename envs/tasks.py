@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,18 @@ def get_task(name: str) -> Task:
         BadInput: there is none.
     """
     return GymTask(name) if is_environment(name) else get_scenario(check_scenario(name))
+
+
+def named_in_file(name: str) -> Task:
+    """The same for a name that was read from a file, which must not decide what code is run.
+
+    Raises:
+        BadInput: there is none, or it is in a module that has not been imported.
+    """
+    module, separator, _ = name.partition(":")
+    if separator and module not in sys.modules:
+        raise BadInput(f"scenario '{name}': is in a module of yours; if you trust it, add --import {module}")
+    return get_task(name)
 
 
 def load_recording(path: Path, task: Task) -> Recording | Episodes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from infogail.envs.data.demonstrations import Demonstrations, rows_of
-from infogail.envs.data.recording import InvalidDemonstrations, labels_of, num_training_episodes
+from infogail.envs.data.recording import InvalidDemonstrations, labels_of
 from infogail.envs.environment import EarlyEnd
 from infogail.envs.files import UnreadableFile, seal, unseal, versions, write_atomically
 from infogail.envs.interface import Interface
@@ -63,8 +63,8 @@ class Episodes:
 
     @property
     def num_training(self) -> int:
-        """Number of episodes for training, from the first on; the others are held out for judging."""
-        return num_training_episodes(self.num_episodes)
+        """All of them, for judging takes new resets."""
+        return self.num_episodes
 
     @property
     def returns(self) -> np.ndarray:
@@ -129,12 +129,26 @@ class Episodes:
             raise InvalidDemonstrations(f"{path}: {error}; {remedy}") from error
         if (recorded := metadata.get("environment")) != environment:
             raise InvalidDemonstrations(f"{path}: recorded in {recorded}, not in {environment}; give a file of it")
-        if problem := _problem(arrays, interface):
+        if problem := problem_of(arrays, interface):
             raise InvalidDemonstrations(f"{path}: {problem}; {remedy}")
         return cls(interface, **arrays)
 
 
-def _problem(arrays: dict[str, np.ndarray], interface: Interface) -> str | None:
+def environment_of(path: Path) -> str:
+    """The id of the environment that the file at `path` names.
+
+    Raises:
+        InvalidDemonstrations: it is not a file of episodes.
+    """
+    try:
+        _, metadata = unseal(path, SCHEMA)
+    except (UnreadableFile, OSError) as error:
+        remedy = "give a file that 'infogail record ENVIRONMENT --policy …' wrote"
+        raise InvalidDemonstrations(f"{path}: {error}; {remedy}") from error
+    return metadata["environment"]
+
+
+def problem_of(arrays: dict[str, np.ndarray], interface: Interface) -> str | None:
     """What is wrong with the content of a file, or None."""
     bounds = arrays.get("episode_bounds")
     if bounds is None or bounds.dtype != np.int64 or bounds.ndim != 1 or len(bounds) < 2 or bounds[0] != 0:

@@ -20,6 +20,7 @@ from infogail.envs.catalogue import SCENARIO_NAMES, check_scenario, get_scenario
 from infogail.envs.errors import BadInput
 
 if TYPE_CHECKING:
+    from infogail.envs.data.episodes import Episodes
     from infogail.envs.tasks import Task
 
 # Torch, highway-env and other heavy packages are imported by the commands that need them, to keep --help fast.
@@ -33,8 +34,8 @@ class Record:
     """pass, turn, pass-pace, pass-follow, pass-unbalanced, turn-line, highway or highway-manners; or the id of a
     Gymnasium environment, such as CartPole-v1"""
     policy: str | None = None
-    """For an environment: module:function, which takes (observation) or (env, observation) and returns an action; also
-    from the current folder."""
+    """For an environment: module:function, which takes (observation) or (env, observation) and returns an action, also
+    from the current folder; an ONNX file; or a Stable-Baselines3 zip, which can run any code: open only your own."""
     style: int = -1
     """For an environment: style of these episodes, for judging only; -1: unknown."""
     append: bool = False
@@ -76,7 +77,7 @@ class Record:
         at_least("--seed", self.seed, 0)
         at_least("--style", self.style, -1)
         if self.policy is None:
-            raise BadInput(f"record {self.scenario}: give --policy module:function, which demonstrates")
+            raise BadInput(f"record {self.scenario}: give --policy, which demonstrates")
         from infogail.envs.data.episodes import Episodes
         from infogail.envs.files import check_output
         from infogail.envs.gym_environment import record_policy
@@ -94,8 +95,7 @@ class Record:
         with progress_bar(f"recording {task.name}", self.episodes) as advance:
             new = record_policy(env, policy, self.episodes, self.seed, "neither", self.style, lambda: advance(1))
         Episodes.join([*before, new]).save(out)
-        spread = f"return {new.returns.mean():.1f} ± {new.returns.std():.1f}"
-        print(f"recorded: {out}, {self.episodes} episodes, {spread}, {new.terminated.mean():.0%} of them terminated")
+        print(f"recorded: {out}, {self.episodes} episodes, {spread(new)}")
 
     @staticmethod
     def make_folder(out: Path) -> None:
@@ -107,39 +107,83 @@ class Record:
 
 @dataclass(frozen=True)
 class Import:
-    """Import demonstrations from CommonRoad recordings of motorways or intersections."""
+    """Import demonstrations from CommonRoad recordings of motorways or intersections, or from a Minari data set."""
 
     paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE …")]
-    """CommonRoad files (XML, 2018b or 2020a) with time steps of at most 0.2 s; requires the extra 'data'."""
+    """CommonRoad files (XML, 2018b or 2020a) with time steps of at most 0.2 s, which requires the extra 'data'; or
+    minari:NAME, a Minari data set, downloaded if it is not there, which requires the extra 'minari'."""
+    environment: str | None = None
+    """Id of the environment of a Minari data set that does not name it."""
     held_out: tuple[Path, ...] = ()
     """Files held out for evaluation, whether or not listed in FILE …; by default every fourth of four or more files, or
     the last of two or three."""
-    out: Path = Path("demos") / "replay.safetensors"
-    """File to write."""
+    out: Path | None = None
+    """File to write; demos/replay.safetensors by default, or demos/ENVIRONMENT.safetensors."""
     force: bool = False
     """Overwrite the file if it exists."""
 
     def run(self) -> None:
         from infogail.envs.files import check_output
 
-        check_output(self.out, self.force)
         if not self.paths:
-            raise BadInput("import: give CommonRoad files; see 'infogail import --help'")
+            raise BadInput("import: give CommonRoad files or minari:NAME; see 'infogail import --help'")
+        if str(self.paths[0]).startswith("minari:"):
+            self.import_minari()
+            return
+        if self.environment is not None:
+            raise BadInput(f"--environment {self.environment}: CommonRoad files are of roads; leave it out")
+        out = self.out or Path("demos") / "replay.safetensors"
+        check_output(out, self.force)
         from infogail.envs.recordings.importing import import_files
         from infogail.parallel.progress import progress_bar
 
         files = {path.resolve() for path in self.paths + self.held_out}
         with progress_bar("importing", 2 * len(files)) as advance:
             imported = import_files(self.paths, lambda: advance(1), self.held_out)
-            imported.recording().save(self.out)
+            imported.recording().save(out)
         report = imported.report
         for line in report.lines():
             print(line)
         for problem in report.unreadable:
             print(f"infogail: {problem}", file=sys.stderr)
-        print(f"imported: {self.out}, from {report.files} of {len(files)} files")
+        print(f"imported: {out}, from {report.files} of {len(files)} files")
         if report.unreadable:
             sys.exit(1)
+
+    def import_minari(self) -> None:
+        """Import one Minari data set."""
+        from infogail.envs.files import check_output
+        from infogail.envs.minari_datasets import PREFIX, load_minari
+        from infogail.envs.tasks import GymTask
+
+        if len(self.paths) > 1 or self.held_out:
+            raise BadInput(f"import {self.paths[0]}: give it alone, without other files or --held-out")
+        episodes = load_minari(str(self.paths[0]).removeprefix(PREFIX), self.environment)
+        out = self.out or Path("demos") / f"{GymTask(episodes.environment).label}.safetensors"
+        check_output(out, self.force)
+        episodes.save(out)
+        print(f"imported: {out}, {episodes.num_episodes} episodes of {episodes.environment}, {spread(episodes)}")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Export recorded episodes of a Gymnasium environment as a Minari data set."""
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+    """File from `infogail record`."""
+    minari: str
+    """Name of the data set to create, such as cartpole/two-styles-v0; requires the extra 'minari'."""
+
+    def run(self) -> None:
+        from infogail.envs.data.episodes import Episodes, environment_of
+        from infogail.envs.minari_datasets import save_minari
+        from infogail.envs.tasks import GymTask, named_in_file
+
+        task = named_in_file(environment_of(self.path))
+        assert isinstance(task, GymTask)
+        episodes = Episodes.load(self.path, task.interface)
+        save_minari(episodes, self.minari)
+        print(f"exported: minari:{self.minari}, {episodes.num_episodes} episodes of {episodes.environment}")
 
 
 @dataclass(frozen=True)
@@ -157,6 +201,9 @@ class Evaluate:
     """Standard deviation of noise added to the actions; the file is then named after it."""
     start_spread: float = 1.0
     """Factor by which the ranges of starts are widened; the file is then named after it."""
+    style: str | None = None
+    """For a Gymnasium environment: module:function, also from the current folder, which judges a trajectory by its
+    observations (T + 1, F), actions and rewards, as a label or a float; for judging only."""
     json: bool = False
     """Print metrics.json instead of a table."""
 
@@ -176,6 +223,8 @@ class Evaluate:
         if is_environment(Manifest.load(run).scenario):
             self.evaluate_returns(run, perturbation == Perturbation())
             return
+        if self.style is not None:
+            raise BadInput(f"--style {self.style}: driving scenarios judge their own styles; leave it out")
         with progress_bar(f"evaluating {run} in highway-env", self.episodes) as advance:
             result = evaluate(run, self.episodes, self.seed, progress=advance, perturbation=perturbation)
         if self.json:
@@ -192,11 +241,13 @@ class Evaluate:
         """Evaluate a run in a Gymnasium environment."""
         if not unperturbed:
             raise BadInput(f"{run}: --action-noise and --start-spread are for driving scenarios; leave them out")
+        from infogail.envs.policies import named_function
         from infogail.evaluation.returns import evaluate_returns
         from infogail.parallel.progress import progress_bar
 
+        style = None if self.style is None else named_function("--style", self.style)
         with progress_bar(f"evaluating {run}", self.episodes) as advance:
-            result = evaluate_returns(run, self.episodes, self.seed, advance)
+            result = evaluate_returns(run, self.episodes, self.seed, advance, style)
         if self.json:
             print(json.dumps(result, indent=2))
             return
@@ -206,7 +257,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Render:
-    """Film each code of a run in highway-env: codes.mp4, codes.gif and codes.png."""
+    """Film each code of a run in highway-env, or in its Gymnasium environment: codes.mp4, codes.gif and codes.png."""
 
     path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
     """Run folder; by default the newest under runs/."""
@@ -221,14 +272,17 @@ class Render:
         at_least("--seed", self.seed, 0)
         from infogail.envs.files import check_output
         from infogail.parallel.progress import status
+        from infogail.rendering.environment_film import render_environment
         from infogail.rendering.film import render
+        from infogail.runs.folder import Manifest
 
         run = self.path or newest_run()
         out = self.out or run / "videos"
         for name in ("codes.mp4", "codes.gif", "codes.png"):
             check_output(out / name, self.force)
         with status(f"rendering {run}") as update:
-            files = render(run, out, self.seed, progress=lambda message: update(f"{run}: {message}"))
+            film = render_environment if is_environment(Manifest.load(run).scenario) else render
+            files = film(run, out, self.seed, progress=lambda message: update(f"{run}: {message}"))
         for file in files:
             print(file)
 
@@ -334,13 +388,19 @@ class Speed:
             print_run(*of_run)
 
 
+def spread(episodes: Episodes) -> str:
+    """Returns and ends of recorded episodes, as a phrase."""
+    returns, terminated = episodes.returns, episodes.terminated.mean()
+    return f"return {returns.mean():.1f} ± {returns.std():.1f}, {terminated:.0%} of them terminated"
+
+
 def newest_run(suits: Callable[[Task], bool] = lambda scenario: True) -> Path:
     """The most recently trained run under runs/ whose scenario `suits`; prints which it is.
 
     Raises:
         BadInput: there is no such run.
     """
-    from infogail.envs.tasks import get_task
+    from infogail.envs.tasks import named_in_file
     from infogail.parallel.progress import note
     from infogail.runs.driver import FILE
     from infogail.runs.folder import Manifest
@@ -348,7 +408,7 @@ def newest_run(suits: Callable[[Task], bool] = lambda scenario: True) -> Path:
     files = [file for file in Path("runs").rglob(FILE) if not any(part.startswith(".") for part in file.parts)]
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         with contextlib.suppress(BadInput):  # including a scenario whose module cannot be imported
-            if suits(get_task(Manifest.load(file.parent).scenario)):
+            if suits(named_in_file(Manifest.load(file.parent).scenario)):
                 note(f"infogail: the newest run is {file.parent}")
                 return file.parent
     scenario = next(name for name in SCENARIO_NAMES if suits(get_scenario(name)))

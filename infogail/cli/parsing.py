@@ -26,14 +26,17 @@ from tyro.constructors import (
 )
 
 from infogail.cli.checks import suggestion
-from infogail.cli.commands import Evaluate, Import, Recognise, Record, Render, Speed, Traffic
+from infogail.cli.commands import Evaluate, Export, Import, Recognise, Record, Render, Speed, Traffic
 from infogail.cli.training import Benchmark, Demo, Train, Typed, general_settings
 from infogail.config.config import SETTINGS, Config
 from infogail.config.setting import types
 from infogail.envs.errors import BadInput
 
-Command = Record | Import | Train | Evaluate | Render | Traffic | Recognise | Speed | Benchmark | Demo
+Command = Record | Import | Export | Train | Evaluate | Render | Traffic | Recognise | Speed | Benchmark | Demo
 HELP = {"-h", "--help"}
+DESCRIPTION = """Imitate drivers, and anything else that acts in a Gymnasium environment, with style as a knob.
+
+Any command takes --import MODULE, for a package or file of yours that registers environments or holds scenarios."""
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -67,6 +70,7 @@ def _parse(arguments: Sequence[str], shown: Mapping[str, Any], defaults: Train |
                 cast(Any, Command),
                 args=list(arguments),
                 prog="infogail",
+                description=DESCRIPTION,
                 config=(tyro.conf.OmitSubcommandPrefixes,),
                 registry=flags(shown),
                 default=default,

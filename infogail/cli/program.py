@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
@@ -23,7 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     write_plainly()
     try:
-        command = parse((sys.argv[1:] if arguments is None else arguments) or ["--help"])
+        words = sys.argv[1:] if arguments is None else arguments
+        command = parse(import_named(words) or ["--help"])
         if launched() and not isinstance(command, Train):
             raise BadInput(f"{type(command).__name__.lower()}: torchrun is only for training; run this without it")
         command.run()
@@ -51,6 +53,28 @@ def main(arguments: list[str] | None = None) -> None:
             from infogail.parallel.distributed import leave
 
             leave()
+
+
+def import_named(arguments: list[str]) -> list[str]:
+    """Import each MODULE after `--import`, such as one that registers environments; returns the other arguments.
+
+    Raises:
+        BadInput: there is no such module.
+    """
+    others: list[str] = []
+    if (folder := os.getcwd()) not in sys.path:
+        sys.path.append(folder)  # for scripts, it holds the script's folder, not the current one
+    words = iter(arguments)
+    for word in words:
+        if word != "--import":
+            others.append(word)
+            continue
+        module = next(words, "")
+        try:
+            importlib.import_module(module)
+        except (ImportError, ValueError) as error:
+            raise BadInput(f"--import {module}: {error}; run in the folder of {module}.py, or install it") from error
+    return others
 
 
 def fail(problem: str, status: int) -> NoReturn:

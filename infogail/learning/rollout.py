@@ -60,8 +60,11 @@ class Rollout:
         return starts
 
     def finished(self, spec: Spec) -> Tensor:
-        """(B,) bool: environments in which no episode failed."""
-        return ~(self.terminated.any(0) & (spec.early_end == "failure"))
+        """(B,) bool: environments in which no episode failed; where an early end is a success, none ran out of time."""
+        if spec.early_end == "neither":
+            return torch.ones_like(self.done[0])
+        failed = self.terminated if spec.early_end == "failure" else self.done & ~self.terminated
+        return ~failed.any(0)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every field that is not None, by name."""

@@ -22,18 +22,18 @@ def caption(
     width: int,
     code: int,
     remark: str,
-    speed: float,
+    reading: str,
     chances: np.ndarray | None,
     detail: str = "",
     paint: Colour = WHITE,
 ) -> np.ndarray:
-    """A strip (h, width, 3): the code, a remark in the colour `paint`, the `speed` [m/s], a detail, and a bar for each
-    of the posterior's probabilities `chances` (K,) of the codes."""
+    """A strip (h, width, 3): the code, a remark in the colour `paint`, a reading such as the speed, a detail, and a bar
+    for each of the posterior's probabilities `chances` (K,) of the codes."""
     rows = 2 if chances is None else max(2, len(chances))
     strip = np.full((TOP + rows * ROW, width, 3), BACKGROUND, np.uint8)
     write_text(strip, f"code {code}", (MARGIN, 36), 1.05, colour(code))
     write_text(strip, remark, (MARGIN, 70), 0.85, paint)
-    write_text(strip, f"{3.6 * speed:.0f} km/h", (int(0.55 * width), 36), 0.85, WHITE, right=True)
+    write_text(strip, reading, (int(0.55 * width), 36), 0.85, WHITE, right=True)
     write_text(strip, detail, (int(0.55 * width), 70), 0.7, DIMMED, right=True)
     if chances is None:
         return strip

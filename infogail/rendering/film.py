@@ -103,7 +103,7 @@ def film(
     styles = [styles_so_far(scenario, judge or scenario.style, e.vehicle_states, e.scene) for e in episodes]
     panels = [_panel(scenario, *each) for each in zip(episodes, beliefs, styles, strict=True)]
     for _ in range(_frames_per_decision(scenario) * _decisions_to_show(scenario, episodes, styles) + 1):
-        frame = _tile([next(panel) for panel in panels], columns)
+        frame = tile([next(panel) for panel in panels], columns)
         yield frame
     for _ in range(round(HOLD * scenario.simulation_frequency)):
         yield frame
@@ -135,7 +135,7 @@ def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styl
             stage.step(episode.actions[(k - 1) // frames])
         now = k // frames
         picture, states, chances = stage.picture(), stage.states[-1], None if belief is None else belief[now]
-        readings = states[0, 3], chances, view.detail(states, episode.scene)
+        readings = f"{3.6 * states[0, 3]:.0f} km/h", chances, view.detail(states, episode.scene)
         until, prelude = view.prelude
         remark = prelude if now < until else style_phrase(scenario, styles[now])
         frame = np.vstack((caption(width, episode.code, remark, *readings), picture))
@@ -146,7 +146,7 @@ def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styl
         yield frame
 
 
-def _tile(panels: Sequence[np.ndarray], columns: int) -> np.ndarray:
+def tile(panels: Sequence[np.ndarray], columns: int) -> np.ndarray:
     """Panels (H, W, 3) in a grid of `columns` with gaps, padded to an even width and height."""
     height, width, _ = panels[0].shape
     rows = -(-len(panels) // columns)

@@ -72,6 +72,13 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: int = FPS) -> None:
         write_atomically(path, film.read_bytes())
 
 
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Write `picture` (H, W, 3) uint8."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    write_atomically(path, buffer.getvalue())
+
+
 def write_gif(path: Path, frames: Sequence[np.ndarray], fps: int = FPS) -> None:
     """Write `frames` (H, W, 3) uint8 as a looping animation, with one palette for all frames to avoid flicker."""
     sample = np.vstack(frames[:: max(1, len(frames) // 8)])

@@ -11,7 +11,7 @@ import torch
 from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, seal, unseal
 from infogail.envs.scenarios.scenario import Scenario
-from infogail.envs.tasks import GymTask, Task, get_task
+from infogail.envs.tasks import GymTask, Task, named_in_file
 from infogail.learning.networks import Policy, levels
 from infogail.learning.posterior import Evidence, posterior_features
 from infogail.runs.folder import InvalidRun, Manifest, verify
@@ -105,7 +105,7 @@ def load(run: str | Path) -> Driver:
     """
     run = Path(run)
     manifest = Manifest.load(run)
-    config, path, task = manifest.config, run / FILE, get_task(manifest.scenario)
+    config, path, task = manifest.config, run / FILE, named_in_file(manifest.scenario)
     try:
         verify(run, manifest, FILE)
     except (UnreadableFile, OSError) as error:

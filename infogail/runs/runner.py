@@ -20,7 +20,7 @@ from infogail.envs.data.recording import Recording
 from infogail.envs.environment import Environment
 from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, write_atomically
-from infogail.envs.tasks import get_task, load_recording, training_environment
+from infogail.envs.tasks import get_task, load_recording, named_in_file, training_environment
 from infogail.learning.devices import check_device
 from infogail.learning.networks import Policy
 from infogail.learning.posterior import Posterior
@@ -215,7 +215,7 @@ def _train(
             folder.describe(manifest)
         _iterate(folder, learner, rows, on_iteration, _mean_action_check(recording, learner, config))
         evidence = learner.posterior.evidence.cpu() if learner.posterior is not None else None
-        driver = Driver(get_task(manifest.scenario), manifest, learner.policy.cpu(), evidence)
+        driver = Driver(named_in_file(manifest.scenario), manifest, learner.policy.cpu(), evidence)
         if leads():
             folder.write("metrics.jsonl", _lines(rows))
             folder.write("training.json", (json.dumps(_cost(rows), indent=2) + "\n").encode())
@@ -244,7 +244,7 @@ def _recording(folder: RunFolder) -> Recording | Episodes:
         folder.verify(DEMONSTRATIONS)
     except (UnreadableFile, OSError) as error:
         raise InvalidRun(f"{folder.path / DEMONSTRATIONS}: {error}; train the run again") from error
-    recording = load_recording(folder.path / DEMONSTRATIONS, get_task(folder.manifest.scenario))
+    recording = load_recording(folder.path / DEMONSTRATIONS, named_in_file(folder.manifest.scenario))
     return recording.interpreted(folder.manifest.config.run.early_end) if isinstance(recording, Episodes) else recording
 
 

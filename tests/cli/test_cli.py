@@ -34,7 +34,19 @@ from infogail.rendering.film import film
 from infogail.runs.folder import Manifest
 from infogail.runs.runner import train
 
-COMMANDS = ("record", "import", "train", "evaluate", "render", "traffic", "recognise", "speed", "benchmark", "demo")
+COMMANDS = (
+    "record",
+    "import",
+    "export",
+    "train",
+    "evaluate",
+    "render",
+    "traffic",
+    "recognise",
+    "speed",
+    "benchmark",
+    "demo",
+)
 ALGORITHMS = ("infogail", "gail", "coded-bc", "bc")
 TINY = "--num-envs 16 --iterations 2 --rim-steps 2 --warm-start-steps 20 --bc-steps 100 --threads 1"
 FILM = {"codes.gif", "codes.mp4", "codes.png"}

@@ -379,8 +379,15 @@ def rollout_saying(says, codes, done, terminated):
     return Rollout(torch.zeros_like(obs), torch.zeros(*says.shape, 2), says, obs, terminated, done, codes)
 
 
-@pytest.mark.parametrize(("early_end", "last"), [("failure", False), ("success", True)])
-def test_a_rollouts_codes_are_recognised_in_first_episodes_without_failure(early_end, last):
+@pytest.mark.parametrize(
+    ("early_end", "expected"),
+    [
+        ("failure", [True, False, True, True, False, False]),
+        ("success", [False, False, False, False, False, True]),  # the others are out of time
+        ("neither", [True, False, True, True, False, True]),
+    ],
+)
+def test_a_rollouts_codes_are_recognised_in_first_episodes_without_failure(early_end, expected):
     posterior = reading_feature(2, [0.5, 0.5], [-0.5, -0.5])
     posterior.spec = replace(SPEC, early_end=early_end)
     says = [[-1.0, -1.0], [1.0, 1.0], [1.0, 1.0], [0.5, -1.0], [0.5, -1.0], [-1.0, -1.0]]
@@ -388,7 +395,7 @@ def test_a_rollouts_codes_are_recognised_in_first_episodes_without_failure(early
     done = [[False, True]] * 3 + [[True, True], [False, True], [False, True]]  # the fourth has a second episode
     failed = [[False, False]] * 5 + [[False, True]]
     found = posterior.recognises(rollout_saying(says, codes, done, failed)).tolist()
-    assert found == [True, False, True, True, False, last]
+    assert found == expected
 
 
 def test_a_graded_code_is_recognised_to_the_next_level():

@@ -7,9 +7,12 @@ from infogail.rendering.palette import BACKGROUND, colour
 
 def test_the_bars_of_the_caption_grow_with_the_belief():
     def filled(chances, code):
-        return (caption(1120, 7, "", 20.0, np.array(chances))[:, 735:] == colour(code)).all(-1).sum()
+        return (caption(1120, 7, "", "72 km/h", np.array(chances))[:, 735:] == colour(code)).all(-1).sum()
 
     assert filled([0.0, 1.0], 0) == 0
     assert filled([0.5, 0.5], 0) == pytest.approx(filled([1.0, 0.0], 0) / 2, rel=0.02)
-    assert caption(560, 0, "", 9.0, np.full(5, 0.2)).shape[0] > caption(560, 0, "", 9.0, np.full(2, 0.5)).shape[0]
-    assert (caption(1120, 0, "passed left", 20.0, None)[:, 640:] == BACKGROUND).all()
+    assert (
+        caption(560, 0, "", "32 km/h", np.full(5, 0.2)).shape[0]
+        > caption(560, 0, "", "32 km/h", np.full(2, 0.5)).shape[0]
+    )
+    assert (caption(1120, 0, "passed left", "72 km/h", None)[:, 640:] == BACKGROUND).all()
