@@ -65,10 +65,12 @@ class Step(NamedTuple):
     """(B,) bool: the episode ended early, see `Spec.early_end`"""
     truncated: Tensor
     """(B,) bool: the episode reached its time limit, without ending early"""
+    ignored: Tensor | None = None
+    """(B,) bool: the action had no effect: the step only began the next episode (next-step autoreset); None: never"""
 
 
 class Environment(Protocol):
-    """B environments that step together, with same-step autoreset."""
+    """B environments that step together and reset themselves; see `Step` for how."""
 
     spec: Spec
     num_envs: int

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +13,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from infogail.envs.data.episodes import Episodes
@@ -20,6 +23,7 @@ from infogail.envs.interface import Interface
 
 Policy = Callable[[Any], Any]
 """Maps an observation of the environment to an action in its own action space."""
+WORTH_A_PROCESS, TIMED_STEPS = 1e-3, 20  # [s]: of a step, from which on a process for each copy pays
 
 
 class GymEnvironment:
@@ -30,6 +34,9 @@ class GymEnvironment:
         num_envs: B.
         early_end: what a termination means; see `learning.discriminator.imitation_reward`.
         device: where the tensors that it returns live.
+
+    They are the environment's own vector form, if it has one. Otherwise they step one after another or, where a step
+    is slow, in a process each, with the same results.
 
     Every `reset` seeds all copies anew, from the seed of the first reset and the number of resets since. So training
     resumes exactly if the environment's seed determines all that follows.
@@ -47,9 +54,17 @@ class GymEnvironment:
     ) -> None:
         self.num_envs, self.device = num_envs, torch.device(device)
         one = (lambda: gym.make(make)) if isinstance(make, str | EnvSpec) else make
-        self._envs: SyncVectorEnv = SyncVectorEnv([one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
-        self.interface = Interface(self._envs.envs[0], early_end)
+        single = one()
+        self.interface = Interface(single, early_end)
         self.spec = self.interface.spec
+        self._envs: Any = _own_vector_form(single, num_envs)
+        if self._envs is None:
+            slow = _seconds_per_step(single) > WORTH_A_PROCESS and (os.cpu_count() or 1) > 1
+            kind = AsyncVectorEnv if slow else SyncVectorEnv
+            self._envs = kind([one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+        single.close()
+        self._next_step = self._envs.metadata.get("autoreset_mode") == AutoresetMode.NEXT_STEP
+        self._ended = np.zeros(num_envs, bool)
         self._seed = self._resets = 0
 
     def reset(self, seed: int | None = None) -> Tensor:
@@ -58,19 +73,24 @@ class GymEnvironment:
             self._seed, self._resets = seed, 0
         seeds = np.random.SeedSequence((self._seed, self._resets)).generate_state(self.num_envs)
         self._resets += 1
-        observations, _ = self._envs.reset(seed=[int(one) for one in seeds])
-        return self._flat(list(self._split(observations)))
+        separate = isinstance(self._envs, SyncVectorEnv | AsyncVectorEnv)
+        observations, _ = self._envs.reset(seed=[int(one) for one in seeds] if separate else int(seeds[0]))
+        self._ended = np.zeros(self.num_envs, bool)
+        return self._tensor(self._flat(observations))
 
     def step(self, actions: Tensor) -> Step:
         """Advance by one decision with `actions` (B, A)."""
         observations, _, terminated, truncated, infos = self._envs.step(self.interface.decode(actions.cpu().numpy()))
-        first = list(self._split(observations))
-        last = [
-            final if ended else seen
-            for final, seen, ended in zip(infos.get("final_obs", first), first, terminated | truncated, strict=True)
-        ]
-        flags = (torch.as_tensor(flag, device=self.device) for flag in (terminated, truncated & ~terminated))
-        return Step(self._flat(first), self._flat(last), *flags)
+        first, done = self._flat(observations), terminated | truncated
+        last, ignored = first, None
+        if self._next_step:
+            ignored, self._ended = self._tensor(self._ended), done
+        elif done.any():
+            last = first.copy()
+            for b in np.flatnonzero(done):
+                last[b] = self.interface.observation(infos["final_obs"][b])
+        ends = self._tensor(terminated), self._tensor(truncated & ~terminated)
+        return Step(self._tensor(first), self._tensor(last), *ends, ignored)
 
     def demonstrations(self) -> None:
         """Not known: episodes start anywhere."""
@@ -86,13 +106,42 @@ class GymEnvironment:
         """Resume from a state returned by `state_dict`."""
         self._seed, self._resets = int(state["seed"]), int(state["resets"])
 
-    def _split(self, observations: Any) -> Any:
-        return gym.vector.utils.iterate(self._envs.observation_space, observations)
+    def _flat(self, observations: Any) -> np.ndarray:
+        """(B, F) float32, of a batch of observations."""
+        if isinstance(self.interface.observation_space, spaces.Box):
+            return np.asarray(observations, np.float32).reshape(self.num_envs, -1)
+        rows = gym.vector.utils.iterate(self._envs.observation_space, observations)
+        return np.stack([self.interface.observation(one) for one in rows])
 
-    def _flat(self, observations: list[Any]) -> Tensor:
-        """(B, F), of B observations in the environment's space."""
-        rows = np.stack([self.interface.observation(one) for one in observations])
-        return torch.as_tensor(rows, device=self.device)
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, device=self.device)
+
+
+def _own_vector_form(env: gym.Env[Any, Any], num_envs: int) -> gym.vector.VectorEnv[Any, Any, Any] | None:
+    """The environment's own vector form, if it has one that reports the last observation of each episode."""
+    spec = env.spec
+    if spec is None or spec.vector_entry_point is None or spec.additional_wrappers:
+        return None
+    envs = gym.make_vec(spec, num_envs, vectorization_mode="vector_entry_point")
+    same = envs.single_observation_space == env.observation_space and envs.single_action_space == env.action_space
+    if same and envs.metadata.get("autoreset_mode") in (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP):
+        return envs
+    envs.close()
+    return None
+
+
+def _seconds_per_step(env: gym.Env[Any, Any]) -> float:
+    """Of random actions, the fastest of a few, since another program may interfere."""
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    fastest = math.inf
+    for _ in range(TIMED_STEPS):
+        action, start = env.action_space.sample(), time.perf_counter()
+        _, _, terminated, truncated, _ = env.step(action)
+        fastest = min(fastest, time.perf_counter() - start)
+        if terminated or truncated:
+            env.reset()
+    return fastest
 
 
 def record_policy(

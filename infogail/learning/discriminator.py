@@ -67,9 +67,12 @@ def absorbed_share(rollout: Rollout, spec: Spec) -> Tensor:
     Where an early end is followed by another episode, the rollout itself does not hold those steps.
     """
     steps = torch.arange(len(rollout.done), device=rollout.done.device)[:, None]
-    lengths = steps - (steps * rollout.starts(spec)).cummax(0).values + 1
+    start = (steps * rollout.starts(spec)).cummax(0).values
+    lengths = steps - start + 1
+    if rollout.ignored is not None:  # an episode's first step there decides nothing
+        lengths = lengths - rollout.ignored.gather(0, start).int()
     absorbed = ((spec.horizon - lengths) * rollout.terminated).sum()
-    return absorbed / (absorbed + rollout.size)
+    return absorbed / (absorbed + rollout.decided(rollout.done).numel())
 
 
 @torch.no_grad()
@@ -150,7 +153,7 @@ class Discriminator(nn.Module):
         """A few steps on random pairs of the rollout and of `demonstrations` (N, F + A); returns the log."""
         size, demonstrations = self.config.batch, self.inputs(demonstrations)
         # Steps that do not count follow an early end: they are spent in the absorbing state, if used.
-        policy = self.inputs(rollout.pairs(), ~rollout.counted(self.spec)).flatten(0, 1)
+        policy = rollout.decided(self.inputs(rollout.pairs(), ~rollout.counted(self.spec)))
         absorbed = absorbed_share(rollout, self.spec)
         for _ in range(self.config.steps):
             real = self._sample(demonstrations, size, self.demonstrated_absorbed)

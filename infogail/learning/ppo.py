@@ -50,6 +50,8 @@ def standardised_advantages(
     )
     advantages = gae(rewards, values, next_values, rollout.terminated, rollout.done, config.gamma, config.gae_lambda)
     total = all_gather(advantages)
+    if rollout.ignored is not None:
+        total = total[~all_gather(rollout.ignored)]
     return (advantages - total.mean()) / (total.std() + 1e-8), advantages + values, values
 
 
@@ -92,10 +94,10 @@ class PPO:
         per_step = (rollout.log_probs, advantages, returns)
         columns = (inputs, rollout.actions, *(column.unsqueeze(-1) for column in per_step))
         # Concatenated, so that each minibatch takes one gather.
-        samples, widths = torch.cat(columns, -1).flatten(0, 1), [column.shape[-1] for column in columns]
+        samples, widths = rollout.decided(torch.cat(columns, -1)), [column.shape[-1] for column in columns]
         clipped = []
         for _ in range(config.epochs):
-            order = torch.randperm(rollout.size, generator=self.generator, device=samples.device)
+            order = torch.randperm(len(samples), generator=self.generator, device=samples.device)
             for rows in order.chunk(config.minibatches):
                 x, actions, *scalars = samples.index_select(0, rows).split(widths, -1)
                 old_log_probs, advantage, target = (scalar.squeeze(-1) for scalar in scalars)
@@ -113,5 +115,5 @@ class PPO:
             "ppo/value_loss": value_loss,
             "ppo/approx_kl": approximate_kl(log_probs, old_log_probs),
             "ppo/clip_fraction": torch.stack(clipped).mean(),
-            "ppo/explained_variance": explained_variance(values, returns),
+            "ppo/explained_variance": explained_variance(rollout.decided(values), rollout.decided(returns)),
         } | {f"ppo/{name}": value for name, value in distribution.summary().items()}

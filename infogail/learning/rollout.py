@@ -34,11 +34,18 @@ class Rollout:
     """(T, B) int64, constant within an episode"""
     styles: Tensor | None = None
     """(B,) int64: style of each environment's first episode, -1 if it failed; see `Environment.styles`"""
+    ignored: Tensor | None = None
+    """(T, B) bool: steps in which nobody decided anything, see `Step.ignored`"""
 
     @property
     def size(self) -> int:
         """Environment steps, T · B."""
         return self.done.numel()
+
+    def decided(self, x: Tensor) -> Tensor:
+        """(n, …): the rows of `x` (T, B, …) of steps that were not ignored."""
+        rows = x.flatten(0, 1)
+        return rows if self.ignored is None else rows[~self.ignored.flatten()]
 
     def pairs(self) -> Tensor:
         """(T, B, F + A): observations and the actions executed, clipped to [-1, 1]."""
@@ -51,7 +58,9 @@ class Rollout:
 
     def counted(self, spec: Spec) -> Tensor:
         """(T, B) bool: the steps that count for codes and discriminator; see `Spec.one_episode`."""
-        return self.first_episode() if spec.one_episode else torch.ones_like(self.done)
+        if spec.one_episode:
+            return self.first_episode()
+        return torch.ones_like(self.done) if self.ignored is None else ~self.ignored
 
     def starts(self, spec: Spec) -> Tensor:
         """(T, B) bool: the first step of each episode that counts."""
@@ -129,7 +138,7 @@ def collect(
     columns: dict[str, list[Tensor]] = {
         name: [] for name in ("observations", "actions", "next_observations", "terminated", "done", "codes")
     }
-    log_probs = []
+    log_probs, ignored = [], []
     for _ in range(env.spec.horizon):
         distribution = policy(policy.inputs(obs, codes))
         action = distribution.sample(generator)
@@ -139,9 +148,11 @@ def collect(
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
         log_probs.append(distribution.log_prob(action))
+        ignored += [] if step.ignored is None else [step.ignored]
         obs = step.observations
         if not env.spec.one_episode:
             order = torch.randperm(env.num_envs, generator=generator, device=codes.device)
             codes = torch.where(done, choose_codes(None)[order], codes)
     stacked = {name: torch.stack(column) for name, column in columns.items()}
-    return Rollout(**stacked, log_probs=torch.stack(log_probs), styles=env.styles())
+    nobody = torch.stack(ignored) if ignored else None
+    return Rollout(**stacked, log_probs=torch.stack(log_probs), styles=env.styles(), ignored=nobody)

@@ -116,10 +116,11 @@ class TRPO:
         """
         self.optimiser.param_groups[0]["lr"] = self.config.value_learning_rate * decay(self.config, progress)
         advantages, returns, values = standardised_advantages(self.policy, self.value, rollout, rewards, self.config)
-        inputs = self.policy.inputs(rollout.observations, rollout.codes).flatten(0, 1)
-        log = {} if hold else self.improve_policy(inputs, rollout.actions.flatten(0, 1), advantages.flatten())
+        inputs = rollout.decided(self.policy.inputs(rollout.observations, rollout.codes))
+        values, returns, advantages = (rollout.decided(column) for column in (values, returns, advantages))
+        log = {} if hold else self.improve_policy(inputs, rollout.decided(rollout.actions), advantages)
         return log | {
-            "trpo/value_loss": self._fit_value(inputs, returns.flatten()),
+            "trpo/value_loss": self._fit_value(inputs, returns),
             "trpo/explained_variance": explained_variance(values, returns),
         }
 

@@ -1,10 +1,14 @@
 """Any Gymnasium environment as learners see it: spaces, ends of episodes, seeds, bad input, learning."""
 
+import time
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from infogail.baselines.gail import GAIL
@@ -13,6 +17,9 @@ from infogail.envs.data.demonstrations import concatenate
 from infogail.envs.errors import BadInput
 from infogail.envs.gym_environment import GymEnvironment, record_policy
 from infogail.envs.interface import Interface
+from infogail.learning.networks import Policy
+from infogail.learning.ppo import PPO
+from infogail.learning.rollout import collect
 
 BALANCE = np.array([0.1, 0.3, 1.0, 1.0])  # pushing to where this is positive keeps CartPole's pole up
 
@@ -161,3 +168,70 @@ def test_gail_learns_to_balance_a_pole_from_one_demonstration():
     for _ in range(15):
         learner.iterate()
     assert before < 100 and mean_return() > 400
+
+
+def test_an_environments_own_vector_form_says_which_steps_only_reset():
+    # CartPole's: 16 poles pushed to one side fall after about ten steps, and the step after that begins anew.
+    env, twin = GymEnvironment("CartPole-v1", 16, "failure"), gym.make("CartPole-v1")
+    before, ended, fallen = env.reset(seed=0), torch.zeros(16, dtype=torch.bool), 0
+    twin.reset(seed=0)
+    assert not isinstance(env._envs, SyncVectorEnv)
+    for _ in range(30):
+        step = env.step(torch.eye(2)[[1] * 16])
+        assert torch.equal(step.ignored, ended) and torch.equal(step.observations, step.final_observations)
+        for b in range(16):
+            if ended[b]:
+                assert step.observations[b].abs().max() <= 0.05 and not step.terminated[b]  # a start
+            else:
+                twin.unwrapped.state = before[b].numpy()
+                expected, _, fell, _, _ = twin.step(1)
+                np.testing.assert_allclose(step.observations[b], expected, atol=1e-5)
+                twin.unwrapped.steps_beyond_terminated = None
+                assert bool(step.terminated[b]) == fell
+        before, ended = step.observations, step.terminated
+        fallen += int(ended.sum())
+    assert fallen >= 32
+
+
+def test_a_step_that_only_resets_teaches_nobody():
+    policy = Policy(GymEnvironment("CartPole-v1", 4).spec, 2, Config.of(hidden=8).policy)
+    rollout = collect(
+        GymEnvironment("CartPole-v1", 4), policy, lambda _: torch.tensor([0, 1, 0, 1]), torch.Generator().manual_seed(0)
+    )
+    after_an_end = rollout.done.roll(1, 0)
+    after_an_end[0] = False
+    assert after_an_end.sum() > 20 and torch.equal(rollout.ignored, after_an_end)
+    spec = GymEnvironment("CartPole-v1", 4).spec
+    assert torch.equal(rollout.counted(spec), ~after_an_end)
+    assert len(rollout.decided(rollout.actions)) == 4 * 500 - after_an_end.sum()
+    steps = [len(rollout.decided(column)) for column in (rollout.log_probs, rollout.pairs())]
+    assert steps == [len(rollout.decided(rollout.actions))] * 2
+    # Whatever the ignored steps hold, learners do what they did.
+    results = []
+    for junk in (0.0, 1e6):
+        torch.manual_seed(0)
+        ppo = PPO(spec, 2, Config.of(hidden=8, ppo_epochs=2), torch.Generator().manual_seed(0))
+        spoilt = torch.where(after_an_end[..., None], junk, rollout.observations)
+        rewards = torch.where(after_an_end, junk, rollout.observations[..., 0])
+        ppo.update(replace(rollout, observations=spoilt), rewards)
+        results.append(torch.cat([weight.flatten() for weight in ppo.policy.parameters()]))
+    assert torch.equal(*results)
+
+
+class Slow(Counter):
+    """Takes 2 ms a step."""
+
+    def step(self, action):
+        time.sleep(2e-3)
+        return super().step(action)
+
+
+def test_slow_environments_step_in_processes_with_the_same_results():
+    # As what is timed is in the parent, the fast one is the same environment without its pause.
+    slow, fast = (GymEnvironment(lambda kind=kind: TimeLimit(kind(end=3), 5), 2) for kind in (Slow, Counter))
+    assert isinstance(slow._envs, AsyncVectorEnv) and isinstance(fast._envs, SyncVectorEnv)
+    assert torch.equal(slow.reset(seed=4), fast.reset(seed=4))
+    for _ in range(7):
+        for ours, theirs in zip(slow.step(torch.eye(3)[:2]), fast.step(torch.eye(3)[:2]), strict=True):
+            assert ours is theirs is None or torch.equal(ours, theirs)
+    slow._envs.close()
