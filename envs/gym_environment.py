@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import gymnasium as gym
@@ -39,7 +40,7 @@ class GymEnvironment:
     is slow, in a process each, with the same results.
 
     Every `reset` seeds all copies anew, from the seed of the first reset and the number of resets since. So training
-    resumes exactly if the environment's seed determines all that follows.
+    resumes exactly if the environment's seed determines all that follows, which `reproducible` says of a trial.
 
     Raises:
         BadInput: see `Interface`.
@@ -57,10 +58,10 @@ class GymEnvironment:
         single = one()
         self.interface = Interface(single, early_end)
         self.spec = self.interface.spec
+        seconds, self.reproducible = _rehearse(single, self.interface)
         self._envs: Any = _own_vector_form(single, num_envs)
         if self._envs is None:
-            slow = _seconds_per_step(single) > WORTH_A_PROCESS and (os.cpu_count() or 1) > 1
-            kind = AsyncVectorEnv if slow else SyncVectorEnv
+            kind = AsyncVectorEnv if seconds > WORTH_A_PROCESS and (os.cpu_count() or 1) > 1 else SyncVectorEnv
             self._envs = kind([one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
         single.close()
         self._next_step = self._envs.metadata.get("autoreset_mode") == AutoresetMode.NEXT_STEP
@@ -130,18 +131,22 @@ def _own_vector_form(env: gym.Env[Any, Any], num_envs: int) -> gym.vector.Vector
     return None
 
 
-def _seconds_per_step(env: gym.Env[Any, Any]) -> float:
-    """Of random actions, the fastest of a few, since another program may interfere."""
-    env.reset(seed=0)
-    env.action_space.seed(0)
-    fastest = math.inf
-    for _ in range(TIMED_STEPS):
-        action, start = env.action_space.sample(), time.perf_counter()
-        _, _, terminated, truncated, _ = env.step(action)
-        fastest = min(fastest, time.perf_counter() - start)
-        if terminated or truncated:
-            env.reset()
-    return fastest
+def _rehearse(env: gym.Env[Any, Any], interface: Interface) -> tuple[float, bool]:
+    """Seconds per step, and whether the seed of a reset determines what random actions lead to."""
+    seen: list[list[Any]] = [[], []]
+    fastest = math.inf  # of all steps, since another program may interfere
+    for log in seen:
+        observation, _ = env.reset(seed=0)
+        env.action_space.seed(0)
+        log.append(interface.flatten(observation).tolist())
+        for _ in range(TIMED_STEPS):
+            action, start = env.action_space.sample(), time.perf_counter()
+            observation, _, terminated, truncated, _ = env.step(action)
+            fastest = min(fastest, time.perf_counter() - start)
+            if terminated or truncated:
+                observation, _ = env.reset()
+            log.append(interface.flatten(observation).tolist())
+    return fastest, seen[0] == seen[1]
 
 
 def record_policy(
@@ -152,44 +157,53 @@ def record_policy(
     early_end: EarlyEnd | None = None,
     style: int = -1,
     progress: Callable[[], None] = lambda: None,
+    min_return: float = -math.inf,
 ) -> Episodes:
     """What `policy` does in `env`.
 
     Args:
         env: with a time limit.
-        episodes: E; episode e starts from `env.reset(seed=seed + e)`.
+        episodes: E; the first starts from `env.reset(seed=seed)`, the next from `seed + 1`, and so on.
         early_end: what a termination means; None: see `Episodes.early_end`.
         style: of all these episodes, for judging only; -1 if unknown.
         progress: called after each episode.
+        min_return: episodes of a smaller return are left out, and others recorded in their place.
 
     Raises:
-        BadInput: see `Interface`; or an action is outside the action space, or an observation is not finite.
+        BadInput: see `Interface`; or an action is outside the action space, an observation is not finite, or no
+            episode of the first hundred has the return.
     """
     interface = Interface(env, early_end or "neither")
-    observations, actions, rewards, lengths, ends = [], [], [], [], []
-    for episode in range(episodes):
-        observation, _ = env.reset(seed=seed + episode)
+    kept: list[Episodes] = []
+    for number in count(seed):
+        episode = _record_episode(env, policy, interface, number, style)
+        if episode.rewards.sum() >= min_return:
+            kept.append(episode)
+            progress()
+        if len(kept) == episodes:
+            return Episodes.join(kept).interpreted(early_end)
+        if not kept and number - seed >= 99:
+            raise BadInput(f"no episode of a hundred has a return of {min_return:g} or more; give a smaller one")
+    raise AssertionError("counting ended")
+
+
+def _record_episode(env: gym.Env[Any, Any], policy: Policy, interface: Interface, seed: int, style: int) -> Episodes:
+    """One episode from `env.reset(seed=seed)`."""
+    observation, _ = env.reset(seed=seed)
+    observations, actions, rewards, done = [interface.flatten(observation)], [], [], False
+    while not done:
+        action = policy(observation)
+        if isinstance(env.action_space, spaces.Box):  # which contains nothing of a wider type, such as float64
+            action = np.asarray(action, env.action_space.dtype)
+        if not env.action_space.contains(action):
+            raise BadInput(f"the policy's action {action!r} is not in the action space {env.action_space}")
+        actions.append(action)
+        observation, reward, terminated, truncated, _ = env.step(action)
         observations.append(interface.flatten(observation))
-        done = False
-        lengths.append(0)
-        while not done:
-            action = policy(observation)
-            if isinstance(env.action_space, spaces.Box):  # which contains nothing of a wider type, such as float64
-                action = np.asarray(action, env.action_space.dtype)
-            if not env.action_space.contains(action):
-                raise BadInput(f"the policy's action {action!r} is not in the action space {env.action_space}")
-            actions.append(action)
-            observation, reward, terminated, truncated, _ = env.step(action)
-            observations.append(interface.flatten(observation))
-            rewards.append(float(reward))
-            lengths[-1] += 1
-            done = terminated or truncated
-        ends.append(terminated)
-        progress()
-    rows, bounds = np.stack(observations), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rewards.append(float(reward))
+        done = terminated or truncated
+    rows, bounds = np.stack(observations), np.array([0, len(rewards)])
     if not np.isfinite(rows).all():
         raise BadInput(f"{interface.name}: an observation holds NaN or Inf; learners need finite numbers")
-    seeds, styles = seed + np.arange(episodes), np.full(episodes, style)
-    chosen = np.stack(actions).astype(env.action_space.dtype)
-    recorded = Episodes(interface, rows, chosen, bounds, np.array(rewards), np.array(ends), seeds, styles)
-    return recorded.interpreted(early_end)
+    chosen, end = np.stack(actions).astype(env.action_space.dtype), np.array([bool(terminated)])
+    return Episodes(interface, rows, chosen, bounds, np.array(rewards), end, np.array([seed]), np.array([style]))

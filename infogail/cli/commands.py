@@ -38,6 +38,8 @@ class Record:
     from the current folder; an ONNX file; or a Stable-Baselines3 zip, which can run any code: open only your own."""
     style: int = -1
     """For an environment: style of these episodes, for judging only; -1: unknown."""
+    min_return: float | None = None
+    """For an environment: leave out episodes of a smaller return, and record others in their place."""
     append: bool = False
     """For an environment: add to the file if it exists."""
     out: Path | None = None
@@ -54,8 +56,8 @@ class Record:
             self.record_policy()
             return
         scenario = check_scenario(self.scenario)
-        for flag, given in (("policy", self.policy), ("append", self.append)):
-            if given:
+        for flag, given in (("policy", self.policy), ("append", self.append), ("min-return", self.min_return)):
+            if given not in (None, False):
                 raise BadInput(f"--{flag}: {scenario} is recorded by its own experts; leave it out")
         at_least("--episodes", self.episodes, 10)
         at_least("--seed", self.seed, 0)
@@ -93,7 +95,16 @@ class Record:
         policy = load_policy(self.policy, env)
         self.make_folder(out)
         with progress_bar(f"recording {task.name}", self.episodes) as advance:
-            new = record_policy(env, policy, self.episodes, self.seed, "neither", self.style, lambda: advance(1))
+            new = record_policy(
+                env,
+                policy,
+                self.episodes,
+                self.seed,
+                "neither",
+                self.style,
+                lambda: advance(1),
+                -math.inf if self.min_return is None else self.min_return,
+            )
         Episodes.join([*before, new]).save(out)
         print(f"recorded: {out}, {self.episodes} episodes, {spread(new)}")
 

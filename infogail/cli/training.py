@@ -22,6 +22,7 @@ from infogail.envs.errors import BadInput
 from infogail.parallel.launch import leads
 
 if TYPE_CHECKING:
+    from infogail.parallel.progress import Advance
     from infogail.runs.folder import Manifest
     from infogail.runs.runner import Learner
 
@@ -260,13 +261,14 @@ def say_trained(run: Path) -> None:
             print(NOTHING_HELD_OUT)
 
 
-def follow(advance: Callable[[float], None]) -> Callable[[int, int, dict[str, Any]], None]:
-    """A callback that advances a progress bar of length 1 after each iteration."""
+def follow(advance: Advance) -> Callable[[int, int, dict[str, Any]], None]:
+    """A callback that advances a progress bar of length 1 after each iteration, with environment steps per second."""
     before = 0.0
 
     def on_iteration(done: int, total: int, log: dict[str, Any]) -> None:
         nonlocal before
-        advance(done / total - before)
+        rate = log["env_steps"] / log["seconds"]
+        advance(done / total - before, f"{rate:,.0f} steps/s" if rate else "")
         before = done / total
 
     return on_iteration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -14,21 +15,31 @@ from infogail.parallel.launch import leads
 console = Console(stderr=True, quiet=not leads())
 
 
+class Advance(Protocol):
+    """Advances a progress bar by `count`, and changes what is written behind it."""
+
+    def __call__(self, count: float, detail: str = "") -> None: ...
+
+
 @contextmanager
-def progress_bar(title: str, total: float) -> Iterator[Callable[[float], None]]:
-    """A progress bar from 0 to `total`; yields a function that advances it by an amount. It vanishes on failure.
+def progress_bar(title: str, total: float) -> Iterator[Advance]:
+    """A progress bar from 0 to `total`; yields a function that advances it. It vanishes on failure.
 
     Without a terminal, `title` is printed on the first advance instead, when all input has been accepted.
     """
     if not console.is_interactive:
         yield _once(title)
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    bars = Progress(*columns, console=console)
-    task = bars.add_task(title, total=total)
+    name, detail = (TextColumn(f"{{task.{text}}}", markup=False) for text in ("description", "fields[detail]"))
+    bars = Progress(name, BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), detail, console=console)
+    task = bars.add_task(title, total=total, detail="")
+
+    def advance(count: float, detail: str = "") -> None:
+        bars.update(task, advance=count, detail=detail)
+
     with bars.live:
         try:
-            yield lambda count: bars.advance(task, count)
+            yield advance
         except BaseException:
             bars.live.transient = True  # leave only the one-line error
             raise
@@ -53,11 +64,11 @@ def note(message: str) -> None:
     console.print(Text(message), soft_wrap=True)
 
 
-def _once(title: str) -> Callable[[object], None]:
+def _once(title: str) -> Callable[..., None]:
     """A function that prints `title` the first time it is called."""
     left = [title]
 
-    def say(_: object) -> None:
+    def say(*_: object) -> None:
         if left:
             note(left.pop())
 

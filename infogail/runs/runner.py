@@ -20,6 +20,7 @@ from infogail.envs.data.recording import Recording
 from infogail.envs.environment import Environment
 from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, write_atomically
+from infogail.envs.gym_environment import GymEnvironment
 from infogail.envs.tasks import get_task, load_recording, named_in_file, training_environment
 from infogail.learning.devices import check_device
 from infogail.learning.networks import Policy
@@ -36,6 +37,7 @@ from infogail.parallel.distributed import (
     world_size,
 )
 from infogail.parallel.launch import leads
+from infogail.parallel.progress import note
 from infogail.parallel.signals import Stopped, stop_requests
 from infogail.runs import checkpoint
 from infogail.runs.driver import FILE, Driver
@@ -193,6 +195,8 @@ def _train(
     recording, saved = run_on_leader(lambda: (_recording(folder), checkpoint.load_newest(folder, warn)))
     shard = shard_config(config.with_(iterations=manifest.scheduled_iterations or config.run.iterations))
     environment = training_environment(recording, shard.run.num_envs, shard.run.device)
+    if isinstance(environment, GymEnvironment) and not environment.reproducible:
+        note(f"infogail: {manifest.scenario}: a reset's seed does not determine what follows; resuming is not exact")
     learner, log = make_learner(environment, _demonstrations(recording, config), shard), b""
     if manifest.scheduled_iterations is not None:
         learner.schedule.length = config.run.iterations
