@@ -73,8 +73,11 @@ class Episodes:
 
     @property
     def early_end(self) -> EarlyEnd:
-        """What a termination seems to mean: success if most episodes end by one, failure if none does, else neither."""
-        share = self.terminated.mean()
+        """What a termination seems to mean: success if most episodes end by one, failure if none does, else neither.
+
+        Those in the last decision before the time limit cut nothing off and do not count.
+        """
+        share = (self.terminated & (np.diff(self.episode_bounds) < self.interface.spec.horizon)).mean()
         return "success" if share > 0.5 else "failure" if share == 0 else "neither"
 
     def episodes(self, index: np.ndarray | slice) -> Episodes:

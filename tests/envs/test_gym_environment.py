@@ -14,6 +14,7 @@ from gymnasium.wrappers import TimeLimit
 from infogail.baselines.gail import GAIL
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import concatenate
+from infogail.envs.data.episodes import Episodes
 from infogail.envs.errors import BadInput
 from infogail.envs.gym_environment import GymEnvironment, record_policy
 from infogail.envs.interface import Interface
@@ -135,6 +136,42 @@ def test_recording_keeps_every_decision():
     assert recorded.seeds.tolist() == [7, 8] and recorded.styles.tolist() == [1, 1]
     assert demonstrations.observations[:, 0].tolist() == [0, 1, 2] * 2
     assert demonstrations.actions.tolist() == np.eye(3).tolist() * 2
+
+
+@pytest.mark.parametrize(
+    ("ends", "meaning"),
+    [((2, 3, 9), "success"), ((9, 9, 9), "failure"), ((2, 9, 9), "neither"), ((4, 9, 9), "failure")],
+)
+def test_what_an_early_end_means_follows_from_how_often_episodes_end_early(ends, meaning):
+    # Of a time limit of 4: at 9 the episode is truncated, and an end at 4 cuts nothing off.
+    recorded = Episodes.join([record_policy(limited(end=end)(), lambda obs: 5, 1) for end in ends])
+    assert recorded.early_end == recorded.interpreted(None).demonstrations.spec.early_end == meaning
+    assert recorded.interpreted("success").interface.spec.early_end == "success"
+
+
+def test_episodes_of_a_smaller_return_are_left_out():
+    class Varied(Counter):
+        def reset(self, **options):
+            observation, info = super().reset(**options)
+            self.end = 1 + int(9 * self.start)  # the return
+            return observation, info
+
+    episodes = record_policy(TimeLimit(Varied(), 20), lambda obs: 5, 3, seed=0, min_return=6.0)
+    everything = record_policy(TimeLimit(Varied(), 20), lambda obs: 5, 20, seed=0)
+    good = np.flatnonzero(everything.returns >= 6)[:3]
+    assert episodes.seeds.tolist() == good.tolist() != [0, 1, 2]
+    assert episodes.returns.tolist() == everything.returns[good].tolist()
+    with pytest.raises(BadInput, match="no episode of a hundred has a return of 60 or more"):
+        record_policy(TimeLimit(Varied(), 20), lambda obs: 5, 3, min_return=60.0)
+
+
+def test_an_environment_that_its_seed_does_not_determine_is_noticed():
+    class Unseeded(Counter):
+        def observe(self):
+            return np.array([self.clock, np.random.default_rng().uniform()])
+
+    assert GymEnvironment(limited(), 1).reproducible
+    assert not GymEnvironment(lambda: TimeLimit(Unseeded(), 4), 1).reproducible
 
 
 def test_episodes_are_concatenated_in_order_and_only_those_of_one_task():
