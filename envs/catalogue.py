@@ -99,10 +99,11 @@ def environment_id(name: str) -> str:
 
 
 def register() -> None:
-    """Register every scenario with Gymnasium, for `make` and `make_vec`, and MoveToBeacon for `make`."""
-    if "infogail/MoveToBeacon-v0" not in gymnasium.registry:
-        entry_point = "infogail.envs.move_to_beacon:MoveToBeacon"
-        gymnasium.register("infogail/MoveToBeacon-v0", entry_point=entry_point, max_episode_steps=100)
+    """Register every scenario with Gymnasium, for `make` and `make_vec`, and the two classics for `make`."""
+    for name, module, horizon in (("MoveToBeacon", "move_to_beacon", 100), ("Circles", "circles", 64)):
+        if f"infogail/{name}-v0" not in gymnasium.registry:
+            entry_point = f"infogail.envs.{module}:{name}"
+            gymnasium.register(f"infogail/{name}-v0", entry_point=entry_point, max_episode_steps=horizon)
     for name in SCENARIOS:
         if environment_id(name) not in gymnasium.registry:
             gymnasium.register(

@@ -76,7 +76,7 @@ class PolicyConfig(Part):
     """λ of generalised advantage estimation."""
     clip: float = setting(0.2, POSITIVE)
     """PPO's clip range of the probability ratio."""
-    epochs: int = setting(1, POSITIVE, name="ppo_epochs")
+    epochs: int = setting(1, POSITIVE, name="ppo_epochs", varies=True)
     """Passes over each rollout; with TRPO, for the value network only."""
     minibatches: int = setting(48, POSITIVE)
     """Minibatches per pass."""
@@ -120,7 +120,7 @@ class DiscriminatorConfig(Part):
     """Discriminator updates per iteration."""
     batch: int = setting(1024, POSITIVE, name="discriminator_batch", sharded=True)
     """Pairs of each kind per discriminator update."""
-    gradient_penalty: float = setting(0.3, NON_NEGATIVE)
+    gradient_penalty: float = setting(0.3, NON_NEGATIVE, varies=True)
     """Weight of the gradient penalty, zero-centred for gan and one-centred for wasserstein."""
     weight_clip: float | None = setting(None, POSITIVE)
     """Clip the discriminator's weights to this magnitude, as in the original WGAN; None: no clipping."""
@@ -169,7 +169,7 @@ class RIMConfig(Part):
 class CloningConfig(Part):
     """Behavioural cloning, as a learner in its own right and as a warm start."""
 
-    steps: int = setting(1000, POSITIVE, name="bc_steps")
+    steps: int = setting(1000, POSITIVE, name="bc_steps", varies=True)
     """Gradient steps of behavioural cloning, with or without codes."""
     warm_start_steps: int = setting(1000, NON_NEGATIVE, varies=True)
     """Gradient steps of behavioural cloning before the first iteration, with the codes that the posterior infers; 0:
