@@ -7,7 +7,7 @@ import torch
 
 from infogail.benchmark.circles import SETTINGS, drive
 from infogail.config.config import Config
-from infogail.envs.circles import HORIZON, STEP, CirclesEnvironment, distances, expert_action, record
+from infogail.envs.circles import CENTRES, HORIZON, STEP, CirclesEnvironment, distances, expert_action, record
 from infogail.learning.learner import InfoGAIL
 from infogail.learning.rollout import style_nmi
 
@@ -23,8 +23,8 @@ def test_experts_run_round_their_circles():
     assert episodes.styles.tolist() == [0, 1, 2] * 10 and np.diff(episodes.episode_bounds).tolist() == [HORIZON] * 30
     paths = episodes.demonstrations.observations[:, :2].reshape(30, HORIZON, 2)
     assert (distances(paths).argmin(-1) == episodes.styles).all() and distances(paths).min(-1).max() < 0.1
-    moves = np.diff(paths, axis=1)
-    turned = moves[:, :-1, 0] * moves[:, 1:, 1] - moves[:, :-1, 1] * moves[:, 1:, 0]  # positive: to the left
+    moves, offsets = np.diff(paths, axis=1), (paths - CENTRES[episodes.styles][:, None])[:, :-1]
+    turned = offsets[..., 0] * moves[..., 1] - offsets[..., 1] * moves[..., 0]  # positive: counterclockwise
     assert (np.sign(turned.mean(-1)) == np.array([1, -1, 1] * 10)).all()
 
 
