@@ -22,6 +22,21 @@ from infogail.envs.scenarios.styles import Style
 from infogail.envs.twin import DrivingEnvironment
 
 
+RECOMMENDED: dict[str, Any] = {
+    "num_codes": 2,
+    "gamma": 0.99,
+    "num_envs": 16,  # episodes are long
+    "iterations": 40,
+    "settling_iterations": None,
+    "bc_steps": 2000,
+    "warm_start_steps": 2000,
+    "learning_rate": 3e-4,  # at the driving scenarios' 1e-3, a good clone was spoilt within a few iterations
+    "ppo_epochs": 5,
+    "gradient_penalty": 3.0,
+}
+"""Training settings for any environment; chosen on MountainCar, Walker2d and Hopper with other seeds than reported."""
+
+
 class GymTask:
     """A Gymnasium environment by its id.
 
@@ -43,19 +58,8 @@ class GymTask:
 
     @property
     def recommended(self) -> dict[str, Any]:
-        """Training settings by name; chosen on MountainCar, Walker2d and Hopper with other seeds than are reported."""
-        return {
-            "num_codes": 2,
-            "gamma": 0.99,
-            "num_envs": 16,  # episodes are long
-            "iterations": 40,
-            "settling_iterations": None,
-            "bc_steps": 2000,
-            "warm_start_steps": 2000,
-            "learning_rate": 3e-4,  # at the driving scenarios' 1e-3, a good clone was spoilt within a few iterations
-            "ppo_epochs": 5,
-            "gradient_penalty": 3.0,
-        }
+        """Training settings by name."""
+        return RECOMMENDED
 
     @cached_property
     def interface(self) -> Interface:
