@@ -24,8 +24,9 @@ class Interface:
     are one-hot, see `Spec.action_size`.
 
     Args:
-        env: its spaces are translated, and its time limit is the horizon.
-        early_end: how to interpret a termination.
+        env: its spaces are translated, and its time limit is the horizon. If the unwrapped environment has an attribute
+            `learner_spec`, a `Spec`, that says what an early end means and in what a style can show.
+        early_end: how to interpret a termination, unless the environment says so.
 
     Raises:
         BadInput: the environment has no time limit, or a space that learners cannot use.
@@ -43,7 +44,14 @@ class Interface:
             raise BadInput(f"{name}: has no time limit, by which the length of a rollout is set; {remedy}")
         size, box = spaces.flatdim(self.observation_space), isinstance(self.action_space, spaces.Box)
         learned = spaces.Box(-1.0, 1.0, self.action_space.shape, np.float32) if box else self.action_space
+        declared: Spec | None = getattr(env.unwrapped, "learner_spec", None)
+        self.declared = declared is not None
         self.spec = Spec((size,), np.dtype(np.float32), learned, horizon, early_end, tuple(range(size)))
+        if declared is not None:
+            spaces_and_time = {
+                name: getattr(self.spec, name) for name in ("observation_shape", "action_space", "horizon")
+            }
+            self.spec = replace(declared, **spaces_and_time)
 
     def interpreted(self, early_end: EarlyEnd) -> Interface:
         """The same, with another meaning of a termination."""

@@ -26,7 +26,16 @@ SCALE = 10.0 / SIZE  # of observations
 MOVES = np.array([[MOVE, 0.0], [-MOVE, 0.0], [0.0, MOVE], [0.0, -MOVE]])
 LEAST_APART = 2 * MOVE  # along each axis, in `styled` starts
 X_FIRST, Y_FIRST = 0, 1  # styles: the axis of the first move
-SPEC = Spec((2,), np.dtype(np.float32), spaces.Discrete(len(MOVES)), HORIZON, "success", (0, 1))
+SPEC = Spec(
+    (2,),
+    np.dtype(np.float32),
+    spaces.Discrete(len(MOVES)),
+    HORIZON,
+    "success",
+    (0, 1),
+    reflections=((0,), (1,)),
+    style_tolerance=0.05,
+)
 
 
 class MoveToBeacon(gym.Env[np.ndarray, np.int64]):
@@ -38,6 +47,8 @@ class MoveToBeacon(gym.Env[np.ndarray, np.int64]):
     Args:
         styled: only starts in which a style can show.
     """
+
+    learner_spec = SPEC
 
     def __init__(self, styled: bool = False) -> None:
         self.styled = styled

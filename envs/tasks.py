@@ -21,7 +21,6 @@ from infogail.envs.scenarios.scenario import Scenario
 from infogail.envs.scenarios.styles import Style
 from infogail.envs.twin import DrivingEnvironment
 
-
 RECOMMENDED: dict[str, Any] = {
     "num_codes": 2,
     "gamma": 0.99,

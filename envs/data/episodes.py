@@ -98,8 +98,9 @@ class Episodes:
         return replace(self.demonstrations, labels=labels_of(self.styles, share))
 
     def interpreted(self, early_end: EarlyEnd | None) -> Episodes:
-        """The same episodes, with this meaning of a termination; None: see `early_end`."""
-        return replace(self, interface=self.interface.interpreted(early_end or self.early_end))
+        """The same episodes, with this meaning of a termination; None: what the environment says, else `early_end`."""
+        meant = self.interface.spec.early_end if self.interface.declared else self.early_end
+        return replace(self, interface=self.interface.interpreted(early_end or meant))
 
     @classmethod
     def join(cls, parts: list[Episodes]) -> Episodes:

@@ -174,6 +174,9 @@ class CloningConfig(Part):
     warm_start_steps: int = setting(1000, NON_NEGATIVE, varies=True)
     """Gradient steps of behavioural cloning before the first iteration, with the codes that the posterior infers; 0:
     the policy starts from random weights."""
+    refinements: int = setting(0, NON_NEGATIVE)
+    """How often, after the warm start, each demonstration is given the code under which the policy would most likely
+    have done it, and the policy is cloned again; for styles that actions show more clearly than states do."""
     batch: int = setting(512, POSITIVE, name="bc_batch", sharded=True)
     """Pairs per step of behavioural cloning."""
     learning_rate: float = setting(1e-2, POSITIVE, name="bc_learning_rate")

@@ -9,6 +9,9 @@ from infogail.config.parts import CloningConfig
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.learning.networks import Policy, adam, descend
 
+LEAST_LOG_PROB = -5.0
+"""So that no single action that a policy would hardly take decides on an episode's code."""
+
 
 def cloning_loss(policy: Policy, observations: Tensor, actions: Tensor, codes: Tensor) -> Tensor:
     """-mean log π(a|s,c) [nats] of observations (n, F), actions (n, A) and codes (n,)."""
@@ -59,6 +62,26 @@ class Cloning:
         for number in range(first, first + count):
             loss = self.step(number)
         return loss
+
+
+@torch.no_grad()
+def likeliest_codes(policy: Policy, demonstrations: Demonstrations) -> Tensor:
+    """(E,) int64: each demonstration's code c that maximises Σ log π(a|s,c), with terms of at least `LEAST_LOG_PROB`.
+
+    With the cloning that follows, this is a step of expectation maximisation for a mixture of K policies.
+    """
+    device = policy.log_std.device
+    observations, actions, lengths = (
+        torch.from_numpy(column).to(device)
+        for column in (demonstrations.observations, demonstrations.actions, demonstrations.lengths)
+    )
+    episodes = torch.arange(len(lengths), device=device).repeat_interleave(lengths)
+    totals = torch.zeros(policy.num_codes, len(lengths), device=device)
+    for code, total in enumerate(totals):
+        codes = torch.full((len(observations),), code, device=device)
+        log_probs = policy(policy.inputs(observations, codes)).log_prob(actions)
+        total.index_add_(0, episodes, log_probs.clamp(min=LEAST_LOG_PROB))
+    return totals.argmax(0)
 
 
 def warm_start(

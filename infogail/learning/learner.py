@@ -10,7 +10,7 @@ from infogail.config.config import Config
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.environment import Environment
 from infogail.learning.adversaries import adversaries
-from infogail.learning.cloning import warm_start
+from infogail.learning.cloning import likeliest_codes, warm_start
 from infogail.learning.devices import read_log
 from infogail.learning.memory import RolloutMemory
 from infogail.learning.networks import Policy, seeded
@@ -44,6 +44,10 @@ class InfoGAIL:
         self.posterior.divide_demonstrations()
         codes = self.posterior.demonstration_codes()
         warm_start(self.policy, self.demonstrations, codes, self.config.cloning, self.generator)
+        for _ in range(self.config.cloning.refinements if codes is not None else 0):
+            codes = likeliest_codes(self.policy, self.demonstrations)
+            self.posterior.learn(codes)
+            warm_start(self.policy, self.demonstrations, codes, self.config.cloning, self.generator)
         self.started = True
 
     def iterate(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
+from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -215,6 +216,24 @@ def polyak_update(target: nn.Module, module: nn.Module, share: float) -> None:
         slow.lerp_(fast, share)
 
 
+@dataclass
+class Known:
+    """Demonstrations whose code is known: labelled ones, or all of them after `Posterior.learn`."""
+
+    episodes: Tensor
+    """(n,) int64"""
+    codes: Tensor
+    """(n,) int64"""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """For checkpoints."""
+        return {"episodes": self.episodes, "codes": self.codes}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore the result of `state_dict`."""
+        self.episodes, self.codes = state["episodes"], state["codes"]
+
+
 class Posterior:
     """The evidence network, and its training."""
 
@@ -232,7 +251,7 @@ class Posterior:
         rows = demonstrations.pairs() if self.reads_pairs else demonstrations.observations
         self.rows = torch.from_numpy(rows).to(self.device)
         labels = [list(demonstrations.labels), list(demonstrations.labels.values())]
-        self.labelled, self.labels = torch.tensor(labels, dtype=torch.int64, device=self.device)  # (n,) each
+        self.known = Known(*torch.tensor(labels, dtype=torch.int64, device=self.device))
         self.evidence, self.optimiser = self._start()
         self.target = deepcopy(self.evidence)
 
@@ -281,6 +300,16 @@ class Posterior:
         self._set_prior()
         self.target.load_state_dict(self.evidence.state_dict())
 
+    def learn(self, codes: Tensor) -> None:
+        """From now on, take `codes` (E,) for those of the demonstrations; keeps those of labelled ones."""
+        codes = codes.clone()
+        codes[self.known.episodes] = self.known.codes
+        self.known = Known(torch.arange(len(codes), device=self.device), codes)
+        for _ in range(self.config.rim.steps):
+            descend(self.optimiser, self.demonstrations_loss(self.config.posterior.batch))
+        self._set_prior()
+        self.target.load_state_dict(self.evidence.state_dict())
+
     def _set_prior(self) -> None:
         """Set the prior to each code's share of the demonstrations; for a graded code it stays uniform."""
         if not self.config.codes.graded_code:
@@ -322,23 +351,25 @@ class Posterior:
 
     def _exemplars(self) -> tuple[Tensor, Tensor]:
         """Demonstrations (n,) and the codes (n,) they exemplify: the labelled ones, if any, else ones far apart."""
-        if len(self.labels):
-            return self.labelled, self.labels
+        if len(self.known.codes):
+            return self.known.episodes, self.known.codes
         rows = self.evidence.inputs(self.demonstrations[::DIVIDING_THINNING]).transpose(0, 1).flatten(1)
         codes = torch.linspace(0, self.config.codes.num_codes - 1, self.num_exemplars, device=self.device).long()
         return spread_out(rows, self.num_exemplars, self.generator), codes
 
     def _fit_exemplars(self, episodes: Tensor, codes: Tensor) -> None:
         """A few steps of supervised learning on exemplars, shifted as in `demonstrations_loss`."""
-        x = self.evidence.inputs(self.demonstrations[::DIVIDING_THINNING, episodes.repeat(EXEMPLAR_COPIES)])
+        rows = self.demonstrations[::DIVIDING_THINNING, episodes.repeat(EXEMPLAR_COPIES)]
         for _ in range(EXEMPLAR_STEPS):
-            beliefs = belief(DIVIDING_THINNING * self.evidence.evidence_of_inputs(self.shifted(x)))
+            beliefs = belief(DIVIDING_THINNING * self.evidence.evidence_of_inputs(self.altered(rows)))
             descend(self.optimiser, nll_loss(beliefs[-1], codes.repeat(EXEMPLAR_COPIES)), Group.ALONE)
 
     def parts(self) -> dict[str, Any]:
         """The state that updates change, for checkpoints."""
-        target = {"posterior_target": self.target} if self.config.posterior.target is not None else {}
-        return target | {
+        extra: dict[str, Any] = {"posterior_target": self.target} if self.config.posterior.target is not None else {}
+        if self.config.cloning.refinements:
+            extra["posterior_known"] = self.known
+        return extra | {
             "posterior": self.evidence,
             "posterior_optimiser": self.optimiser,
             "posterior_generator": self.generator,
@@ -371,18 +402,27 @@ class Posterior:
         """
         episodes = self.demonstrations.shape[1]
         rows = self._random(episodes, batch)
-        x = self.evidence.inputs(self.demonstrations[::thinning, rows])
-        beliefs = belief(thinning * self.evidence.evidence_of_inputs(torch.cat((x, self.shifted(x)), 1)))
+        chosen = self.demonstrations[::thinning, rows]
+        x = torch.cat((self.evidence.inputs(chosen), self.altered(chosen)), 1)
+        beliefs = belief(thinning * self.evidence.evidence_of_inputs(x))
         log_q, log_q_shifted = beliefs[-1].chunk(2)
         loss = rim_loss(log_q, log_q_shifted, group)
-        if len(self.labels):
-            labelled = self.evidence(self.demonstrations[::thinning, self.labelled])
-            loss = loss + nll_loss(belief(thinning * labelled)[-1], self.labels)
+        if len(self.known.codes):
+            labelled = self.evidence(self.demonstrations[::thinning, self.known.episodes])
+            loss = loss + nll_loss(belief(thinning * labelled)[-1], self.known.codes)
         return loss
 
-    def shifted(self, x: Tensor) -> Tensor:
-        """Inputs (T, n, F), each trajectory shifted by one random offset per feature."""
-        shift = self.config.rim.shift * self.tolerance
+    def altered(self, rows: Tensor) -> Tensor:
+        """The network's inputs of states or pairs (T, n, …), of each trajectory altered so that its style stays.
+
+        It is shifted by one random offset per feature, and reflected at random; see `Spec.reflections`.
+        """
+        if self.spec.reflections:
+            rows = rows.clone()
+        for entries in self.spec.reflections:
+            signs = 1 - 2 * torch.randint(2, (rows.shape[1], 1), generator=self.generator, device=rows.device)
+            rows[..., list(entries)] *= signs
+        x, shift = self.evidence.inputs(rows), self.config.rim.shift * self.tolerance
         return x + shift * torch.randn(x.shape[1:], generator=self.generator, device=x.device)
 
     def _random(self, count: int, size: int) -> Tensor:

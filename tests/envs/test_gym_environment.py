@@ -15,6 +15,7 @@ from infogail.baselines.gail import GAIL
 from infogail.config.config import Config
 from infogail.envs.data.demonstrations import concatenate
 from infogail.envs.data.episodes import Episodes
+from infogail.envs.environment import Spec
 from infogail.envs.errors import BadInput
 from infogail.envs.gym_environment import GymEnvironment, record_policy
 from infogail.envs.interface import Interface
@@ -272,3 +273,14 @@ def test_slow_environments_step_in_processes_with_the_same_results():
         for ours, theirs in zip(slow.step(torch.eye(3)[:2]), fast.step(torch.eye(3)[:2]), strict=True):
             assert ours is theirs is None or torch.equal(ours, theirs)
     slow._envs.close()
+
+
+def test_an_environment_may_say_what_its_ends_mean_and_where_its_style_shows():
+    class Telling(Counter):
+        learner_spec = Spec((9,), np.dtype(np.float32), spaces.Discrete(2), 7, "success", (1,), 0.5)
+
+    recorded = record_policy(limited()().__class__(Telling(end=2), 4), lambda obs: 5, 3)
+    spec = recorded.demonstrations.spec
+    assert (spec.early_end, spec.style_features, spec.style_tolerance) == ("success", (1,), 0.5)
+    assert (spec.observation_shape, spec.horizon, spec.categories) == ((2,), 4, (3,))  # as they are
+    assert recorded.interpreted("neither").interface.spec.early_end == "neither"

@@ -1,12 +1,18 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from infogail.config.config import Config
 from infogail.envs.catalogue import get_scenario
-from infogail.learning.cloning import Cloning, cloning_loss, warm_start
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.move_to_beacon import MoveToBeaconEnvironment, record
+from infogail.learning.cloning import Cloning, cloning_loss, likeliest_codes, warm_start
+from infogail.learning.learner import InfoGAIL
 from infogail.learning.networks import Policy
+from infogail.learning.posterior import Posterior
+from infogail.learning.rollout import style_nmi
 from tests.learners import box_spec
 
 
@@ -84,3 +90,37 @@ def test_none_is_none(recorded):
     assert all(torch.equal(a, b) for a, b in zip(before, policy.parameters(), strict=True))
     assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())
     assert torch.equal(torch.get_rng_state(), torch_random)
+
+
+def test_each_demonstration_goes_to_the_code_under_which_the_policy_would_have_done_it():
+    # Code 0 acts 0, code 1 acts 1, with a standard deviation of e^-1; one wild action does not decide.
+    spec = box_spec(2, 1)
+    policy = Policy(spec, 2, Config.of(hidden=4, initial_log_std=-1.0).policy)
+    for parameter in policy.net.parameters():
+        parameter.data.zero_()
+    policy.net[0].weight.data[0, -1], policy.net[2].weight.data[0, 0], policy.net[4].weight.data[0, 0] = 1.0, 1.0, 1.0
+    actions = np.array([0.1, -0.2, 0.3, 0.9, 1.0, 0.8, 0.9, 1.0, -9.0, 0.2], np.float32)[:, None]
+    demonstrations = Demonstrations(spec, np.zeros((10, 2), np.float32), actions, np.array([0, 3, 5, 9, 10]))
+    assert likeliest_codes(policy, demonstrations).tolist() == [0, 1, 1, 0]
+
+
+def test_refinement_divides_by_actions_what_states_do_not_show():
+    # Which way an axis is taken first is seen in the path; the posterior, from few steps, divides it only partly.
+    episodes = record(60, styled=True)
+    settings = {"num_envs": 8, "warm_start_steps": 300, "rim_tries": 4, "threads": 1}
+    nmi, posteriors = [], []
+    for refinements in (0, 4):
+        config = Config.of(**settings, refinements=refinements)
+        learner = InfoGAIL(MoveToBeaconEnvironment(8, styled=True), episodes.demonstrations, config)
+        learner.start()
+        nmi.append(style_nmi(learner.posterior.demonstration_codes().numpy(), episodes.styles))
+        posteriors.append(learner.posterior)
+    cloned = likeliest_codes(learner.policy, episodes.demonstrations)
+    assert style_nmi(cloned.numpy(), episodes.styles) > 0.95 and nmi[0] < 0.65 < nmi[1], nmi
+    # A resumed run still knows what was learned from the actions.
+    plain, refined = (posterior.parts() for posterior in posteriors)
+    assert "posterior_known" not in plain
+    other = Posterior(episodes.demonstrations, config, torch.Generator())
+    assert not len(other.known.codes)
+    other.parts()["posterior_known"].load_state_dict(refined["posterior_known"].state_dict())
+    assert torch.equal(other.known.codes, posteriors[1].known.codes) and len(other.known.codes) == 60

@@ -26,7 +26,8 @@ from infogail.learning.posterior import (
     spread_out,
     step_info_reward,
 )
-from infogail.learning.rollout import Rollout
+from infogail.learning.rollout import Rollout, style_nmi
+from tests.learners import box_spec
 
 LOG2, SPEC = math.log(2), get_scenario("pass").spec
 EVEN = torch.full((2,), 0.5)
@@ -313,10 +314,10 @@ def test_trajectories_are_moved_by_what_the_scenario_tolerates(highway_recording
         (recorded("pass")[0].demonstrations, 1.0),
     ):
         posterior = Posterior(demonstrations, Config.of(num_codes=2), torch.Generator().manual_seed(0))
-        still = torch.zeros(5, 4000, len(posterior.evidence.features))
-        moved = posterior.shifted(still)
+        still = torch.zeros(5, 4000, demonstrations.observations.shape[1])
+        moved = posterior.altered(still) - posterior.evidence.inputs(still)
         assert moved.std().item() == pytest.approx(expected, rel=0.03)
-        assert (moved == moved[:1]).all()  # all of a trajectory by the same
+        torch.testing.assert_close(moved, moved[:1].expand_as(moved))  # all of a trajectory by the same
 
 
 def test_unbounded_evidence_says_what_the_network_says():
@@ -486,3 +487,21 @@ def test_the_reward_is_the_targets_which_follows_slowly():
         assert ("posterior_target" in posterior.parts()) == (share is not None)
     torch.testing.assert_close(earned[1.0], earned[None])
     assert earned[0.01].mean() < 0.5 * earned[None].mean()
+
+
+def test_a_reflected_trajectory_has_the_same_style():
+    # The style is which of two features stays near 0; the signs, which chance sets, would divide them, too.
+    rng = np.random.default_rng(0)
+    signs, styles = rng.choice([-1.0, 1.0], (80, 2)), np.arange(80) % 2
+    rows = np.repeat(signs * (1.0 + 2.0 * np.eye(2)[styles]), 20, axis=0)
+    observations = (rows + 0.1 * rng.normal(size=rows.shape)).astype(np.float32)
+    found = {}
+    for reflections in ((), ((0,), (1,))):
+        spec = box_spec(2, 2, horizon=20)
+        spec = replace(spec, reflections=reflections, style_tolerance=0.3)
+        demonstrations = Demonstrations(spec, observations, np.zeros((1600, 2), np.float32), np.arange(0, 1601, 20))
+        torch.manual_seed(0)
+        posterior = Posterior(demonstrations, Config.of(num_codes=2, rim_steps=150), torch.Generator().manual_seed(0))
+        posterior.divide_demonstrations()
+        found[reflections] = style_nmi(posterior.demonstration_codes().numpy(), styles)
+    assert found[()] < 0.5 and found[((0,), (1,))] > 0.9
