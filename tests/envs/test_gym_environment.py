@@ -210,7 +210,7 @@ def test_gail_learns_to_balance_a_pole_from_one_demonstration():
 
 def test_an_environments_own_vector_form_says_which_steps_only_reset():
     # CartPole's: 16 poles pushed to one side fall after about ten steps, and the step after that begins anew.
-    env, twin = GymEnvironment("CartPole-v1", 16, "failure"), gym.make("CartPole-v1")
+    env, twin = GymEnvironment(gym.spec("CartPole-v1"), 16, "failure"), gym.make("CartPole-v1")
     before, ended, fallen = env.reset(seed=0), torch.zeros(16, dtype=torch.bool), 0
     twin.reset(seed=0)
     assert not isinstance(env._envs, SyncVectorEnv)
