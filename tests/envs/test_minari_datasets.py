@@ -12,6 +12,7 @@ from infogail.envs.gym_environment import record_policy
 from infogail.envs.minari_datasets import load_minari, save_minari
 
 minari = pytest.importorskip("minari")
+pytestmark = pytest.mark.filterwarnings("ignore:.*(is set to|is) None", "ignore:.*precision lowered")
 
 
 @pytest.fixture(autouse=True)
