@@ -29,7 +29,7 @@ class Everything(gymnasium.Env):
         pair=spaces.Tuple((spaces.Discrete(3), spaces.Box(-np.inf, np.inf, (2,), np.float64))),
         switches=spaces.MultiBinary(3),
     )
-    action_space = spaces.Box(np.array([0.0, -3.0]), np.array([1e-3, 7.0]), dtype=np.float32)
+    action_space = spaces.Box(np.float32([0.0, -3.0]), np.float32([1e-3, 7.0]))
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
