@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -47,12 +48,7 @@ def get_scenario(name: str, **settings: Any) -> Scenario:
     if not separator:
         module, _, attribute = SCENARIOS[name].partition(":")
         return getattr(importlib.import_module(module), attribute)(**settings)
-    if (folder := os.getcwd()) not in sys.path:
-        sys.path.append(folder)  # for scripts, it holds the script's folder, not the current one
-    try:
-        imported = importlib.import_module(module)
-    except ImportError as error:
-        raise BadInput(f"scenario '{name}': {error}; run in the folder of {module}.py, or install it") from error
+    imported = import_here(module, f"scenario '{name}'")
     if not hasattr(imported, attribute):
         raise BadInput(f"scenario '{name}': {module} has no '{attribute}'; name its class after the colon")
     make = getattr(imported, attribute)
@@ -68,6 +64,23 @@ def get_scenario(name: str, **settings: Any) -> Scenario:
         raise BadInput(f"scenario '{name}': {attribute} lacks {', '.join(missing)}; define what Scenario requires")
     scenario.name = name
     return scenario
+
+
+def import_here(module: str, named: str) -> ModuleType:
+    """Import a module of the user's, also from the current folder.
+
+    Args:
+        named: where its name was given, for the error.
+
+    Raises:
+        BadInput: there is no such module.
+    """
+    if (folder := os.getcwd()) not in sys.path:
+        sys.path.append(folder)  # for scripts, it holds the script's folder, not the current one
+    try:
+        return importlib.import_module(module)
+    except (ImportError, ValueError) as error:
+        raise BadInput(f"{named}: {error}; run in the folder of {module}.py, or install it") from error
 
 
 def check_scenario(name: str) -> str:

@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 
 from infogail.envs.catalogue import is_environment
 from infogail.envs.data.episodes import Episodes, problem_of
-from infogail.envs.errors import BadInput
+from infogail.envs.errors import BadInput, one_line
 from infogail.envs.interface import Interface
 from infogail.envs.tasks import GymTask
 
@@ -35,10 +35,10 @@ def load_minari(name: str, environment: str | None = None) -> Episodes:
         try:
             data = minari.load_dataset(name, download=True)
         except Exception as error:  # of the network, or of Minari's server
-            what = f"is not here, and could not be downloaded ({_line(error)})"
+            what = f"is not here, and could not be downloaded ({one_line(error)})"
             raise BadInput(f"{place}: {what}; see 'minari list local' and 'minari list remote'") from error
     except (ValueError, OSError, KeyError) as error:
-        raise BadInput(f"{place}: {_line(error)}; give a data set that this version of Minari reads") from error
+        raise BadInput(f"{place}: {one_line(error)}; give a data set that this version of Minari reads") from error
     interface = GymTask(_environment(data, place, environment)).interface
     for kind in ("observation_space", "action_space"):
         theirs, ours = getattr(data, kind), getattr(interface, kind)
@@ -69,7 +69,7 @@ def save_minari(episodes: Episodes, name: str) -> None:
     try:
         spec.to_json()
     except ValueError as error:
-        raise BadInput(f"{interface.name}: {_line(error)} register it with entry_point='module:Class'") from error
+        raise BadInput(f"{interface.name}: {one_line(error)} register it with entry_point='module:Class'") from error
     for e in range(episodes.num_episodes):
         one = episodes.episodes(slice(e, e + 1))
         steps = len(one.rewards)
@@ -99,7 +99,7 @@ def save_minari(episodes: Episodes, name: str) -> None:
             minari.create_dataset_from_buffers(name, buffers, env=spec, jpeg_encoding=False, **spaces)
         written = True
     except ValueError as error:
-        raise BadInput(f"{PREFIX}{name}: {_line(error)}; give a name such as cartpole/two-styles-v0") from error
+        raise BadInput(f"{PREFIX}{name}: {one_line(error)}; give a name such as cartpole/two-styles-v0") from error
     finally:
         if not written:
             shutil.rmtree(folder, ignore_errors=True)
@@ -150,7 +150,3 @@ def _minari() -> Any:
     except ImportError as error:
         raise BadInput(f"Minari is not installed ({error}); run: pip install 'infogail[minari]'") from error
     return minari
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

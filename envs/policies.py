@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
-import os
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +13,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from infogail.envs.errors import BadInput
+from infogail.envs.catalogue import import_here
+from infogail.envs.errors import BadInput, one_line
 from infogail.envs.gym_environment import Policy
 from infogail.envs.interface import Interface
 
@@ -52,7 +50,7 @@ def _stable_baselines(path: Path, env: gymnasium.Env[Any, Any]) -> Policy:
     try:
         model = getattr(stable_baselines3, algorithm).load(path, device="cpu")
     except Exception as error:  # whatever unpickling raises
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         raise BadInput(f"--policy {path}: Stable-Baselines3 cannot load it ({problem}); save it again") from error
     for kind in ("observation_space", "action_space"):
         theirs, ours = getattr(model, kind), getattr(env, kind)
@@ -83,7 +81,7 @@ def _onnx(path: Path, env: gymnasium.Env[Any, Any]) -> Policy:
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # of its own classes, which are not public
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         raise BadInput(f"--policy {path}: not an ONNX model ({problem}); export it again") from error
     inputs, space, interface = session.get_inputs(), env.action_space, Interface(env, "neither")
     if len(inputs) != 1:
@@ -97,7 +95,7 @@ def _onnx(path: Path, env: gymnasium.Env[Any, Any]) -> Policy:
         try:
             output = np.asarray(session.run(None, {inputs[0].name: row[None]})[0])
         except Exception as error:
-            problem = " ".join(str(error).split())
+            problem = one_line(error)
             raise BadInput(f"--policy {path}: {problem}; export a model of {env.observation_space}") from error
         if isinstance(space, spaces.Discrete):
             return int(output.argmax() + space.start) if output.size > 1 else int(output.item())
@@ -115,12 +113,9 @@ def named_function(option: str, name: str) -> Callable[..., Any]:
     module, separator, attribute = name.partition(":")
     if not separator or not all(part.isidentifier() for part in [*module.split("."), attribute]):
         raise BadInput(f"{option} {name}: give module:function, such as experts:balance for balance in experts.py")
-    if (folder := os.getcwd()) not in sys.path:
-        sys.path.append(folder)  # for scripts, it holds the script's folder, not the current one
+    imported = import_here(module, f"{option} {name}")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise BadInput(f"{option} {name}: {error}; run in the folder of {module}.py, or install it") from error
+        return getattr(imported, attribute)
     except AttributeError as error:
         raise BadInput(f"{option} {name}: {module} has no '{attribute}'") from error
 

@@ -14,7 +14,7 @@ from infogail.envs.catalogue import check_scenario, get_scenario, is_environment
 from infogail.envs.data.episodes import Episodes
 from infogail.envs.data.recording import Recording
 from infogail.envs.environment import Environment, Spec
-from infogail.envs.errors import BadInput
+from infogail.envs.errors import BadInput, one_line
 from infogail.envs.gym_environment import GymEnvironment
 from infogail.envs.interface import Interface
 from infogail.envs.scenarios.scenario import Scenario
@@ -86,7 +86,7 @@ class GymTask:
         try:
             return function(*arguments, **options)
         except (Error, ImportError) as error:
-            raise BadInput(f"environment '{self.name}': {' '.join(str(error).split())}") from error
+            raise BadInput(f"environment '{self.name}': {one_line(error)}") from error
 
 
 Task = Scenario | GymTask
@@ -102,7 +102,7 @@ def get_task(name: str) -> Task:
 
 
 def named_in_file(name: str) -> Task:
-    """The same for a name that was read from a file, which must not decide what code is run.
+    """The scenario or environment of a name that was read from a file, which must not decide what code is run.
 
     Raises:
         BadInput: there is none, or it is in a module that has not been imported.

@@ -38,7 +38,7 @@ class Record:
     from the current folder; an ONNX file; or a Stable-Baselines3 zip, which can run any code: open only your own."""
     style: int = -1
     """For an environment: style of these episodes, for judging only; -1: unknown."""
-    min_return: float | None = None
+    min_return: float = -math.inf
     """For an environment: leave out episodes of a smaller return, and record others in their place."""
     append: bool = False
     """For an environment: add to the file if it exists."""
@@ -56,8 +56,9 @@ class Record:
             self.record_policy()
             return
         scenario = check_scenario(self.scenario)
-        for flag, given in (("policy", self.policy), ("append", self.append), ("min-return", self.min_return)):
-            if given not in (None, False):
+        theirs = {"policy": self.policy, "append": self.append, "min-return": self.min_return > -math.inf}
+        for flag, given in theirs.items():
+            if given:
                 raise BadInput(f"--{flag}: {scenario} is recorded by its own experts; leave it out")
         at_least("--episodes", self.episodes, 10)
         at_least("--seed", self.seed, 0)
@@ -100,10 +101,9 @@ class Record:
                 policy,
                 self.episodes,
                 self.seed,
-                "neither",
-                self.style,
-                lambda: advance(1),
-                -math.inf if self.min_return is None else self.min_return,
+                style=self.style,
+                progress=lambda: advance(1),
+                min_return=self.min_return,
             )
         Episodes.join([*before, new]).save(out)
         print(f"recorded: {out}, {self.episodes} episodes, {spread(new)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import sys
@@ -10,6 +9,7 @@ from typing import NoReturn
 
 from infogail.cli.parsing import parse
 from infogail.cli.training import Train
+from infogail.envs.catalogue import import_here
 from infogail.envs.errors import BadInput
 from infogail.parallel.launch import launched
 from infogail.parallel.signals import Stopped
@@ -62,18 +62,13 @@ def import_named(arguments: list[str]) -> list[str]:
         BadInput: there is no such module.
     """
     others: list[str] = []
-    if (folder := os.getcwd()) not in sys.path:
-        sys.path.append(folder)  # for scripts, it holds the script's folder, not the current one
     words = iter(arguments)
     for word in words:
         if word != "--import":
             others.append(word)
             continue
         module = next(words, "")
-        try:
-            importlib.import_module(module)
-        except (ImportError, ValueError) as error:
-            raise BadInput(f"--import {module}: {error}; run in the folder of {module}.py, or install it") from error
+        import_here(module, f"--import {module}")
     return others
 
 

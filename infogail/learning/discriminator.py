@@ -12,7 +12,7 @@ from infogail.config.parts import DiscriminatorConfig
 from infogail.envs.environment import EarlyEnd, Spec
 from infogail.learning.devices import Log
 from infogail.learning.networks import Standardise, adam, descend, mlp, rmsprop, step_by_step
-from infogail.learning.rollout import Rollout
+from infogail.learning.rollout import Rollout, start_of_each
 
 
 def discriminator_loss(demonstration_logits: Tensor, policy_logits: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def absorbed_share(rollout: Rollout, spec: Spec) -> Tensor:
     Where an early end is followed by another episode, the rollout itself does not hold those steps.
     """
     steps = torch.arange(len(rollout.done), device=rollout.done.device)[:, None]
-    start = (steps * rollout.starts(spec)).cummax(0).values
+    start = start_of_each(rollout.starts(spec))
     lengths = steps - start + 1
     if rollout.ignored is not None:  # an episode's first step there decides nothing
         lengths = lengths - rollout.ignored.gather(0, start).int()
@@ -102,6 +102,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config, self.generator, self.gamma, self.spec = config, generator, gamma, spec
         self.absorbing = spec.early_end == "neither" if config.absorbing is None else config.absorbing
+        # Where only the first episode of a rollout counts, its later steps stand for the absorbing state instead.
+        self.samples_absorbing = self.absorbing and not spec.one_episode
         self.demonstrated_absorbed = 0.0  # share of the demonstrators' steps in the absorbing state
         pair_size = spec.observation_size + spec.action_size
         self.standardise = Standardise(pair_size)
@@ -154,7 +156,7 @@ class Discriminator(nn.Module):
         size, demonstrations = self.config.batch, self.inputs(demonstrations)
         # Steps that do not count follow an early end: they are spent in the absorbing state, if used.
         policy = rollout.decided(self.inputs(rollout.pairs(), ~rollout.counted(self.spec)))
-        absorbed = absorbed_share(rollout, self.spec)
+        absorbed = absorbed_share(rollout, self.spec) if self.samples_absorbing else 0.0
         for _ in range(self.config.steps):
             real = self._sample(demonstrations, size, self.demonstrated_absorbed)
             fake = self._sample(policy, size, absorbed)
@@ -177,13 +179,10 @@ class Discriminator(nn.Module):
         return logits if self.wasserstein else imitation_reward(logits, self.spec.early_end)
 
     def _sample(self, inputs: Tensor, size: int, absorbed_share: Tensor | float) -> Tensor:
-        """Random rows (size, …) of inputs (N, …), of which about `absorbed_share` are replaced by the absorbing state.
-
-        Where only the first episode of a rollout counts, `inputs` hold the absorbing state already.
-        """
+        """Random rows (size, …) of inputs (N, …); with `samples_absorbing`, about `absorbed_share` of them replaced."""
         device = inputs.device
         rows = inputs[torch.randint(len(inputs), (size,), generator=self.generator, device=device)]
-        if not self.absorbing or self.spec.one_episode:
+        if not self.samples_absorbing:
             return rows
         absorbed = torch.rand(size, 1, generator=self.generator, device=device) < absorbed_share
         return torch.where(absorbed, self._absorbing_input(), rows)

@@ -36,7 +36,7 @@ from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.environment import Spec
 from infogail.learning.devices import Log, read
 from infogail.learning.networks import Standardise, adam, descend, levels, mlp, step_by_step
-from infogail.learning.rollout import Rollout
+from infogail.learning.rollout import Rollout, start_of_each
 from infogail.parallel.distributed import Group, all_gather_objects, mean, shard_range, world_size
 
 MAX_PRECISION = 0.5
@@ -60,9 +60,8 @@ def belief(
         evidence = evidence * counted[..., None]
     logits = evidence.cumsum(0)
     if starts is not None:
-        steps = torch.arange(len(starts), device=starts.device)[:, None]
-        start = (steps * starts).cummax(0).values  # of the episode that each step belongs to
-        logits = logits - (logits - evidence).gather(0, start[..., None].expand_as(logits))
+        start = start_of_each(starts)[..., None].expand_as(logits)
+        logits = logits - (logits - evidence).gather(0, start)
     return (logits if prior is None else logits + prior.log()).log_softmax(-1)
 
 

@@ -35,7 +35,7 @@ class Rollout:
     styles: Tensor | None = None
     """(B,) int64: style of each environment's first episode, -1 if it failed; see `Environment.styles`"""
     ignored: Tensor | None = None
-    """(T, B) bool: steps in which nobody decided anything, see `Step.ignored`"""
+    """(T, B) bool: see `Step.ignored`"""
 
     @property
     def size(self) -> int:
@@ -112,6 +112,12 @@ def style_nmi(codes: np.ndarray, styles: np.ndarray) -> float:
     return float(normalized_mutual_info_score(styles, codes)) if vary else 0.0
 
 
+def start_of_each(starts: Tensor) -> Tensor:
+    """(T, B) int64: in which step the episode that each step belongs to began, for the first steps (T, B) bool."""
+    steps = torch.arange(len(starts), device=starts.device)[:, None]
+    return (steps * starts).cummax(0).values
+
+
 def join(rollouts: Sequence[Rollout]) -> Rollout:
     """Concatenate n rollouts (T, B, …) of the same length T along the batch axis: (T, n B, …)."""
     if len(rollouts) == 1:
@@ -154,5 +160,6 @@ def collect(
             order = torch.randperm(env.num_envs, generator=generator, device=codes.device)
             codes = torch.where(done, choose_codes(None)[order], codes)
     stacked = {name: torch.stack(column) for name, column in columns.items()}
-    nobody = torch.stack(ignored) if ignored else None
-    return Rollout(**stacked, log_probs=torch.stack(log_probs), styles=env.styles(), ignored=nobody)
+    if ignored:
+        stacked["ignored"] = torch.stack(ignored)
+    return Rollout(**stacked, log_probs=torch.stack(log_probs), styles=env.styles())

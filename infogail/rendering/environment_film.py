@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from infogail.envs.errors import BadInput
+from infogail.envs.errors import BadInput, one_line
 from infogail.envs.tasks import GymTask
 from infogail.evaluation.returns import Trajectory, drive
 from infogail.rendering.camera import draw_offscreen
@@ -66,7 +66,7 @@ def _keep_picture(env: Any, pictures: list[np.ndarray]) -> None:
     try:
         frame = np.asarray(env.render())
     except Exception as error:  # of whatever draws it
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         raise BadInput(
             f"{env.spec.id}: rendering failed ({problem}); for MuJoCo, try MUJOCO_GL=egl or osmesa"
         ) from error
