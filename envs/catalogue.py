@@ -33,6 +33,9 @@ SCENARIOS = {
 SCENARIO_NAMES = tuple(SCENARIOS)
 BASIC_SCENARIOS = SCENARIO_NAMES[:2]
 
+imported_here: list[str] = []
+"""The user's modules that `import_here` has imported, for processes that must import them, too."""
+
 
 def get_scenario(name: str, **settings: Any) -> Scenario:
     """The scenario called `name`: one of `SCENARIOS`, or `module:Class` of an importable module.
@@ -78,9 +81,11 @@ def import_here(module: str, named: str) -> ModuleType:
     if (folder := os.getcwd()) not in sys.path:
         sys.path.append(folder)  # for scripts, it holds the script's folder, not the current one
     try:
-        return importlib.import_module(module)
+        imported = importlib.import_module(module)
     except (ImportError, ValueError) as error:
         raise BadInput(f"{named}: {error}; run in the folder of {module}.py, or install it") from error
+    imported_here.append(module)
+    return imported
 
 
 def check_scenario(name: str) -> str:

@@ -11,6 +11,9 @@ from gymnasium import spaces
 if TYPE_CHECKING:
     from torch import Tensor
 
+NO_STYLE = -1
+"""The style of an episode that nobody labelled, that failed, or in which the manoeuvre was not done."""
+
 EarlyEnd = Literal["failure", "success", "neither"]
 """How to interpret an episode that ends before its time limit."""
 

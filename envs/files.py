@@ -11,9 +11,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -101,6 +103,27 @@ def unseal(path: Path, schema: str) -> tuple[dict[str, np.ndarray], dict[str, st
         UnreadableFile: it is a link that leads out of its folder, is too large, is not a safetensors file, has another
             schema, or differs in any byte from what was written. Sizes are checked before anything is read.
     """
+    with _opened(path) as (file, metadata):
+        _check_schema(metadata.get("schema"), schema)
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if metadata.pop("sha256", None) != _hash(arrays, metadata):
+        raise UnreadableFile("its content does not match its sha256: it was damaged or changed")
+    return arrays, metadata
+
+
+def described(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """Metadata, and shapes by name, of the file at `path`, without reading or verifying its arrays.
+
+    Raises:
+        UnreadableFile: it is not a safetensors file; see `unseal`.
+    """
+    with _opened(path) as (file, metadata):
+        return metadata, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """The open file and its metadata."""
     if path.is_symlink() and path.resolve().parent != path.parent.resolve():
         raise UnreadableFile("is a link that leads out of its folder; copy the file there")
     size = path.stat().st_size
@@ -115,16 +138,12 @@ def unseal(path: Path, schema: str) -> tuple[dict[str, np.ndarray], dict[str, st
             metadata = json.loads((file.metadata() or {}).get(NOTE, "{}"))
             if not isinstance(metadata, dict):
                 raise TypeError("metadata is not an object")
-            _check_schema(metadata.get("schema"), schema)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            yield file, metadata
     except UnreadableFile:
         raise
     except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError) as error:
         # Besides SafetensorError: raised for dtypes that NumPy lacks, and for metadata that is not valid JSON.
         raise UnreadableFile(f"not a readable safetensors file ({' '.join(str(error).split())})") from error
-    if metadata.pop("sha256", None) != _hash(arrays, metadata):
-        raise UnreadableFile("its content does not match its sha256: it was damaged or changed")
-    return arrays, metadata
 
 
 def _check_schema(found: object, expected: str) -> None:

@@ -50,7 +50,7 @@ def load_minari(name: str, environment: str | None = None) -> Episodes:
     arrays["seeds"] = np.array([-1 if one.get("seed") is None else one["seed"] for one in kept])
     if problem := problem_of(arrays, interface):
         raise BadInput(f"{place}: {problem}; mend the data set or leave such episodes out")
-    return Episodes(interface, **arrays)
+    return Episodes(interface, **arrays, source=f"{PREFIX}{name}")
 
 
 def save_minari(episodes: Episodes, name: str) -> None:

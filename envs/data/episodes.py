@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from infogail.envs.data.demonstrations import Demonstrations, rows_of
-from infogail.envs.data.recording import InvalidDemonstrations, labels_of
+from infogail.envs.data.recording import InvalidDemonstrations, join_sources, labels_of, source_problem
 from infogail.envs.environment import EarlyEnd
 from infogail.envs.files import UnreadableFile, seal, unseal, versions, write_atomically
 from infogail.envs.interface import Interface
@@ -38,6 +38,8 @@ class Episodes:
     """(E,) int64: of the reset, -1 if unknown"""
     styles: np.ndarray
     """(E,) int64: -1 if unknown"""
+    source: str = ""
+    """Who demonstrated, in words; empty if unknown."""
 
     @property
     def environment(self) -> str:
@@ -90,7 +92,10 @@ class Episodes:
             self.actions[rows],
             np.concatenate([[0], np.cumsum(np.diff(self.episode_bounds)[chosen])]),
             self.rewards[rows],
-            *(column[chosen] for column in (self.terminated, self.seeds, self.styles)),
+            self.terminated[chosen],
+            self.seeds[chosen],
+            self.styles[chosen],
+            self.source,
         )
 
     def with_labels(self, share: float) -> Demonstrations:
@@ -107,12 +112,14 @@ class Episodes:
         """All episodes of `parts`, which are of one environment, in that order."""
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
         lengths = np.concatenate([np.diff(part.episode_bounds) for part in parts])
-        return cls(parts[0].interface, episode_bounds=np.concatenate([[0], np.cumsum(lengths)]), **joined)
+        bounds, source = np.concatenate([[0], np.cumsum(lengths)]), join_sources([part.source for part in parts])
+        return cls(parts[0].interface, episode_bounds=bounds, source=source, **joined)
 
     def save(self, path: Path) -> None:
         """Write the file at `path` atomically."""
         arrays = {name: getattr(self, name) for name in ("episode_bounds", *COLUMNS)}
         metadata = {"schema": SCHEMA, "environment": self.environment, "versions": json.dumps(versions())}
+        metadata |= {"source": self.source}
         write_atomically(path, seal(arrays, metadata))
 
     @classmethod
@@ -133,9 +140,9 @@ class Episodes:
             raise InvalidDemonstrations(f"{path}: {error}; {remedy}") from error
         if (recorded := metadata.get("environment")) != environment:
             raise InvalidDemonstrations(f"{path}: recorded in {recorded}, not in {environment}; give a file of it")
-        if problem := problem_of(arrays, interface):
+        if problem := problem_of(arrays, interface) or source_problem(metadata):
             raise InvalidDemonstrations(f"{path}: {problem}; {remedy}")
-        return cls(interface, **arrays)
+        return cls(interface, **arrays, source=metadata.get("source", ""))
 
 
 def environment_of(path: Path) -> str:

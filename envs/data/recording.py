@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infogail.envs.data.demonstrations import Demonstrations, rows_of
+from infogail.envs.data.demonstrations import Demonstrations, concatenate, rows_of
 from infogail.envs.data.world import ARRAYS, RecordedWorld
 from infogail.envs.data.world import problem as world_problem
+from infogail.envs.environment import NO_STYLE
 from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, seal, unseal, versions, write_atomically
 from infogail.envs.physics.state import Scene
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from infogail.envs.scenarios.scenario import Scenario
 
 SCHEMA = "infogail-demonstrations-2"
+MAX_SOURCE = 200  # characters
 
 
 class InvalidDemonstrations(BadInput):
@@ -43,9 +45,52 @@ class Recording:
     scenes: Scene
     """(E,) or (E, size) float64 each"""
     styles: np.ndarray
-    """(E,) int64, indices into the scenario's `styles`"""
+    """(E,) int64, indices into the scenario's `styles`; `NO_STYLE` where nobody labelled the episode"""
     world: RecordedWorld | None = None
     """Road and traffic around the demonstrations, if the drivers were people."""
+    source: str = ""
+    """Who demonstrated, in words; empty if unknown."""
+
+    @classmethod
+    def of(
+        cls,
+        scenario: Scenario,
+        observations: Sequence[np.ndarray],
+        actions: Sequence[np.ndarray],
+        states: Sequence[np.ndarray],
+        scenes: Sequence[Scene],
+        styles: Sequence[int],
+        source: str = "",
+    ) -> Recording:
+        """From one entry per episode, of T decisions each.
+
+        Args:
+            observations, actions: (T, F) and (T, 2) float32.
+            states: (T + 1, V, 4) float64.
+        """
+        bounds = np.cumsum([0] + [len(episode) for episode in actions])
+        demonstrations = Demonstrations(scenario.spec, np.concatenate(observations), np.concatenate(actions), bounds)
+        named = {name: np.array([scene[name] for scene in scenes]) for name in scenario.draws}
+        return cls(scenario, demonstrations, np.concatenate(states), named, np.array(styles), source=source)
+
+    @classmethod
+    def join(cls, parts: Sequence[Recording]) -> Recording:
+        """All episodes of `parts`, in that order.
+
+        Raises:
+            ValueError: they are of different scenarios, or in recorded traffic, of which each has its own.
+        """
+        first = parts[0]
+        if any(part.world is not None or part.scenario.name != first.scenario.name for part in parts):
+            raise ValueError("join needs recordings of one scenario, and none in recorded traffic")
+        return cls(
+            first.scenario,
+            concatenate([part.demonstrations for part in parts]),
+            np.concatenate([part.vehicle_states for part in parts]),
+            {name: np.concatenate([part.scenes[name] for part in parts]) for name in first.scenes},
+            np.concatenate([part.styles for part in parts]),
+            source=join_sources([part.source for part in parts]),
+        )
 
     @property
     def num_training(self) -> int:
@@ -72,7 +117,18 @@ class Recording:
             {name: values[chosen] for name, values in self.scenes.items()},
             self.styles[chosen],
             self.world,
+            self.source,
         )
+
+    @property
+    def judged_styles(self) -> np.ndarray:
+        """(E,) int64: `styles`, those of unlabelled episodes judged by geometry, where geometry suffices."""
+        if self.scenario.measures or self.world is not None:
+            return self.styles
+        judged = self.styles.copy()
+        for episode in np.flatnonzero(self.styles == NO_STYLE).tolist():
+            judged[episode] = self.scenario.style(self.trajectory(episode), self.scene(episode))
+        return judged
 
     def with_labels(self, share: float) -> Demonstrations:
         """The demonstrations, with this share of the episodes labelled by style, equally many of each style.
@@ -93,7 +149,8 @@ class Recording:
         observations, actions, bounds = (arrays[key] for key in ("observations", "actions", "episode_bounds"))
         demonstrations = Demonstrations(scenario.spec, observations, actions, bounds)
         states, styles = arrays["vehicle_states"], arrays["styles"]
-        recording = cls(scenario, demonstrations, states, _named(arrays, "scene."), styles, world)
+        source = metadata.get("source", "")
+        recording = cls(scenario, demonstrations, states, _named(arrays, "scene."), styles, world, source)
         return replace(recording, scenario=scenario.with_recording(recording))
 
     def save(self, path: Path) -> None:
@@ -112,12 +169,27 @@ class Recording:
             "features": json.dumps(scenario.features),
             "decisions_per_second": str(scenario.policy_frequency),
             "versions": json.dumps(versions()),
+            "source": self.source,
         }
         if self.world is not None:
             arrays |= {f"world.{name}": values for name, values in self.world.arrays().items()}
             metadata["files"] = json.dumps(self.world.files)
         validate(arrays, metadata, str(path), scenario)
         write_atomically(path, seal(arrays, metadata))
+
+
+def join_sources(sources: Sequence[str]) -> str:
+    """Each of the sources once, in words."""
+    distinct = dict.fromkeys(name for source in sources for name in source.split(", ") if name)
+    return ", ".join(distinct)[:MAX_SOURCE]
+
+
+def source_problem(metadata: Mapping[str, str]) -> str | None:
+    """What is wrong with the source that a file names, or None."""
+    source = metadata.get("source", "")
+    if isinstance(source, str) and len(source) <= MAX_SOURCE and source.isprintable():
+        return None
+    return f"source is not a line of at most {MAX_SOURCE} characters"
 
 
 def labels_of(styles: np.ndarray, share: float) -> dict[int, int]:
@@ -180,8 +252,10 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
     require((np.abs(arrays["actions"]) <= 1).all(), "'actions' are outside [-1, 1]")
     styles = arrays["styles"]
     require(
-        ((styles >= 0) & (styles < len(scenario.styles))).all(), f"'styles' are outside 0 to {len(scenario.styles) - 1}"
+        ((styles >= NO_STYLE) & (styles < len(scenario.styles))).all(),
+        f"'styles' are outside {NO_STYLE} to {len(scenario.styles) - 1}",
     )
+    require((wrong_source := source_problem(metadata)) is None, str(wrong_source))
     if worlds:
         wrong = world_problem(_named(arrays, "world."), metadata.get("files"), episodes, scenario.horizon)
         require(wrong is None, f"its world: {wrong}")

@@ -48,7 +48,9 @@ class Imported(NamedTuple):
         demonstrations = Demonstrations(scenario.spec, observations, self.actions, bounds)
         scenes = {"demonstration": np.arange(episodes, dtype=np.float64)}
         styles = np.zeros(episodes, np.int64)
-        return Recording(scenario, demonstrations, self.vehicle_states, scenes, styles, self.replays)
+        return Recording(
+            scenario, demonstrations, self.vehicle_states, scenes, styles, self.replays, "people on the road"
+        )
 
 
 class _Scene(NamedTuple):

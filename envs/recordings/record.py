@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.data.recording import Recording
 from infogail.envs.errors import BadInput
 from infogail.envs.physics.state import Scene
 from infogail.envs.reference import DrivingEnv
 from infogail.envs.scenarios.scenario import Scenario
+
+SOURCE = "scripted experts"
 
 
 def record(
@@ -62,7 +63,4 @@ def record(
         scenes.append(env.scene)
         on_episode()
     env.close()
-    bounds = np.cumsum([0] + [len(episode) for episode in actions])
-    demonstrations = Demonstrations(scenario.spec, np.concatenate(observations), np.concatenate(actions), bounds)
-    named = {name: np.array([scene[name] for scene in scenes]) for name in scenario.draws}
-    return Recording(scenario, demonstrations, np.concatenate(states), named, np.array(styles)), failed
+    return Recording.of(scenario, observations, actions, states, scenes, styles, SOURCE), failed

@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from infogail.envs.environment import NO_STYLE
 from infogail.envs.physics.state import Array, Scene
-
-NO_STYLE = -1
-"""The style of an episode that failed, or in which the manoeuvre was not done."""
 
 StyleJudge = Callable[[Array, Scene], Array]
 """(whole trajectories (T, ..., V, 4), scene) → styles (...): an index into the scenario's styles, or `NO_STYLE`."""
@@ -37,14 +35,19 @@ class StyleCentroids(NamedTuple):
 
     @classmethod
     def of(cls, measures: np.ndarray, styles: np.ndarray) -> StyleCentroids:
-        """Fitted to `measures` (M, E) of demonstrations of `styles` (E,)."""
-        means = np.full((styles.max() + 1, len(measures)), np.inf)  # no episode is near a style that does not occur
+        """Fitted to `measures` (M, E) of demonstrations of `styles` (E,), except those without a style."""
+        measures, styles = measures[:, styles != NO_STYLE], styles[styles != NO_STYLE]
+        means = np.full(
+            (styles.max(initial=NO_STYLE) + 1, len(measures)), np.inf
+        )  # no episode is near a style that does not occur
         for style in np.unique(styles):
             means[style] = measures[:, styles == style].mean(1)
         return cls(means, np.maximum((measures.T - means[styles]).std(0), 1e-9))
 
     def nearest(self, measures: np.ndarray) -> np.ndarray:
-        """Styles (...) of episodes with `measures` (M, ...)."""
+        """Styles (...) of episodes with `measures` (M, ...); `NO_STYLE` for all if no demonstration had one."""
+        if not len(self.means):
+            return np.full(measures.shape[1:], NO_STYLE)
         distances = (np.moveaxis(measures, 0, -1)[..., None, :] - self.means) / self.spread
         return (distances**2).sum(-1).argmin(-1)
 

@@ -268,7 +268,10 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Render:
-    """Film each code of a run in highway-env, or in its Gymnasium environment: codes.mp4, codes.gif and codes.png."""
+    """Film each code of a run in highway-env, or in its Gymnasium environment: codes.mp4, codes.gif and codes.png.
+
+    With --html, codes.html instead: a page of its own to play, that can be mailed or published.
+    """
 
     path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
     """Run folder; by default the newest under runs/."""
@@ -276,23 +279,28 @@ class Render:
     """Output folder; RUN/videos by default."""
     seed: int = 0
     """Seed for initial scenes."""
+    html: bool = False
+    """Write a page that plays every code from several scenes, instead of films; for driving scenarios."""
     force: bool = False
-    """Overwrite existing videos."""
+    """Overwrite existing files."""
 
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
         from infogail.envs.files import check_output
         from infogail.parallel.progress import status
         from infogail.rendering.environment_film import render_environment
-        from infogail.rendering.film import render
+        from infogail.rendering.film import render, render_page
         from infogail.runs.folder import Manifest
 
         run = self.path or newest_run()
         out = self.out or run / "videos"
-        for name in ("codes.mp4", "codes.gif", "codes.png"):
+        other = is_environment(scenario := Manifest.load(run).scenario)
+        if self.html and other:
+            raise BadInput(f"--html: draws roads and cars, which {scenario} has none of; leave it out")
+        for name in ("codes.html",) if self.html else ("codes.mp4", "codes.gif", "codes.png"):
             check_output(out / name, self.force)
         with status(f"rendering {run}") as update:
-            film = render_environment if is_environment(Manifest.load(run).scenario) else render
+            film = render_page if self.html else render_environment if other else render
             files = film(run, out, self.seed, progress=lambda message: update(f"{run}: {message}"))
         for file in files:
             print(file)
@@ -397,6 +405,33 @@ class Speed:
         print_table(results)
         if of_run:
             print_run(*of_run)
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Drive, record, train and watch in a browser: serves a page of this machine and prints its address."""
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")] = Path(".")
+    """Where demonstrations and runs are, and new ones go."""
+    port: int = 8000
+    """Port to listen at; 0: any that is free."""
+    host: str = "127.0.0.1"
+    """Address to listen at. Any other lets people on other machines in who know the token; nothing is encrypted."""
+    open: bool = False
+    """Open the page in the browser."""
+    max_sessions: int = 8
+    """People who drive or watch at the same time."""
+
+    def run(self) -> None:
+        if not 0 <= self.port < 2**16:
+            raise BadInput(f"--port {self.port}: give a number from 0 to {2**16 - 1}")
+        at_least("--max-sessions", self.max_sessions, 1)
+        if not self.folder.is_dir():
+            raise BadInput(f"{self.folder}: no such folder; make it first")
+        from infogail.cli.training import learner_classes
+        from infogail.studio.server import serve
+
+        serve(self.folder.resolve(), self.host, self.port, self.open, self.max_sessions, learner_classes)
 
 
 def spread(episodes: Episodes) -> str:

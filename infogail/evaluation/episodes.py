@@ -136,10 +136,10 @@ def run_episode(env: DrivingEnv, act: Act, seed: int | None = None, scene: Scene
 
 
 def demonstrated_episodes(recording: Recording) -> list[Episode]:
-    """The demonstrations as episodes, with the style assigned to each demonstrator."""
+    """The demonstrations as episodes, with the style assigned to each demonstrator, or else by geometry."""
     demonstrations = recording.demonstrations
     episodes = []
-    for e, style in enumerate(recording.styles):
+    for e, style in enumerate(recording.judged_styles):
         rows = slice(*demonstrations.episode_bounds[e : e + 2])
         observations, actions = demonstrations.observations[rows], demonstrations.actions[rows]
         states, scene = recording.trajectory(e), recording.scene(e)

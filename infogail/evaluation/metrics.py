@@ -103,9 +103,10 @@ def every_other(labels: np.ndarray) -> np.ndarray:
     return half
 
 
-def style_coverage(styles: np.ndarray, demonstrated: np.ndarray) -> float:
+def style_coverage(styles: np.ndarray, demonstrated: np.ndarray) -> float | None:
     """Demonstrated styles that at least 5 % of the episodes realise ÷ demonstrated styles; styles (E,) and (M,)."""
-    return float(np.mean([(styles == style).mean() >= REALISED_SHARE for style in np.unique(demonstrated)]))
+    known = np.unique(demonstrated[demonstrated != NO_STYLE])
+    return float(np.mean([(styles == style).mean() >= REALISED_SHARE for style in known])) if len(known) else None
 
 
 def as_common_as(prior: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -119,12 +120,16 @@ def as_common_as(prior: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return seen < np.maximum(wanted, 1)[codes]
 
 
-def style_kl(styles: np.ndarray, demonstrated: np.ndarray, num_styles: int) -> float:
+def style_kl(styles: np.ndarray, demonstrated: np.ndarray, num_styles: int) -> float | None:
     """KL(style mix of the policy ‖ style mix of the demonstrations) [nats], from styles (E,) and (M,).
 
     Failure counts as one more style. No demonstration fails, and a style may be missing, which would make the
     divergence infinite; so half an episode is added to each count of both mixes (Krichevsky & Trofimov 1981).
+    Unlabelled demonstrations do not count; None if all are.
     """
+    demonstrated = demonstrated[demonstrated != NO_STYLE]
+    if not len(demonstrated):
+        return None
 
     def mix(styles: np.ndarray) -> np.ndarray:
         counts = np.bincount(styles + 1, minlength=num_styles + 1) + 0.5

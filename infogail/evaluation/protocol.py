@@ -248,7 +248,8 @@ def _worst_code(driver: Driver, driven: Sequence[Episode], demonstrated: Sequenc
 
 
 def _posterior_accuracies(driver: Driver, held_out: Sequence[Episode]) -> dict[str, float | None]:
-    """None for a learner without a posterior."""
+    """None for a learner without a posterior, or if no held-out demonstration has a known style."""
+    held_out = [episode for episode in held_out if episode.style != NO_STYLE]
     codes = [read_code(driver, episode.observations, episode.actions) for episode in held_out]
     if not codes or None in codes:
         return dict.fromkeys(("posterior_accuracy", "posterior_ami", "posterior_accuracy_step"))

@@ -62,7 +62,7 @@ def recognise(
     steps = int(lengths.min())  # trajectories as rows must have equal lengths
     trajectories = np.stack([pairs[start : start + steps].ravel() for start in demonstrations.episode_bounds[:-1]])
     rows = {"pair": pairs, "trajectory": trajectories}
-    styles = {"pair": np.repeat(recording.styles, lengths), "trajectory": recording.styles}
+    styles = {"pair": np.repeat(recording.judged_styles, lengths), "trajectory": recording.judged_styles}
     fitted = {"pair": int(lengths[:trained].sum()), "trajectory": trained}
     num_styles = len(driver.scenario.styles)
     results: dict[str, dict[str, float | None]] = {

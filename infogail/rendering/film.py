@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +26,14 @@ from infogail.rendering.captions import alarmed, caption, style_phrase
 from infogail.rendering.diagrams import plot, plot_people, write_plot
 from infogail.rendering.palette import ALARM, TRACK, colour
 from infogail.rendering.video import write_film
+from infogail.rendering.viewer import viewer_episode, write_page
 from infogail.runs.driver import Driver, load
 from infogail.runs.folder import DEMONSTRATIONS
 
 LINGER = 1.6  # [s] that the film continues after the last code has completed its manoeuvre
 HOLD = 1.5  # [s] for which the last frame is held
 GAP = 8  # [px] between panels
+SCENES = 4  # on a page
 
 
 def render(
@@ -66,6 +69,47 @@ def render(
     frames = film(scenario, filmed, beliefs, judge)
     write_film(mp4, gif, frames, progress, scenario.simulation_frequency)
     return [mp4, gif, png]
+
+
+def render_page(
+    run: Path,
+    out: Path,
+    seed: int = 0,
+    scenes: int = SCENES,
+    progress: Callable[[str], None] = lambda message: None,
+) -> list[Path]:
+    """Let every code of `run` drive from each of `scenes` initial scenes, the first that of `render`, into a page.
+
+    Returns:
+        the file written into `out`: codes.html, self-contained.
+    """
+    driver = load(run)
+    recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
+    scenario, judge = recording.scenario, recording.scenario.fit_judge(recording)
+    env, shown = DrivingEnv(scenario), []
+    for k in range(scenes):
+        progress(f"driving scene {k + 1} of {scenes}")
+        if scenario.recorded:
+            driven = _drive_one_window(driver, env, recording, seed + k)
+        else:
+            env.reset(seed=seed + k)
+            scene = env.scene
+            driven = [drive_episode(driver, env, code, scene=scene, judge=judge) for code in range(driver.num_codes)]
+        shown.append([seen_episode(driver, scenario, episode) for episode in driven])
+    env.close()
+    path = Path(out) / "codes.html"
+    text = f"{scenario.name}, {driver.algorithm}: every panel of a scene starts alike; only the code differs."
+    write_page(path, f"{Path(run).resolve().name}, one panel per code", text, shown)
+    return [path]
+
+
+def seen_episode(driver: Driver, scenario: Scenario, episode: Episode) -> dict[str, Any]:
+    """EPISODE of what `driver` drove, for the viewer."""
+    code = driver.codes[episode.code]
+    label = f"code {code:+.2f}" if driver.graded else f"code {code}"
+    belief = driver.belief(episode.observations, episode.actions)
+    style = style_phrase(scenario, episode.style) or None
+    return viewer_episode(scenario, episode, label=label, belief=belief, style=style)
 
 
 def _drive_one_window(driver: Driver, env: DrivingEnv, recording: Recording, seed: int) -> list[Episode]:

@@ -258,6 +258,15 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def being_written(path: Path) -> bool:
+    """Whether a process is training in the run at `path`."""
+    try:
+        with _locked(path):
+            return False
+    except InvalidRun:
+        return True
+
+
 def _tidy(path: Path) -> None:
     """Clean up beside `path` after a process that was killed while creating the run."""
     for suffix in ("old", "partial"):

@@ -35,6 +35,7 @@ from infogail.runs.folder import Manifest
 from infogail.runs.runner import train
 
 COMMANDS = (
+    "studio",
     "record",
     "import",
     "export",
@@ -101,6 +102,10 @@ BAD_INPUT = {
     "record pas": "unknown scenario 'pas'; did you mean 'pass'?",
     "record Turn": "unknown scenario 'Turn'; did you mean 'turn'?",
     "train xyz --out a": "pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners and replay",
+    "studio nowhere": "nowhere: no such folder; make it first",
+    "studio --port 99999": "--port 99999: give a number from 0 to 65535",
+    "studio --max-sessions 0": "--max-sessions 0: give at least 1",
+    "studio --host no.such.host.invalid": "give an address of this machine",
     "record pass --epsiodes 20": "--epsiodes, 20; did you mean '--episodes'?",
     "train pass --out a --num-code=3": "--num-code=3; did you mean '--num-codes'?",
     "render made/bc --bogus": "--bogus; see 'infogail --help'",
@@ -645,7 +650,11 @@ def test_a_presets_values_are_shown(capsys):
 def test_every_command_explains_itself(capsys, command):
     assert run(f"{command} --help") == 0
     out, errors = capsys.readouterr()
-    assert errors == "" and f"infogail {command}" in out and ("--seed INT" in out or command in ("import", "export"))
+    assert (
+        errors == ""
+        and f"infogail {command}" in out
+        and ("--seed INT" in out or command in ("studio", "import", "export"))
+    )
 
 
 def test_help_answers_without_the_heavy_imports():

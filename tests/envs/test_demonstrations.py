@@ -201,8 +201,8 @@ MALFORMED = {
     "-Inf in a scene": (array("scene.approach", put(0, -np.inf)), "'scene.approach' holds NaN or Inf"),
     "actions above 1": (array("actions", put(5, 1.001)), "'actions' are outside [-1, 1]"),
     "actions below -1": (array("actions", put(0, -1.001)), "'actions' are outside [-1, 1]"),
-    "an unknown style": (array("styles", put(0, 2)), "'styles' are outside 0 to 1"),
-    "no style": (array("styles", put(0, -1)), "'styles' are outside 0 to 1"),
+    "an unknown style": (array("styles", put(0, 2)), "'styles' are outside -1 to 1"),
+    "less than no style": (array("styles", put(0, -2)), "'styles' are outside -1 to 1"),
     "an empty episode": (array("episode_bounds", put(1, 0)), "episode_bounds has an empty or overlapping episode"),
     "overlapping episodes": (array("episode_bounds", put(1, 5)), "episode_bounds has an empty or overlapping episode"),
     "rows after the last episode": (array("episode_bounds", lambda a: a[:-1]), "(6, 9), not float32 (5, 9)"),
@@ -271,6 +271,6 @@ def test_files_that_are_none_are_named(uneven, tmp_path):
 def test_nothing_malformed_is_saved(uneven, tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"old")
-    with pytest.raises(InvalidDemonstrations, match=r"a\.safetensors: 'styles' are outside 0 to 1"):
+    with pytest.raises(InvalidDemonstrations, match=r"a\.safetensors: 'styles' are outside -1 to 1"):
         replace(uneven, styles=np.array([0, 1, 7])).save(path)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == {path: b"old"}

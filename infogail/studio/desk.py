@@ -1,0 +1,241 @@
+"""What the server does with runs: sessions that drive and watch, one training at a time, films."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from infogail.config.presets import PRESETS, settings
+from infogail.envs.catalogue import SCENARIO_NAMES, get_scenario
+from infogail.envs.errors import BadInput
+from infogail.envs.tasks import GymTask, named_in_file
+from infogail.rendering.environment_film import render_environment
+from infogail.rendering.film import render
+from infogail.runs.driver import load
+from infogail.runs.runner import MakeLearner
+from infogail.studio.driving import drive
+from infogail.studio.library import Library
+from infogail.studio.processes import Channel, Message, Process
+from infogail.studio.simulation import open_roads
+from infogail.studio.training import Job, train_job
+from infogail.studio.watching import watch
+
+IDLE: dict[str, Any] = {
+    "type": "state",
+    "run": None,
+    "state": "idle",
+    "error": None,
+    "done": 0.0,
+    "iteration": 0,
+    "iterations": None,
+}
+IDLE |= {"seconds": 0.0, "left": None, "log": {}}
+
+
+class Desk:
+    """The studio's own state, besides the files."""
+
+    def __init__(self, folder: Path, learners: Mapping[str, MakeLearner], on_progress: Callable[[], None]) -> None:
+        """
+        Args:
+            folder: where demonstrations and runs are.
+            learners: the learner classes by algorithm.
+            on_progress: called when `progress` has changed.
+        """
+        torch.set_num_threads(1)  # leave the cores to the sessions
+        self.folder, self.learners, self._on_progress = folder, learners, on_progress
+        self.library = Library(folder)
+        self.progress: list[str | None] = [json.dumps(IDLE), None]
+        """The last message about training, and the last about how the policy drives, as JSON."""
+        self._trainer: Process | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._filming: dict[str, str | None] = {}
+
+    def state(self) -> dict[str, Any]:
+        """The answer to /api/state."""
+        runs = [{**run, "filming": self._filming.get(run["name"])} for run in self.library.runs()]
+        return {**self._choices, "files": self.library.files(), "runs": runs, "ready": True}
+
+    @cached_property
+    def _choices(self) -> dict[str, Any]:
+        """What does not change."""
+        scenarios = [get_scenario(name) for name in SCENARIO_NAMES]
+        return {
+            "folder": str(self.folder),
+            "scenarios": [
+                {
+                    "name": scenario.name,
+                    "styles": [str(style) for style in scenario.styles],
+                    "graded": scenario.graded,
+                    "rate": scenario.policy_frequency,
+                    "num_codes": scenario.recommended["num_codes"],
+                    "trainable": True,
+                }
+                for scenario in scenarios
+                if not scenario.recorded
+            ],
+            "roads": open_roads(),
+            "algorithms": list(self.learners),
+            "presets": [{"name": name, "summary": preset.summary} for name, preset in PRESETS.items()],
+        }
+
+    def driving(self, begin: Message) -> Process:
+        """A session at the wheel.
+
+        Raises:
+            BadInput: there is no such scenario, road, file or run, or they do not fit.
+        """
+        name, choices = begin["scenario"], self._choices
+        drivable = [scenario["name"] for scenario in choices["scenarios"]]
+        if name not in drivable and name not in choices["roads"]:
+            raise BadInput("there is no such scenario or road; choose one of the list")
+        run = self.run_path(begin["run"]) if begin["run"] is not None else None
+        if run is not None and (trained_on := load(run).task.name) != name:
+            raise BadInput(f"{begin['run']}: trained on {trained_on}, not on {name}; choose another")
+        file = self.folder / "demos" / f"{begin['file']}.safetensors" if begin["file"] is not None else None
+        if file is not None:
+            if name not in drivable:
+                raise BadInput(f"{name}: for driving only; only scenarios are recorded")
+            known = next((entry for entry in self.library.files() if self.folder / entry["name"] == file), None)
+            if known is not None and known["task"] != name:
+                raise BadInput(f"{known['name']}: of {known['task']}, not of {name}; choose another name")
+            if known is None and file.exists():
+                raise BadInput(f"{file.name}: exists and is not a file of demonstrations; choose another name")
+        traffic = self.run_path(begin["traffic"]) if begin["traffic"] is not None else None
+        if traffic is not None and name in drivable:
+            raise BadInput(f"{name}: its own cars are part of the scenario; trained traffic is for roads")
+        return Process(drive, begin, file, run, traffic)
+
+    def watching(self, begin: Message) -> Process:
+        """A session in front of the panels; raises BadInput if there is no such run."""
+        return Process(watch, begin, [self.run_path(panel["run"]) for panel in begin["panels"]])
+
+    async def train(
+        self,
+        file: str,
+        algorithm: str,
+        num_codes: int | None,
+        graded: bool | None,
+        preset: str,
+        seed: int,
+        name: str | None,
+    ) -> dict[str, Any]:
+        """Begin to train on a file of the library."""
+        if algorithm not in self.learners or preset not in PRESETS:
+            raise BadInput("there is no such algorithm or preset; choose one of the list")
+        entry = next((entry for entry in self.library.files() if entry["name"] == file), None)
+        if entry is None or entry["problem"]:
+            raise BadInput(f"{file}: not in the library; choose one of its files")
+        typed: dict[str, Any] = {"seed": seed}
+        if num_codes is not None:
+            typed["num_codes"] = num_codes
+        if graded is not None:
+            typed["graded_code"] = graded
+        config = settings(named_in_file(entry["task"]), preset, typed)
+        path = self.folder / file
+        run = self._new_run(name or f"{path.stem}-{algorithm}{'' if preset == 'default' else f'-{preset}'}-{seed}")
+        return await self._begin(Job(run, algorithm, path, entry["task"], config))
+
+    async def resume(self, run: str) -> dict[str, Any]:
+        """Go on with a run that was stopped."""
+        path = self.run_path(run)
+        entry = next(entry for entry in self.library.runs() if entry["name"] == run)
+        return await self._begin(Job(path, entry["algorithm"], None, entry["task"]))
+
+    async def stop(self) -> dict[str, Any]:
+        """Stop training after the current iteration."""
+        if self._trainer is not None:
+            self._trainer.terminate()
+        return {}
+
+    async def _begin(self, job: Job) -> dict[str, Any]:
+        if self._trainer is not None:
+            raise BadInput("a run is being trained; stop it first, or wait for it")
+        name = str(job.run.relative_to(self.folder))
+        self._trainer = trainer = Process(train_job, job, dict(self.learners))
+        self.progress = [json.dumps({**IDLE, "run": name, "state": "training"}), None]
+        self._on_progress()
+        await trainer.start()
+        self._keep(self._follow(trainer, name))
+        return {"run": name}
+
+    async def _follow(self, trainer: Process, name: str) -> None:
+        """Pass on what the training process tells, until it ends."""
+        last: dict[str, Any] = {**IDLE, "run": name, "state": "training"}
+        while (data := await trainer.receive()) is not None:
+            message = json.loads(data)
+            if message["type"] == "episodes":
+                self.progress = [self.progress[0], data.decode()]
+            else:
+                failed = {"state": "failed", "error": message["error"]} if message["type"] == "error" else message
+                last = {**last, **failed, "type": "state", "run": name}
+                self.progress = [json.dumps(last), self.progress[1]]
+            self._on_progress()
+        await trainer.close()
+        self._trainer = None
+        if last["state"] == "training":
+            problem = "training ended unexpectedly; is there enough memory?"
+            self.progress = [json.dumps({**last, "state": "failed", "error": problem}), self.progress[1]]
+        self._on_progress()
+
+    async def film(self, run: str, seed: int) -> dict[str, Any]:
+        """Begin to film a run."""
+        path = self.run_path(run)
+        if self._filming.get(run) == "":
+            raise BadInput(f"{run}: is being filmed; wait for it")
+        self._filming[run] = ""
+        process = Process(film_job, path, seed)
+        await process.start()
+
+        async def follow() -> None:
+            problem = None
+            while (data := await process.receive()) is not None:
+                problem = json.loads(data).get("error", problem)
+            self._filming[run] = problem
+            await process.close()
+
+        self._keep(follow())
+        return {"job": run}
+
+    def film_path(self, run: str, name: str) -> Path:
+        """The file of a film of the library."""
+        entry = next((entry for entry in self.library.runs() if entry["name"] == run), None)
+        if entry is None or name not in entry["films"]:
+            raise BadInput("there is no such film")
+        return self.folder / run / "videos" / name
+
+    def run_path(self, name: str) -> Path:
+        """The folder of a run of the library; raises BadInput if there is none."""
+        if name not in (run["name"] for run in self.library.runs()):
+            raise BadInput("there is no such run; choose one of the list")
+        return self.folder / name
+
+    async def close(self) -> None:
+        """End training where it can be resumed."""
+        await self.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10)
+
+    def _keep(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _new_run(self, stem: str) -> Path:
+        """A folder that does not exist yet."""
+        path, number = self.folder / "runs" / stem, 2
+        while path.exists():
+            path, number = self.folder / "runs" / f"{stem}-{number}", number + 1
+        return path
+
+
+def film_job(channel: Channel, run: Path, seed: int) -> None:
+    """Film a run, in a process of its own; an error is told over the channel."""
+    film = render_environment if isinstance(load(run).task, GymTask) else render
+    film(run, run / "videos", seed)

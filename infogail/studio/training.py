@@ -1,0 +1,187 @@
+"""The room Train: the ordinary runner in a process of its own, which tells how far it is and how each code drives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from infogail.config.config import Config
+from infogail.envs.scenarios.scenario import Scenario
+from infogail.envs.scenarios.styles import NO_STYLE
+from infogail.envs.tasks import GymTask, Task, load_recording, named_in_file
+from infogail.envs.twin import DrivingVectorEnv
+from infogail.evaluation.episodes import Episode
+from infogail.learning.networks import Policy, levels
+from infogail.parallel.signals import Stopped
+from infogail.rendering.viewer import viewer_episode
+from infogail.runs.folder import DEMONSTRATIONS, Manifest
+from infogail.runs.runner import Learner, MakeLearner, resume, train
+from infogail.studio.processes import Channel
+
+PAUSE = 1.0  # [s] between two shows of how the policy drives
+CURVES = {
+    "style NMI": ("mean_action/style_nmi", "rollout/style_nmi"),
+    "imitation reward": ("reward/imitation",),
+    "information reward": ("reward/information",),
+    "discriminator loss": ("discriminator/loss",),
+    "posterior accuracy": ("posterior/accuracy",),
+    "cloning loss": ("bc/loss",),
+}
+"""What is plotted, and the entries of the log that it may be."""
+SCENE_SEED = 0x51DE  # of the scene in which the codes are shown
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train."""
+
+    run: Path
+    algorithm: str
+    file: Path | None
+    """The demonstrations; None: resume `run`."""
+    task: str
+    config: Config | None = None
+
+
+def train_job(channel: Channel, job: Job, learners: Mapping[str, MakeLearner]) -> None:
+    """Train, or resume, and tell about it; SIGTERM, or the end of the server, stops it where it can be resumed."""
+    reporter = Reporter(channel, job)
+    making = {name: reporter.observed(make) for name, make in learners.items()}
+    try:
+        if job.file is None:
+            resume(making, job.run, on_iteration=reporter.on_iteration)
+        else:
+            assert job.config is not None
+            train(
+                making[job.algorithm],
+                job.algorithm,
+                job.file,
+                job.task,
+                job.config,
+                job.run,
+                on_iteration=reporter.on_iteration,
+            )
+    except Stopped:
+        reporter.tell(state="stopped")
+        return
+    reporter.tell(state="finished", done=1.0, left=0.0)
+
+
+class Reporter:
+    """Tells the server about a training run. Its learner trains as without it: the shows draw nothing at random."""
+
+    def __init__(self, channel: Channel, job: Job) -> None:
+        self.channel, self.job = channel, job
+        self.learner: Learner | None = None
+        self.show: Show | None = None
+        self.shown = 0.0
+        self.curves: dict[str, list[list[float]]] = {}
+        self.state: dict[str, Any] = {"state": "training", "done": 0.0, "iteration": 0, "iterations": None}
+        self.state |= {"seconds": 0.0, "left": None, "error": None}
+        self.tell()
+
+    def observed(self, make: MakeLearner) -> MakeLearner:
+        """`make`, remembering the learner that it makes."""
+
+        def making(*arguments: Any) -> Learner:
+            self.learner = make(*arguments)
+            return self.learner
+
+        return making
+
+    def on_iteration(self, done: int, total: int, log: dict[str, Any]) -> None:
+        """Called by the runner after each iteration."""
+        share, seconds = done / total, log["seconds"]
+        for name, keys in CURVES.items():
+            value = next((log[key] for key in keys if key in log), None)
+            if value is not None:
+                self.curves.setdefault(name, []).append([done, round(float(value), 5)])
+        left = seconds * (1 - share) / share
+        self.tell(done=share, iteration=done, iterations=total, seconds=round(seconds, 2), left=round(left, 2))
+        if time.monotonic() - self.shown > PAUSE or done == total:
+            self.show_codes(done)
+
+    def tell(self, **changes: Any) -> None:
+        """Tell how far training is."""
+        self.state |= changes
+        self._send({"type": "state", **self.state, "log": self.curves})
+
+    def show_codes(self, iteration: int) -> None:
+        """Tell how each code drives now; nothing for environments that are not of driving."""
+        if self.show is None:
+            task = named_in_file(Manifest.load(self.job.run).scenario)
+            self.show = Show(task, self.job.run) if not isinstance(task, GymTask) else None
+        if self.show is not None and self.learner is not None:
+            episodes = self.show.episodes(self.learner.policy)
+            self._send({"type": "episodes", "iteration": iteration, "episodes": episodes})
+        self.shown = time.monotonic()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        with suppress(OSError):
+            self.channel.send(message)
+            return
+        os.kill(os.getpid(), signal.SIGTERM)  # the server is gone: stop where this can be resumed
+
+
+class Show:
+    """Drives every code of a policy from one scene, in the twin: an episode takes a few hundredths of a second."""
+
+    def __init__(self, task: Task, run: Path) -> None:
+        assert isinstance(task, Scenario)
+        self.scenario: Scenario = load_recording(run / DEMONSTRATIONS, task).scenario  # type: ignore[union-attr]
+        twin = DrivingVectorEnv(self.scenario, 1)
+        twin.reset(seed=SCENE_SEED)
+        self.scene = {name: value[0] for name, value in twin.scene.items()}
+
+    @torch.inference_mode()
+    def episodes(self, policy: Policy) -> list[dict[str, Any]]:
+        """EPISODE of each code, see `infogail.rendering.viewer`."""
+        num_codes = policy.num_codes
+        twin = DrivingVectorEnv(self.scenario, num_codes, tensors=True)
+        obs, infos = twin.reset(options={"scene": self.scene})
+        device = next(policy.parameters()).device
+        states, ends = [twin.vehicle_state], np.zeros(num_codes, dtype=int)
+        crashed, off_road = np.zeros(num_codes, dtype=bool), np.zeros(num_codes, dtype=bool)
+        codes = torch.arange(num_codes, device=device)
+        actions = []
+        for step in range(self.scenario.horizon):
+            chosen = policy(policy.inputs(obs.to(device), codes)).mode().clamp(-1.0, 1.0).cpu()
+            actions.append(chosen.numpy())
+            obs, _, terminated, truncated, infos = twin.step(chosen)
+            final = infos["final_info"]
+            states.append(final["vehicle_state"].double().numpy())
+            over = (terminated | truncated).numpy() & (ends == 0)
+            crashed |= over & final["crashed"].numpy()
+            off_road |= over & final["off_road"].numpy()
+            ends[over] = step + 1
+            if ends.all():
+                break
+        trajectories, chosen_actions = np.stack(states, 1), np.stack(actions, 1)  # (K, T + 1, V, 4), (K, T, 2)
+        values = levels(num_codes).tolist() if policy.graded else range(num_codes)
+        shown = []
+        for k, value in enumerate(values):
+            end = int(ends[k])
+            observations = np.zeros((end, len(self.scenario.features)), np.float32)
+            episode = Episode(
+                k,
+                observations,
+                chosen_actions[k, :end],
+                trajectories[k, : end + 1],
+                self.scene,
+                bool(crashed[k]),
+                bool(off_road[k]),
+                NO_STYLE,
+            )
+            if not (self.scenario.measures or episode.failed):
+                episode = replace(episode, style=int(self.scenario.style(episode.vehicle_states, self.scene)))
+            shown.append(viewer_episode(self.scenario, episode, label=f"code {value:g}"))
+        return shown
