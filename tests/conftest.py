@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; networks this small are slower on two
@@ -63,3 +64,16 @@ def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("demos") / "pass.safetensors"
     record(get_scenario("pass"), 10, seed=0)[0].save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A browser; skips where Playwright or a Chromium is missing."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium: install it, such as by 'apt-get install chromium'")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

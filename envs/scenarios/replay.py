@@ -236,6 +236,11 @@ class Replay(Scenario):
         left, right = edges_of(lane_at(ego.d, edges), edges)
         return ego.d - (left + right) / 2
 
+    def sizes(self, states: np.ndarray) -> np.ndarray:
+        """As recorded; absent cars have none."""
+        cars = RecordedState.of(states)
+        return np.stack((cars.length, cars.width), -1).max(0)
+
     def style(self, states: Array, scene: Scene) -> Array:
         """The drivers are unlabelled: all have the same style."""
         xp = array_namespace(states)

@@ -161,6 +161,10 @@ class Scenario(ABC):
         """(...) [m]: how far along the road the ego is."""
         return self.placement(VehicleState.of(states, 0), scene)[0]
 
+    def sizes(self, states: np.ndarray) -> np.ndarray:
+        """Length and width (V, 2) [m] of the vehicles of a trajectory (T, V, 4)."""
+        return np.tile((Vehicle.LENGTH, Vehicle.WIDTH), (states.shape[1], 1))
+
     def fit_judge(self, recording: Recording) -> StyleJudge:
         """The judge of styles: geometry, or, where there are `measures`, a centroid rule fitted to `recording`."""
         if not self.measures:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from infogail.benchmark.results import (
@@ -30,19 +31,20 @@ from infogail.config.presets import DEFAULT
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.recording import Recording
 from infogail.envs.files import write_atomically
+from infogail.envs.reference import DrivingEnv
 from infogail.envs.scenarios.scenario import Scenario
-from infogail.envs.scenarios.styles import NO_STYLE
+from infogail.envs.scenarios.styles import NO_STYLE, StyleJudge
 from infogail.evaluation.episodes import Episode
 from infogail.evaluation.protocol import drive
-from infogail.rendering.diagrams import plot
-from infogail.rendering.film import render
+from infogail.rendering.film import drive_each_code, render, seen_episode
 from infogail.rendering.palette import code_colour
-from infogail.runs.driver import load
+from infogail.rendering.viewer import as_script, assets
+from infogail.runs.driver import Driver, load
 from infogail.runs.folder import Manifest
 
 SHOWN = ("style_nmi", "success_rate", "occupancy_mmd", "train_seconds")  # plotted for every seed
 SHOWN_OF_PEOPLE = ("position_rmse_5s", "collision_rate", "wasserstein_headway", "train_seconds")
-EPISODES = 60  # number of trajectories drawn
+PLAYED = 6  # scenes that can be played
 PICTURED = 8  # maximum number of variants whose driving is shown
 
 
@@ -56,6 +58,17 @@ class Medium:
     """Caption and alternative text."""
 
 
+@dataclass(frozen=True)
+class Played:
+    """Episodes to play."""
+
+    name: str
+    """Of the element that holds them."""
+    episodes: Markup
+    """JSON"""
+    text: str
+
+
 @dataclass
 class Section:
     """A part of the page."""
@@ -65,6 +78,7 @@ class Section:
     text: str
     pictures: list[Medium] = field(default_factory=list)
     videos: list[Medium] = field(default_factory=list)
+    players: list[Played] = field(default_factory=list)
 
 
 def write_report(
@@ -96,7 +110,7 @@ def write_report(
         "Where on the road",
         "Share of time (on the highway: speed over time), for the demonstrations and each code.",
     )
-    lines = Section("trajectories", "Trajectories", "Demonstrations in grey, codes in colour; × marks a failure.")
+    lines = Section("trajectories", "Trajectories", f"Every code from the first {PLAYED} scenes of the evaluation.")
     video = Section("video", "One scene, every code", "All panels start from the same scene; only the code differs.")
     people = Section("people", "People", "What the codes mean for recorded people.")
     for cell in sorted(pictured, key=lambda cell: cell.name):
@@ -117,8 +131,7 @@ def write_report(
         (driven,) = drive(load, [out / cell.name], settings["episodes"], settings["seed"], judges=[judge])
         heat.pictures.append(_heat_map(cell, scenario, driven))
         maps.pictures.append(occupancy_map(cell, scenario, recording, driven))
-        figure = plot(scenario, recording, driven[:EPISODES], driver.num_codes)
-        lines.pictures.append(_picture(figure, f"{cell.name}: trajectories of {EPISODES} episodes on the road"))
+        lines.players.append(_played(cell, driver, scenario, judge, driven))
         if cell.algorithm == "infogail":
             progress(f"filming {cell.name}")
             with TemporaryDirectory() as folder:
@@ -133,12 +146,23 @@ def write_report(
         rows=rows,
         improvements=improvements(results) + notes(results),
         failures=failures(results),
-        sections=[s for s in (seeds, curves, heat, maps, lines, people, video) if s.pictures or s.videos],
+        sections=[s for s in (seeds, curves, heat, maps, lines, people, video) if s.pictures or s.videos or s.players],
+        viewer=assets(),
         command=command,
         environment=json.dumps(_environment(out, first), indent=2),
     )
     write_atomically(out / "report.html", page.encode())
     return out / "report.html"
+
+
+def _played(cell: Cell, driver: Driver, scenario: Scenario, judge: StyleJudge, driven: Sequence[Episode]) -> Played:
+    """The first scenes of the evaluation, one episode per code; evaluation itself drives one code from each."""
+    env, scenes = DrivingEnv(scenario), []
+    for evaluated in driven[:PLAYED]:
+        each = drive_each_code(driver, env, evaluated.scene, judge)
+        scenes.append([seen_episode(driver, scenario, episode) for episode in each])
+    env.close()
+    return Played(f"episodes-{cell.name}", as_script(scenes), f"{cell.name}: one panel per code")
 
 
 def _environment(out: Path, first: dict[tuple[str, str], Cell]) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class Episode:
         """Whether it ended in a crash or road exit."""
         return self.crashed or self.off_road
 
+    @property
+    def failure(self) -> str:
+        """How it failed; empty if it did not."""
+        return "crashed" if self.crashed else "left the road" if self.off_road else ""
+
 
 @dataclass(frozen=True)
 class Perturbation:

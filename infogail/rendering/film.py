@@ -14,6 +14,7 @@ import numpy as np
 
 from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import NOTHING_HELD_OUT
+from infogail.envs.physics.state import Scene
 from infogail.envs.reference import DrivingEnv
 from infogail.envs.scenarios.scenario import Scenario
 from infogail.envs.scenarios.styles import NO_STYLE, StyleJudge
@@ -51,14 +52,12 @@ def render(
     env = DrivingEnv(scenario)
     mp4, gif, png = (Path(out) / f"codes.{suffix}" for suffix in ("mp4", "gif", "png"))
     if scenario.recorded:
-        filmed = _drive_one_window(driver, env, recording, seed)
+        filmed = _drive_one_window(driver, env, recording, _windows(recording, seed)[0])
         progress(f"plotting {png}")
         figure = plot_people(driver, recording)
     else:
-        env.reset(seed=seed)
-        scene = env.scene
         progress(f"driving {episodes} episodes")
-        filmed = [drive_episode(driver, env, code, scene=scene, judge=judge) for code in range(driver.num_codes)]
+        filmed = drive_each_code(driver, env, drawn_scene(env, seed), judge)
         codes = [k % driver.num_codes for k in range(episodes)]
         driven = [drive_episode(driver, env, code, seed + 1 + k, judge=judge) for k, code in enumerate(codes)]
         progress(f"plotting {png}")
@@ -86,15 +85,15 @@ def render_page(
     driver = load(run)
     recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
     scenario, judge = recording.scenario, recording.scenario.fit_judge(recording)
-    env, shown = DrivingEnv(scenario), []
-    for k in range(scenes):
-        progress(f"driving scene {k + 1} of {scenes}")
+    env = DrivingEnv(scenario)
+    starts = _windows(recording, seed, scenes) if scenario.recorded else range(seed, seed + scenes)
+    shown = []
+    for k, start in enumerate(starts):
+        progress(f"driving scene {k + 1} of {len(starts)}")
         if scenario.recorded:
-            driven = _drive_one_window(driver, env, recording, seed + k)
+            driven = _drive_one_window(driver, env, recording, start)
         else:
-            env.reset(seed=seed + k)
-            scene = env.scene
-            driven = [drive_episode(driver, env, code, scene=scene, judge=judge) for code in range(driver.num_codes)]
+            driven = drive_each_code(driver, env, drawn_scene(env, start), judge)
         shown.append([seen_episode(driver, scenario, episode) for episode in driven])
     env.close()
     path = Path(out) / "codes.html"
@@ -112,22 +111,33 @@ def seen_episode(driver: Driver, scenario: Scenario, episode: Episode) -> dict[s
     return viewer_episode(scenario, episode, label=label, belief=belief, style=style)
 
 
-def _drive_one_window(driver: Driver, env: DrivingEnv, recording: Recording, seed: int) -> list[Episode]:
-    """Drive a held-out window, drawn with `seed`, with each code after the person's burn-in.
+def drawn_scene(env: DrivingEnv, seed: int) -> Scene:
+    """The scene drawn with `seed`."""
+    env.reset(seed=seed)
+    return env.scene
 
-    If no windows are held out, use a training window and print a note.
+
+def drive_each_code(driver: Driver, env: DrivingEnv, scene: Scene, judge: StyleJudge) -> list[Episode]:
+    """Drive from `scene` with each code."""
+    return [drive_episode(driver, env, code, scene=scene, judge=judge) for code in range(driver.num_codes)]
+
+
+def _drive_one_window(driver: Driver, env: DrivingEnv, recording: Recording, window: int) -> list[Episode]:
+    """Drive this window with each code after the person's burn-in."""
+    return [drive_window(env, recording, window, Trained(driver), code) for code in range(driver.num_codes)]
+
+
+def _windows(recording: Recording, seed: int, most: int = 1) -> list[int]:
+    """Up to `most` different held-out windows, the first drawn with `seed`, the next with `seed` + 1, and so on.
+
+    If no windows are held out, draw training windows and print a note.
     """
-    windows = held_out(recording, 1, seed)
-    if not len(windows):
+    seeds = range(seed, seed + most)
+    drawn = [held_out(recording, 1, each) for each in seeds]
+    if not len(drawn[0]):
         note(f"{NOTHING_HELD_OUT}; the film is of a training window")
-        windows = np.random.default_rng(seed).choice(recording.num_training, 1)
-    (window,) = windows
-    return [drive_window(env, recording, int(window), Trained(driver), code) for code in range(driver.num_codes)]
-
-
-def failure(episode: Episode) -> str:
-    """How the episode failed; empty if it did not."""
-    return "crashed" if episode.crashed else "left the road" if episode.off_road else ""
+        drawn = [np.random.default_rng(each).choice(recording.num_training, 1) for each in seeds]
+    return list(dict.fromkeys(int(window) for (window,) in drawn))
 
 
 def film(
@@ -162,7 +172,7 @@ def _decisions_to_show(scenario: Scenario, episodes: Sequence[Episode], styles: 
     or if the styles are not manoeuvres."""
     everything = max(len(episode.actions) for episode in episodes)
     no_manoeuvre = scenario.measures or len(scenario.styles) == 1
-    if no_manoeuvre or any(map(failure, episodes)) or any(style[-1] == NO_STYLE for style in styles):
+    if no_manoeuvre or any(episode.failed for episode in episodes) or any(style[-1] == NO_STYLE for style in styles):
         return everything
     done = max(style.index(style[-1]) for style in styles)
     return min(done + round(LINGER * scenario.policy_frequency), everything)
@@ -184,7 +194,7 @@ def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styl
         remark = prelude if now < until else style_phrase(scenario, styles[now])
         frame = np.vstack((caption(width, episode.code, remark, *readings), picture))
         yield frame
-    if remark := failure(episode):
+    if remark := episode.failure:
         frame = np.vstack((caption(width, episode.code, remark, *readings, ALARM), alarmed(picture)))
     while True:
         yield frame

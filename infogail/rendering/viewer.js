@@ -10,12 +10,15 @@ export const codeColour = (code) => PALETTE[code % PALETTE.length];
 const STRIPE = [3, 4.33]; // [m] painted and not, as in highway-env
 const LEAST_SCALE = 0.55; // of a film's scale: on a narrow screen less road is shown, not smaller cars
 const LEAST_HEIGHT = 96; // [px]
-const TELEPORT = 20; // [m]: a car that moved farther than this between frames is another one
-const SPEEDS = [0.25, 0.5, 1, 2, 4];
+const FASTEST = 100; // [m/s]: what moves faster is not a car that drives on, but one that comes or goes
+const KEPT = 2000; // points of a live trail
+const SPEEDS = [["¼×", 0.25], ["½×", 0.5], ["1×", 1], ["2×", 2], ["4×", 4]];
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** Where a car is at share `f` of the `dt` seconds from `a` to `b`: [x, y, heading], along a cubic with their speeds. */
 export function interpolate(a, b, f, dt) {
-  if (Math.hypot(b[0] - a[0], b[1] - a[1]) > TELEPORT) return f < 0.5 ? a : b;
+  if (Math.hypot(b[0] - a[0], b[1] - a[1]) > FASTEST * dt) return (f < 0.5 ? a : b).slice(0, 3);
   const f2 = f * f, f3 = f2 * f;
   const start = 2 * f3 - 3 * f2 + 1, end = 3 * f2 - 2 * f3, leaving = (f3 - 2 * f2 + f) * dt, arriving = (f3 - f2) * dt;
   const along = (k, turn) => start * a[k] + end * b[k] + leaving * a[3] * turn(a[2]) + arriving * b[3] * turn(b[2]);
@@ -24,6 +27,9 @@ export function interpolate(a, b, f, dt) {
 
 /** An angle between −π and π. */
 const wrapped = (angle) => Math.atan2(Math.sin(angle), Math.cos(angle));
+
+/** The share `f` of the way from a to b: [x, y, heading], without speeds. */
+const beside = (a, b, f) => [a[0] + f * (b[0] - a[0]), a[1] + f * (b[1] - a[1]), a[2] + f * wrapped(b[2] - a[2])];
 
 const between = (a, b, f) => a.map((value, k) => (k === 3 ? value + wrapped(b[k] - value) * f : value + (b[k] - value) * f));
 
@@ -34,19 +40,19 @@ export class Stage {
     this.context = canvas.getContext("2d");
     this.road = { lanes: [] };
     this.size = [1120, 240];
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (this.inks = null));
   }
 
   /** Show this ROAD; `size` [px] is what the camera's scale is meant for. */
   setRoad(road, size) {
-    Object.assign(this, { road, size, inks: null });
+    Object.assign(this, { road, size });
   }
 
   /** Draw cars, the ego first, as a camera sees them. */
   draw(cars, camera, { colour = null, trail = [], ghost = null, alarm = false } = {}) {
     const { context } = this;
     this.fit();
-    const ink = (this.inks ??= this.palette());
+    if (this.inksOf !== dark.matches) Object.assign(this, { inksOf: dark.matches, inks: this.palette() });
+    const ink = this.inks;
     const [width, height] = this.seen;
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     context.fillStyle = ink.ground;
@@ -60,10 +66,10 @@ export class Stage {
     this.paintRoad(camera, ink, scale);
     if (trail.length > 1) this.paintTrail(trail, colour ?? ink.ego, scale);
     if (ghost) this.paintCar(ghost, 5, 2, { fill: null, line: ink.ghost, scale });
-    cars.slice(1).forEach((car) => this.paintCar(car, car[4], car[5], { fill: ink.car, line: ink.edge, scale }));
-    if (cars.length) {
-      this.paintCar(cars[0], cars[0][4], cars[0][5], { fill: colour ?? ink.ego, line: ink.edge, scale });
-    }
+    const near = (car) => Math.hypot(car[0] - camera[0], car[1] - camera[1]) < this.reach + car[4];
+    const paint = (car, fill) => this.paintCar(car, car[4], car[5], { fill, line: ink.edge, scale });
+    for (const car of cars.slice(1).filter(near)) paint(car, ink.car);
+    if (cars.length) paint(cars[0], colour ?? ink.ego);
     if (!alarm) return;
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     context.strokeStyle = ink.alarm;
@@ -88,7 +94,7 @@ export class Stage {
     const style = getComputedStyle(this.canvas);
     const ink = (name, otherwise) => style.getPropertyValue(`--${name}`).trim() || otherwise;
     return {
-      ground: ink("ground", "#dfe4dc"), asphalt: ink("asphalt", "#8b8f94"), paint: ink("paint", "#ffffff"),
+      ground: ink("ground", "#d8ded4"), asphalt: ink("asphalt", "#888c92"), paint: ink("paint", "#ffffff"),
       car: ink("car", "#f2f2f2"), edge: ink("edge", "#22262b"), ego: ink("ego", "#0072B2"),
       ghost: ink("ghost", "#22262b"), alarm: ink("alarm", "#d93025"),
     };
@@ -140,7 +146,7 @@ export class Stage {
   paintTrail(trail, colour, scale) {
     const { context } = this;
     context.save();
-    context.globalAlpha = 0.7;
+    context.globalAlpha = 0.85;
     context.strokeStyle = colour;
     context.lineWidth = Math.max(0.3, 2 / scale);
     context.lineJoin = "round";
@@ -174,7 +180,7 @@ export class Stage {
   }
 }
 
-/** Draws FRAMEs as they arrive, at the screen's rate, one frame behind. */
+/** Draws FRAMEs as they arrive, at the screen's rate, one frame behind; `onpaint` is told the time [s] drawn. */
 export class Live {
   constructor(canvas) {
     this.stage = new Stage(canvas);
@@ -197,7 +203,7 @@ export class Live {
     }
     this.arrived = now;
     this.frames = [...this.frames.slice(-1), frame];
-    this.trail.push(frame.cars[0].slice(1, 3));
+    this.trail = [...this.trail.slice(-KEPT), frame.cars[0].slice(1, 3)];
     if (!this.going) this.paint();
   }
 
@@ -211,6 +217,9 @@ export class Live {
     if (!this.frames.length || !this.stage.canvas.clientWidth) return;
     const [before, now] = [this.frames[0], this.frames.at(-1)];
     const f = before === now ? 1 : Math.min(1, (performance.now() - this.arrived) / this.interval);
+    const scene = [now, this.colour, dark.matches, this.stage.canvas.clientWidth];
+    if (f === 1 && this.settled?.every((part, k) => part === scene[k])) return; // nothing moves
+    this.settled = f === 1 ? scene : null;
     const old = new Map(before.cars.map((car) => [car[0], car.slice(1)]));
     const cars = now.cars.map(([id, ...car]) => {
       const from = old.get(id);
@@ -220,6 +229,7 @@ export class Live {
     const trail = [...this.trail.slice(0, -1), cars[0].slice(0, 2)];
     const alarm = Boolean(now.outcome) && now.outcome !== "complete";
     this.stage.draw(cars, camera, { colour: this.colour, trail, ghost: now.ghost, alarm });
+    this.onpaint?.(before.t + f * (now.t - before.t));
   }
 }
 
@@ -227,6 +237,22 @@ function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
+}
+
+/** A probability of one code, as a bar with its number. */
+class Bar {
+  constructor(code) {
+    this.filled = element("i");
+    this.filled.style.background = codeColour(code);
+    this.number = element("span", { className: "viewer-number" });
+    const track = element("span", { className: "viewer-track" }, this.filled);
+    this.element = element("span", { className: "viewer-bar" }, element("span", { textContent: code }), track, this.number);
+  }
+
+  show(chance) {
+    this.filled.style.width = `${100 * chance}%`;
+    this.number.textContent = `${Math.round(100 * chance)} %`;
+  }
 }
 
 /** One EPISODE on a canvas below its caption. */
@@ -238,15 +264,11 @@ class Panel {
     this.stage = new Stage(this.canvas);
     this.stage.setRoad(episode.road, episode.size);
     this.words = element("span", { className: "viewer-words" });
-    this.bars = (episode.belief?.[0] ?? []).map((_, code) => {
-      const bar = element("i");
-      bar.style.background = codeColour(code);
-      return bar;
-    });
+    this.bars = (episode.belief?.[0] ?? []).map((_, code) => new Bar(code));
     const label = element("b", { textContent: episode.label });
     if (this.colour) label.style.borderColor = this.colour;
-    const belief = element("span", { className: "viewer-belief", title: "the posterior's belief in each code" },
-      ...this.bars.map((bar) => element("span", {}, bar)));
+    const belief = element("span", { className: "viewer-belief", title: "The posterior's belief in each code" },
+      ...this.bars.map((bar) => bar.element));
     const caption = element("figcaption", { className: "viewer-caption" }, label, this.words, belief);
     belief.hidden = !this.bars.length;
     this.element = element("figure", { className: "viewer-panel" }, caption, this.canvas);
@@ -254,31 +276,37 @@ class Panel {
 
   /** Show the episode at a time [s]; after its end, its last frame. */
   show(time) {
-    const { frames, sizes, cameras, belief, outcome, style, ghost, seconds_per_frame: step } = this.episode;
+    const { frames, sizes, cameras, details, belief, outcome, style, ghost, seconds_per_frame: step } = this.episode;
     const last = frames.length - 1, at = Math.min(time / step, last), k = Math.min(Math.floor(at), Math.max(last - 1, 0));
-    const f = last ? at - k : 0, next = Math.min(k + 1, last), ended = at >= last;
+    const f = last ? at - k : 0, next = Math.min(k + 1, last), ended = at > last - 1e-6;
     const cars = frames[k].map((car, n) => [...interpolate(car, frames[next][n], f, step), car[3], ...sizes[n]]);
     const trail = [...frames.slice(0, k + 1).map((all) => all[0].slice(0, 2)), cars[0].slice(0, 2)];
-    const beside = ghost && ghost[Math.min(Math.round(at), ghost.length - 1)];
-    const alarm = ended && Boolean(outcome);
-    this.stage.draw(cars, between(cameras[k], cameras[next], f), { colour: this.colour, trail, ghost: beside, alarm });
+    const [from, to] = [k, next].map((moment) => ghost?.[Math.min(moment, ghost.length - 1)]);
+    const inks = { colour: this.colour, trail, ghost: from ? beside(from, to, f) : null, alarm: ended && Boolean(outcome) };
+    this.stage.draw(cars, between(cameras[k], cameras[next], f), inks);
     const speed = `${Math.round(3.6 * (frames[k][0][3] + f * (frames[next][0][3] - frames[k][0][3])))} km/h`;
-    this.words.textContent = [speed, ended && (outcome || style)].filter(Boolean).join(" · ");
+    this.words.textContent = [speed, details?.[k], ended && (outcome || style)].filter(Boolean).join(" · ");
     const now = belief?.[Math.min(Math.floor(at), belief.length - 1)];
-    this.bars.forEach((bar, code) => (bar.style.width = `${100 * now[code]}%`));
+    this.bars.forEach((bar, code) => bar.show(now[code]));
   }
 }
 
-/** Plays recorded EPISODEs: `scenes` is a list of episodes, or a list of such lists, one shown at a time. */
+/**
+ * Plays recorded EPISODEs: `scenes` is a list of episodes, or a list of such lists, one shown at a time. It listens to
+ * the keys pressed in the element `keys`: Space plays and pauses, the arrows step.
+ */
 export class Player {
-  constructor(root, scenes, { loop = false, speed = 1 } = {}) {
-    Object.assign(this, { root, loop, speed, time: 0, playing: false });
+  constructor(root, scenes, { loop = false, speed = 1, keys = root } = {}) {
+    Object.assign(this, { root, loop, speed, time: 0, playing: false, closing: new AbortController() });
     this.scenes = Array.isArray(scenes[0]) ? scenes : [scenes];
     root.classList.add("viewer");
     this.build();
     this.choose(0);
     this.observer = new ResizeObserver(() => this.show());
     this.observer.observe(root);
+    const { signal } = this.closing;
+    keys.addEventListener("keydown", (event) => this.keydown(event), { signal });
+    dark.addEventListener("change", () => this.show(), { signal });
   }
 
   build() {
@@ -287,7 +315,8 @@ export class Player {
     this.scrubber = element("input", { type: "range", min: 0, step: "any", ariaLabel: "Time" });
     this.scrubber.addEventListener("input", () => this.seek(Number(this.scrubber.value)));
     this.clock = element("output", { className: "viewer-clock" });
-    const speeds = SPEEDS.map((value) => element("option", { value, textContent: `${value}×`, selected: value === this.speed }));
+    const speeds = SPEEDS.map(([textContent, value]) =>
+      element("option", { value, textContent, selected: value === this.speed }));
     this.speedSelect = element("select", { ariaLabel: "Speed" }, ...speeds);
     this.speedSelect.addEventListener("change", () => (this.speed = Number(this.speedSelect.value)));
     this.sceneSelect = element("select", { ariaLabel: "Scene" },
@@ -298,11 +327,10 @@ export class Player {
       this.button("‹", () => this.step(-1), "One step back"), this.button("›", () => this.step(1), "One step on"),
       this.scrubber, this.clock, this.speedSelect);
     this.root.replaceChildren(this.panels, controls);
-    this.root.addEventListener("keydown", (event) => this.keydown(event));
   }
 
-  button(text, onclick, label = text) {
-    return element("button", { type: "button", textContent: text, onclick, ariaLabel: label });
+  button(text, onclick, ariaLabel = null) {
+    return element("button", { type: "button", textContent: text, onclick, ariaLabel });
   }
 
   choose(scene) {
@@ -357,6 +385,7 @@ export class Player {
   close() {
     this.pause();
     this.observer.disconnect();
+    this.closing.abort();
     this.root.replaceChildren();
   }
 
@@ -367,18 +396,20 @@ export class Player {
   }
 
   keydown(event) {
-    const own = event.target.closest("select, input, button");
     const does = { " ": () => this.toggle(), ArrowLeft: () => this.step(-1), ArrowRight: () => this.step(1) }[event.key];
-    if (!does || (own && !(own === this.scrubber && event.key === " "))) return;
+    const meant = event.target.closest(event.key === " " ? "button, select, summary, a, video" : "select, video");
+    if (!does || meant || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
     does();
   }
 }
 
-/** Give each `<div class="viewer" data-episodes="ID">` a Player of the JSON in the element ID. */
+/** Give each `<div data-episodes="ID">` a Player of the JSON in the element ID; a single one listens to all keys. */
 export function mountAll() {
-  return [...document.querySelectorAll("[data-episodes]")].map((place) => {
-    place.tabIndex = 0;
-    return new Player(place, JSON.parse(document.getElementById(place.dataset.episodes).textContent));
+  const places = [...document.querySelectorAll("[data-episodes]")];
+  return places.map((place) => {
+    place.tabIndex = places.length > 1 ? 0 : -1;
+    const scenes = JSON.parse(document.getElementById(place.dataset.episodes).textContent);
+    return new Player(place, scenes, { keys: places.length > 1 ? place : document });
   });
 }

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from highway_env.road.lane import AbstractLane, LineType, StraightLane
 from highway_env.road.road import RoadNetwork
-from highway_env.vehicle.kinematics import Vehicle
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
@@ -23,6 +22,7 @@ from infogail.envs.physics.state import Scene
 from infogail.envs.scenarios.scenario import Scenario
 from infogail.evaluation.episodes import UNKNOWN_CODE, Episode
 
+SEEN_AROUND = 20.0  # [m]: cars this far outside the picture at each frame are left out
 LINES = {LineType.STRIPED: "striped", LineType.CONTINUOUS: "continuous", LineType.CONTINUOUS_LINE: "continuous"}
 CURVE = 33  # points along a lane that is not straight
 
@@ -33,8 +33,9 @@ def road_of(network: RoadNetwork) -> dict[str, Any]:
 
 
 def _lane(lane: AbstractLane) -> dict[str, Any]:
-    along = np.linspace(0.0, lane.length, 2 if isinstance(lane, StraightLane) else CURVE)
-    left, right = ([_rounded(lane.position(s, side * lane.width_at(s) / 2)) for s in along] for side in (-1, 1))
+    straight = type(lane) is StraightLane  # its subclasses are not
+    along = np.linspace(0.0, lane.length, 2 if straight else CURVE)
+    left, right = ([_rounded(lane.position(s, side * lane.width_at(s) / 2), 2) for s in along] for side in (-1, 1))
     kinds = [LINES.get(kind, "none") for kind in lane.line_types]
     sides = [{"points": points, "type": kind} for points, kind in zip((left, right), kinds, strict=True)]
     return {"outline": left + right[::-1], "sides": sides}
@@ -57,7 +58,7 @@ def viewer_episode(
     ghost: np.ndarray | None = None,
     style: str | None = None,
 ) -> dict[str, Any]:
-    """EPISODE: one frame per decision.
+    """EPISODE: one frame per decision, with the cars that come into the picture.
 
     Args:
         label: the panel's title.
@@ -65,18 +66,29 @@ def viewer_episode(
         ghost: (n, 4) states of a car that is drawn beside, such as a demonstration's.
         style: what was driven, in words.
     """
+    states, cameras = (
+        episode.vehicle_states,
+        [camera_of(scenario, now, episode.scene) for now in episode.vehicle_states],
+    )
+    distances = np.linalg.norm(states[..., :2] - np.array(cameras)[:, None, :2], axis=-1).min(0)
+    seen = distances < np.hypot(*scenario.view.size) / cameras[0][2] / 2 + SEEN_AROUND
+    seen[0] = True
+    until, prelude = scenario.view.prelude
+    details = [scenario.view.detail(now, episode.scene) for now in states]
+    details = [" · ".join(filter(None, (prelude if k < until else "", text))) for k, text in enumerate(details)]
     return {
         "road": road_of(scenario.road_network(episode.scene)),
         "size": list(scenario.view.size),
         "code": None if episode.code == UNKNOWN_CODE else episode.code,
         "label": label,
         "seconds_per_frame": 1 / scenario.policy_frequency,
-        "frames": [[_rounded(car) for car in states] for states in episode.vehicle_states],
-        "sizes": [[Vehicle.LENGTH, Vehicle.WIDTH]] * episode.vehicle_states.shape[1],
-        "cameras": [camera_of(scenario, states, episode.scene) for states in episode.vehicle_states],
+        "frames": [[_rounded(car) for car in now] for now in states[:, seen, :4]],
+        "sizes": [_rounded(size) for size in scenario.sizes(states)[seen]],
+        "cameras": cameras,
+        "details": details if any(details) else None,
         "belief": None if belief is None else [[round(float(p), 4) for p in row] for row in belief],
         "actions": [_rounded(action) for action in episode.actions],
-        "outcome": "crashed" if episode.crashed else "left the road" if episode.off_road else "",
+        "outcome": episode.failure,
         "style": style,
         "ghost": None if ghost is None else [_rounded(state[:3]) for state in ghost],
     }
@@ -107,6 +119,6 @@ def as_script(content: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c"))
 
 
-def _rounded(numbers: Sequence[float] | np.ndarray) -> list[float]:
-    """To millimetres and milliradians, less than a screen can show."""
-    return [round(float(number), 3) for number in numbers]
+def _rounded(numbers: Sequence[float] | np.ndarray, digits: int = 3) -> list[float]:
+    """By default to millimetres and milliradians, less than a screen can show."""
+    return [round(float(number), digits) for number in numbers]

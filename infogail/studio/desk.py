@@ -175,13 +175,15 @@ class Desk:
             else:
                 failed = {"state": "failed", "error": message["error"]} if message["type"] == "error" else message
                 last = {**last, **failed, "type": "state", "run": name}
+                if last["state"] != "training":
+                    continue  # told when the process has ended, and another may begin
                 self.progress = [json.dumps(last), self.progress[1]]
             self._on_progress()
         await trainer.close()
         self._trainer = None
         if last["state"] == "training":
-            problem = "training ended unexpectedly; is there enough memory?"
-            self.progress = [json.dumps({**last, "state": "failed", "error": problem}), self.progress[1]]
+            last |= {"state": "failed", "error": "training ended unexpectedly; is there enough memory?"}
+        self.progress = [json.dumps(last), self.progress[1]]
         self._on_progress()
 
     async def film(self, run: str, seed: int) -> dict[str, Any]:

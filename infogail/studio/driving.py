@@ -88,7 +88,9 @@ class DrivingSession:
         """Act on a message of the page."""
         kind = message["type"]
         if kind == "pedals":
-            self.pedals, self.at = np.array([message["acceleration"], message["steering"]]), message["at"]
+            self.pedals = np.array([message["acceleration"], message["steering"]])
+            if self.at is None:  # the oldest that no decision has acted on
+                self.at = message["at"]
             if self.paused and not self.simulation.outcome and not self.simulation.time and self.pedals.any():
                 self.resume()
         elif kind == "style":
@@ -126,7 +128,7 @@ class DrivingSession:
         source = f"by hand: {self.recorder}" if self.recorder else "by hand"
         style = min(self.style, len(self.simulation.scenario.styles) - 1)
         kept = append(self.file, self.simulation.recording(style, source))
-        self.channel.send({"type": "kept", "kept": kept, "file": self.file.name})
+        self.channel.send({"type": "kept", "kept": kept, "file": f"{self.file.parent.name}/{self.file.name}"})
 
     def advance(self, due: float) -> None:
         """Drive one physics step, which was due at this time."""

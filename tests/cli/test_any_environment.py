@@ -104,7 +104,7 @@ def test_resume_is_bit_identical(folder):
     assert whole == part
 
 
-def test_two_ways_to_balance_are_told_apart_judged_and_filmed(folder):
+def test_two_ways_to_balance_are_told_apart_judged_and_filmed(folder, capsys):
     record("--policy", "experts:left", "--episodes", 10, "--style", 0)
     record("--policy", "experts:right", "--episodes", 10, "--style", 1, "--seed", 50, "--append")
     infogail("train", "CartPole-v1", "--num-envs", 4, "--iterations", 3, "--out", "runs/a")
@@ -117,6 +117,10 @@ def test_two_ways_to_balance_are_told_apart_judged_and_filmed(folder):
     metrics = json.loads((folder / "runs/a/metrics.json").read_text())
     assert abs(np.diff(metrics["style_by_code"])) > 1.0 and metrics["style_explained"] > 0.8
     infogail("render", "runs/a", "--out", "films")
+    with pytest.raises(SystemExit) as stop:
+        infogail("render", "runs/a", "--html")
+    assert stop.value.code == 2
+    assert "--html: draws roads and cars, which CartPole-v1 has none of" in capsys.readouterr().err
     picture = cv2.imread(str(folder / "films/codes.png"))
     assert picture.shape[1] > 5 * 600 and cv2.imread(str(folder / "films/codes.png")).std() > 10
     frames = cv2.VideoCapture(str(folder / "films/codes.mp4"))

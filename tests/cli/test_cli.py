@@ -278,6 +278,11 @@ def test_a_tale_told_by_the_commands(made, tmp_path, capsys, monkeypatch):
     assert "codes.mp4: already exists; replace it with --force" in capsys.readouterr().err
     assert contents(tmp_path / "videos") == films
 
+    page = f"render {made}/bc --out {tmp_path}/page --html"
+    assert run(page) == 0 and capsys.readouterr().out.split() == [f"{tmp_path}/page/codes.html"]
+    assert [path.name for path in contents(tmp_path / "page")] == ["codes.html"]
+    assert run(page) == 2 and "codes.html: already exists" in capsys.readouterr().err and run(f"{page} --force") == 0
+
 
 def test_force_replaces_files_and_runs(made, tmp_path, capsys):
     file, folder = tmp_path / "a.safetensors", tmp_path / "run"

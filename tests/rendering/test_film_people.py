@@ -1,3 +1,5 @@
+import json
+import re
 from itertools import islice
 
 import numpy as np
@@ -7,7 +9,7 @@ from replay_world import Scripted, record_world
 from infogail.envs.catalogue import get_scenario
 from infogail.rendering import film as rendering
 from infogail.rendering.camera import Stage, draw_offscreen
-from infogail.rendering.film import render
+from infogail.rendering.film import render, render_page
 from infogail.rendering.palette import colour
 
 
@@ -50,3 +52,17 @@ def test_render_films_the_held_out_window_with_each_code(run, tmp_path, monkeypa
     assert [episode.code for episode in filmed] == [0, 1] and filmed[0].scene["demonstration"] >= 8
     np.testing.assert_array_equal(one[:11], other[:11])  # the person's first second
     assert one[-1, 3] == pytest.approx(10.0) and other[-1, 3] < 1.0
+
+
+def test_a_page_of_people_begins_with_the_films_window(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(rendering, "load", lambda run: Scripted((0.0, -2.0), read=1))
+    monkeypatch.setattr(rendering, "write_film", lambda *given: None)
+    monkeypatch.setattr(rendering, "film", lambda scenario, filmed, *given: seen.extend(filmed))
+    seen = []
+    render(run, tmp_path, seed=3)
+    (page,) = render_page(run, tmp_path, seed=3)
+    (data,) = re.findall(r'<script type="application/json" id="episodes">(.*?)</script>', page.read_text())
+    scenes = json.loads(data)
+    assert 1 < len(scenes) <= 4 and [episode["label"] for episode in scenes[0]] == ["code 0", "code 1"]
+    egos = [frame[0][:2] for frame in scenes[0][1]["frames"]]
+    np.testing.assert_allclose(egos, seen[1].vehicle_states[:, 0, :2], atol=1e-3)
