@@ -22,6 +22,7 @@ from infogail.envs.twin import DrivingVectorEnv
 from infogail.evaluation.episodes import Episode
 from infogail.learning.networks import Policy, levels
 from infogail.parallel.signals import Stopped
+from infogail.rendering.captions import style_phrase
 from infogail.rendering.viewer import viewer_episode
 from infogail.runs.folder import DEMONSTRATIONS, Manifest
 from infogail.runs.runner import Learner, MakeLearner, resume, train
@@ -183,5 +184,6 @@ class Show:
             )
             if not (self.scenario.measures or episode.failed):
                 episode = replace(episode, style=int(self.scenario.style(episode.vehicle_states, self.scene)))
-            shown.append(viewer_episode(self.scenario, episode, label=f"code {value:g}"))
+            style = style_phrase(self.scenario, episode.style) or None
+            shown.append(viewer_episode(self.scenario, episode, label=f"code {value:g}", style=style))
         return shown

@@ -27,9 +27,9 @@ class RunningStudio:
         self.folder, self.options = folder, options
         self.start()
 
-    def start(self) -> None:
+    def start(self, port: int = 0) -> None:
         """Start it, and wait until it is ready."""
-        command = [sys.executable, "-m", "infogail", "studio", str(self.folder), "--port", "0", *self.options]
+        command = [sys.executable, "-m", "infogail", "studio", str(self.folder), "--port", str(port), *self.options]
         self.errors = (self.folder / ".errors").open("w+")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         assert self.process.stdout is not None

@@ -95,6 +95,26 @@ def begin(page: Any, scenario: str, file: str | None, style: int = -1, recorder:
     wait(page, "window.studio.driving?.t === 0")
 
 
+def keep(page: Any) -> None:
+    """Keep the episode that has ended or is paused."""
+    page.wait_for_timeout(350)  # keys that are still held from driving decide nothing
+    page.keyboard.press("ArrowRight")
+
+
+def discard(page: Any) -> None:
+    """Discard it, and begin again."""
+    page.wait_for_timeout(350)
+    page.keyboard.press("ArrowLeft")
+
+
+def end(page: Any) -> None:
+    """End the session, when the next episode is waiting."""
+    wait(page, "document.getElementById('drive-canvas').dataset.phase === 'waiting'")
+    page.wait_for_timeout(350)
+    page.keyboard.press("Escape")
+    page.locator("#drive-start").wait_for()
+
+
 def drive(page: Any, rule: Rule, until: Callable[[dict[str, Any]], bool] = lambda frame: False) -> dict[str, Any]:
     """Drive one episode to its end, or pause it when `until`; returns the last frame."""
     keyboard = Keyboard(page)

@@ -3,7 +3,7 @@
 import { Live } from "./viewer.js";
 import { Beliefs } from "./plots.js";
 import { Pedals, driven } from "./pedals.js";
-import { button, connect, duration, el, errorLine, field, fill, number, plural, say, stem, store } from "./page.js";
+import { button, connect, duration, el, errorLine, field, fill, number, plural, refresh, say, stem, store } from "./page.js";
 
 const FRESH = 300; // [ms] after the end of an episode in which keys, still held from driving, decide nothing
 const MOST = 1000 / 60; // [ms] between messages about the pedals
@@ -330,6 +330,7 @@ class Session {
     this.form.element.hidden = false;
     this.summarise();
     this.form.start.focus();
+    refresh().catch(() => {}); // the file is new, or has grown
   }
 
   summarise() {

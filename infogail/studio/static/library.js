@@ -80,8 +80,10 @@ class Library {
     this.remove.disabled = !this.selected.size;
   }
 
-  wish({ file }) {
-    if (file && store.state.files.some(({ name }) => name === file)) this.look(file);
+  async wish({ file }) {
+    if (!file) return;
+    await this.attempt(refresh); // it may be newer than the list
+    this.look(file);
   }
 
   /** Do something with the server, and tell what went wrong. */
