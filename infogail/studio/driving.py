@@ -77,6 +77,7 @@ class DrivingSession:
                 "num_codes": self.driver.num_codes if self.driver else None,
                 "rate": scenario.policy_frequency if scenario else simulation.rate,
                 "seconds": scenario.horizon / scenario.policy_frequency if scenario else None,
+                "lock": scenario.steering_range[1] if scenario else None,
                 "records": self.file is not None,
                 "kept": count(self.file) if self.file is not None else 0,
                 "others": len(simulation.env.road.vehicles) - 1,

@@ -97,9 +97,9 @@ def session(folder: Path, seed: int) -> dict[str, Any]:
         page.locator("#train-start").click()
         start = time.monotonic()
         both = "new Set((window.studio.shown ?? []).map(({ style }) => style)).size === 2 && "
-        wait(page, both + "window.studio.shown.every(({ style }) => style)", 120)
+        wait(page, both + "window.studio.shown.every(({ style }) => style)", 240)
         seen = time.monotonic() - start
-        wait(page, "window.studio.trained.state === 'finished'", 180)
+        wait(page, "window.studio.trained.state === 'finished'", 240)
         trained = time.monotonic() - start
         run = folder / page.evaluate("window.studio.trained.run")
     metrics = evaluate(run)

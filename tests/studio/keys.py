@@ -39,7 +39,7 @@ def passing(side: int, rng: np.random.Generator) -> Rule:
         (_, x, y, heading, pace, *_), (_, lead, *_) = frame["cars"][:2]
         aim = offset if pull_in < lead - x < pull_out else 0.0
         wanted = np.clip((aim - y) / (patience * pace), -0.13, 0.13)
-        return steer(wanted - heading, 0.012) | keep_speed(pace, speed)
+        return steer(wanted - heading, 0.02) | keep_speed(pace, speed)
 
     return rule
 

@@ -140,7 +140,7 @@ def test_a_gamepad_drives(open_page: Any, furnished: RunningStudio) -> None:
     page = open_page(furnished)
     page.evaluate(
         "navigator.getGamepads = () => [{connected: true, axes: [window.stick ?? 0, 0],"
-        " buttons: [...Array(16)].map((_, k) => ({pressed: window.pressed === k, value: window.pressed === k ? 1 : 0}))}]"
+        " buttons: [...Array(16).keys()].map((k) => ({pressed: window.pressed === k, value: +(window.pressed === k)}))}]"
     )
     begin(page, "pass", None)
     page.evaluate("window.stick = 0.05")  # within the dead zone
@@ -239,6 +239,7 @@ def test_training_shows_every_code_and_can_be_watched(open_page: Any, furnished:
     wait(page, "window.studio.trained.state === 'finished'", 120)
     assert page.locator("#train-panels .viewer-canvas").count() == 2
     page.locator("#train-watch").click()
+    wait(page, "document.querySelector('#watch-runs input:checked')?.value === window.studio.trained.run")
     page.locator("#watch-start").click()
     wait(page, "window.studio.watched?.panels.length === 2")
 

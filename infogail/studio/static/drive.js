@@ -240,7 +240,7 @@ class Session {
 
   begin(message) {
     this.scene = window.studio.begun = message;
-    this.ready = true;
+    this.pedals.lock = message.lock;
     this.count(message.kept);
     this.canvas.style.maxWidth = `calc(60vh * ${message.size[0] / message.size[1]})`; // all of it is on the screen
     this.live.begin(message.road, message.size, null);
@@ -351,6 +351,7 @@ class Session {
     const { speed, gap, headway, pedals, belief, input, late, t } = message;
     const moment = this.scene.seconds ? `${number(t, 1)} / ${number(this.scene.seconds, 0)}` : number(t, 1);
     this.measure(input);
+    this.pedals.adapt(speed);
     const values = { speed: number(3.6 * speed), gap: number(gap, 1), headway: number(headway, 1), time: moment,
       latency: number(this.latency ?? NaN), late: number(late) };
     for (const [name, text] of Object.entries(values)) this.reading[name].value.textContent = text;

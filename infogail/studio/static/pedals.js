@@ -2,8 +2,9 @@
 
 /** Seconds that a held key takes to reach the whole pedal or lock, and to let go again. */
 export const ACCELERATION_RISE = 0.4, STEERING_RISE = 0.35, RELEASE = 0.2;
-/** How much of the pedal and the lock a held key reaches; 1 is all that the car can do. */
-export const FULL_ACCELERATION = 1, FULL_STEERING = 1;
+/** What a held key asks for sideways at most [m/s²]: at 90 km/h, a scenario's whole lock would demand more than 1 g. */
+export const SIDEWAYS = 5;
+const WHEELBASE = 5; // [m]: highway-env turns a car about its middle as if its axles were at its ends
 /** What a gamepad's stick ignores around its centre. */
 export const DEAD_ZONE = 0.08;
 
@@ -34,6 +35,8 @@ export class Pedals {
   constructor() {
     this.held = new Map(); // what is pressed → what it does; a key and a finger may do the same
     this.pressed = new Set(); // the gamepad's buttons
+    this.lock = null;
+    this.limit = 1; // how much of the lock a held key reaches
     this.release();
   }
 
@@ -41,6 +44,11 @@ export class Pedals {
   release() {
     this.held.clear();
     this.acceleration = this.steering = 0;
+  }
+
+  /** Steer less the faster the car is [m/s]. */
+  adapt(speed) {
+    this.limit = this.lock ? Math.min(1, (SIDEWAYS * WHEELBASE) / (speed ** 2 * this.lock)) : 1;
   }
 
   hold(source, action) {
@@ -56,8 +64,8 @@ export class Pedals {
     const does = new Set(this.held.values());
     const wanted = (more, less) => does.has(more) - does.has(less);
     const { acceleration, steering } = this;
-    this.acceleration = ramp(acceleration, FULL_ACCELERATION * wanted("faster", "slower"), ACCELERATION_RISE, dt);
-    this.steering = ramp(steering, FULL_STEERING * wanted("right", "left"), STEERING_RISE, dt);
+    this.acceleration = ramp(acceleration, wanted("faster", "slower"), ACCELERATION_RISE, dt);
+    this.steering = ramp(steering, this.limit * wanted("right", "left"), STEERING_RISE, dt);
     const stronger = (a, b) => Number((Math.abs(b) > Math.abs(a) ? b : a).toFixed(3));
     return {
       acceleration: stronger(this.acceleration, pad?.acceleration ?? 0),

@@ -116,6 +116,7 @@ class Training {
     this.plots.clear();
     this.curves.replaceChildren();
     this.heading.hidden = true;
+    window.studio.shown = null;
   }
 
   apply(state) {

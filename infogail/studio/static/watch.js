@@ -59,9 +59,10 @@ class Watching {
     return [...this.runs.querySelectorAll("input:checked")].map((box) => box.value);
   }
 
-  wish({ run }) {
+  async wish({ run }) {
     if (!run) return;
     this.wanted = run;
+    await refresh().catch(() => {}); // it may be newer than the list
     for (const box of this.runs.querySelectorAll("input")) box.checked = box.value === run;
   }
 
