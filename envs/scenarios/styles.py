@@ -37,9 +37,9 @@ class StyleCentroids(NamedTuple):
     def of(cls, measures: np.ndarray, styles: np.ndarray) -> StyleCentroids:
         """Fitted to `measures` (M, E) of demonstrations of `styles` (E,), except those without a style."""
         measures, styles = measures[:, styles != NO_STYLE], styles[styles != NO_STYLE]
-        means = np.full(
-            (styles.max(initial=NO_STYLE) + 1, len(measures)), np.inf
-        )  # no episode is near a style that does not occur
+        if not len(styles):
+            return cls(np.empty((0, len(measures))), np.ones(len(measures)))
+        means = np.full((styles.max() + 1, len(measures)), np.inf)  # no episode is near a style that does not occur
         for style in np.unique(styles):
             means[style] = measures[:, styles == style].mean(1)
         return cls(means, np.maximum((measures.T - means[styles]).std(0), 1e-9))

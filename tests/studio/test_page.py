@@ -140,7 +140,7 @@ def test_a_gamepad_drives(open_page: Any, furnished: RunningStudio) -> None:
     page = open_page(furnished)
     page.evaluate(
         "navigator.getGamepads = () => [{connected: true, axes: [window.stick ?? 0, 0],"
-        " buttons: [...Array(16).keys()].map((k) => ({pressed: window.pressed === k, value: +(window.pressed === k)}))}]"
+        " buttons: [...Array(16).keys()].map(k => ({pressed: window.pressed === k, value: +(window.pressed === k)}))}]"
     )
     begin(page, "pass", None)
     page.evaluate("window.stick = 0.05")  # within the dead zone
