@@ -179,6 +179,10 @@ PRESETS: dict[str, Preset] = {
     "fixed-length": Preset("always 30 iterations, over which the learning rate falls", {"settling_iterations": None}),
     "surplus-codes": Preset("four codes, whatever the number of styles", {"num_codes": 4}),
     "few-demonstrations": Preset("only 20 demonstrations", {"demonstrations_limit": 20}),
+    "by-hand": Preset(
+        "for some twenty demonstrations by hand: more exploration, since the clone of so few follows their accidents",
+        {"initial_log_std": -1.5},
+    ),
     "labelled": Preset("the styles of 1 % of the demonstrations are given", {"labelled": 0.01}),
     "absorbing": Preset("an absorbing state follows a crash or road exit (1809.02925)", {"absorbing": True}),
 }

@@ -75,6 +75,10 @@ class Training {
   choose() {
     const file = store.state.files.find(({ name }) => name === this.file.value);
     const scenario = store.state.scenarios.find(({ name }) => name === file?.task);
+    if (file && this.offered !== file.name) { // few demonstrations, and not an expert's
+      this.offered = file.name;
+      this.preset.value = file.source.startsWith("by hand") && scenario ? "by-hand" : "default";
+    }
     this.codes.placeholder = scenario ? `recommended: ${scenario.num_codes}` : "recommended";
   }
 
