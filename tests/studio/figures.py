@@ -1,4 +1,4 @@
-"""What somebody at the keyboard achieves by the page alone: `python tests/studio/figures.py [--sessions 5]`.
+"""What somebody at the keyboard achieves by the page alone: `python -m tests.studio.figures [--sessions 5]`.
 
 Drives pass and turn by simple rules through a browser's keys, in real time; then, in each session, records passes in an
 empty folder, presses Train, and has the run judged in highway-env. A session takes five minutes.
@@ -28,14 +28,16 @@ from tests.studio.keys import begin, discard, drive, end, following, keep, middl
 def opened(folder: Path) -> Iterator[tuple[RunningStudio, Any]]:
     """A studio over `folder`, and its page."""
     studio = RunningStudio(folder)
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(studio.address)
-        wait(page, "document.getElementById('drive-start') !== null")
-        yield studio, page
-        browser.close()
-    studio.stop()
+    try:
+        with sync_playwright() as started:
+            browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(studio.address)
+            wait(page, "document.getElementById('drive-start') !== null")
+            yield studio, page
+            browser.close()
+    finally:
+        studio.stop()
 
 
 def first_paint(page: Any) -> float:

@@ -1,4 +1,4 @@
-"""How late the steps of many drivers at once are: `python tests/studio/load.py [--drivers 8] [--seconds 20]`."""
+"""How late the steps of many drivers at once are: `python -m tests.studio.load [--drivers 8] [--seconds 20]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The studio's picture and animation in the docs: `python tests/studio/pictures.py` writes videos/studio/."""
+"""The studio's picture and animation in the docs: `python -m tests.studio.pictures` writes videos/studio/."""
 
 from __future__ import annotations
 
