@@ -34,8 +34,9 @@ CURVES = {
     "imitation reward": ("reward/imitation",),
     "information reward": ("reward/information",),
     "discriminator loss": ("discriminator/loss",),
-    "posterior accuracy": ("posterior/accuracy",),
-    "cloning loss": ("bc/loss",),
+    "posterior cross-entropy": ("posterior/cross_entropy",),
+    "success rate": ("rollout/success_rate",),
+    "cloning loss": ("bc/negative_log_likelihood",),
 }
 """What is plotted, and the entries of the log that it may be."""
 SCENE_SEED = 0x51DE  # of the scene in which the codes are shown

@@ -62,6 +62,14 @@ def run(furnished: RunningStudio) -> str:
     name, state, shows = trained(furnished)
     assert state["state"] == "finished" and state["done"] == 1, state
     assert state["iteration"] == state["iterations"] and len(state["log"]["imitation reward"]) == state["iteration"]
+    assert set(state["log"]) == {
+        "style NMI",
+        "imitation reward",
+        "information reward",
+        "discriminator loss",
+        "posterior cross-entropy",
+        "success rate",
+    }
     final = shows[-1]["episodes"]
     assert [episode["code"] for episode in final] == [0, 1]
     assert len(final[0]["frames"][0]) == 2 and final[0]["frames"][0] == final[1]["frames"][0]
@@ -155,7 +163,7 @@ def test_playing_can_be_paused_stepped_and_restarted(furnished: RunningStudio, r
         socket.send(json.dumps({"type": "pause"}))
         with pytest.raises(TimeoutError):
             while True:
-                last = json.loads(socket.recv(timeout=0.5))["panels"][0]["t"]
+                last = json.loads(socket.recv(timeout=1.5))["panels"][0]["t"]
         socket.send(json.dumps({"type": "step"}))
         assert until(socket, "frame")["panels"][0]["t"] == pytest.approx(last + 1 / 15, abs=1e-3)
         socket.send(json.dumps({"type": "restart", "seed": 2, "demonstration": 4}))

@@ -146,7 +146,7 @@ class Training {
 
   plot(name) {
     if (!this.plots.has(name)) {
-      const bounds = /NMI|accuracy/.test(name) ? { low: 0, high: 1 } : {};
+      const bounds = /NMI|rate/.test(name) ? { low: 0, high: 1 } : {};
       this.plots.set(name, new Plot(name, { ...bounds, xUnit: "it." }));
       this.curves.append(this.plots.get(name).element);
     }
