@@ -161,7 +161,7 @@ def test_fingers_drive(open_page: Any, furnished: RunningStudio) -> None:
     page = open_page(furnished, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     begin(page, "pass", None)
     page.get_by_role("button", name="steer left").dispatch_event("pointerdown", {"pointerId": 1})
-    wait(page, "window.studio.driving.pedals[1] === -1")
+    wait(page, "window.studio.driving.pedals[1] < -0.2")
 
 
 def test_a_reload_in_mid_session_loses_only_the_episode_being_driven(open_page: Any, furnished: RunningStudio) -> None:
