@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -18,6 +19,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from infogail.envs.data.episodes import Episodes
+from infogail.envs.data.recording import source_problem
 from infogail.envs.environment import EarlyEnd, Step
 from infogail.envs.errors import BadInput
 from infogail.envs.interface import Interface
@@ -158,6 +160,7 @@ def record_policy(
     style: int = -1,
     progress: Callable[[], None] = lambda: None,
     min_return: float = -math.inf,
+    source: str = "",
 ) -> Episodes:
     """What `policy` does in `env`.
 
@@ -168,11 +171,14 @@ def record_policy(
         style: of all these episodes, for judging only; -1 if unknown.
         progress: called after each episode.
         min_return: episodes of a smaller return are left out, and others recorded in their place.
+        source: who demonstrates, in words, at most `MAX_SOURCE` characters.
 
     Raises:
-        BadInput: see `Interface`; or an action is outside the action space, an observation is not finite, or no
-            episode of the first hundred has the return.
+        BadInput: see `Interface`; or an action is outside the action space, an observation is not finite, no
+            episode of the first hundred has the return, or the source is too long or not printable.
     """
+    if problem := source_problem({"source": source}):
+        raise BadInput(problem)
     interface = Interface(env, early_end or "neither")
     kept: list[Episodes] = []
     for number in count(seed):
@@ -181,7 +187,7 @@ def record_policy(
             kept.append(episode)
             progress()
         if len(kept) == episodes:
-            return Episodes.join(kept).interpreted(early_end)
+            return replace(Episodes.join(kept).interpreted(early_end), source=source)
         if not kept and number - seed >= 99:
             raise BadInput(f"no episode of a hundred has a return of {min_return:g} or more; give a smaller one")
     raise AssertionError("counting ended")

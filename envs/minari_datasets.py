@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 
 from infogail.envs.catalogue import is_environment
 from infogail.envs.data.episodes import Episodes, problem_of
+from infogail.envs.data.recording import MAX_SOURCE
 from infogail.envs.errors import BadInput, one_line
 from infogail.envs.interface import Interface
 from infogail.envs.tasks import GymTask
@@ -50,7 +51,7 @@ def load_minari(name: str, environment: str | None = None) -> Episodes:
     arrays["seeds"] = np.array([-1 if one.get("seed") is None else one["seed"] for one in kept])
     if problem := problem_of(arrays, interface):
         raise BadInput(f"{place}: {problem}; mend the data set or leave such episodes out")
-    return Episodes(interface, **arrays, source=f"{PREFIX}{name}")
+    return Episodes(interface, **arrays, source=f"{PREFIX}{name}"[:MAX_SOURCE])
 
 
 def save_minari(episodes: Episodes, name: str) -> None:

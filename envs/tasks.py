@@ -127,5 +127,5 @@ def training_environment(recording: Recording | Episodes, num_envs: int, device:
     if isinstance(recording, Episodes):
         return GymEnvironment(recording.environment, num_envs, recording.interface.spec.early_end, device)
     scenario = recording.scenario
-    judge = None if scenario.recorded else scenario.fit_judge(recording)
+    judge = scenario.fit_judge(recording) if recording.judgeable else None
     return DrivingEnvironment(scenario, num_envs, judge, device)

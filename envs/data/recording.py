@@ -130,6 +130,13 @@ class Recording:
             judged[episode] = self.scenario.style(self.trajectory(episode), self.scene(episode))
         return judged
 
+    @property
+    def judgeable(self) -> bool:
+        """Whether styles can be told at all: by geometry, or by comparison with demonstrations that are labelled."""
+        if self.scenario.recorded:
+            return False
+        return not self.scenario.measures or bool((self.styles != NO_STYLE).any())
+
     def with_labels(self, share: float) -> Demonstrations:
         """The demonstrations, with this share of the episodes labelled by style, equally many of each style.
 

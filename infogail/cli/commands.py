@@ -82,6 +82,7 @@ class Record:
         if self.policy is None:
             raise BadInput(f"record {self.scenario}: give --policy, which demonstrates")
         from infogail.envs.data.episodes import Episodes
+        from infogail.envs.data.recording import MAX_SOURCE
         from infogail.envs.files import check_output
         from infogail.envs.gym_environment import record_policy
         from infogail.envs.policies import load_policy
@@ -104,6 +105,7 @@ class Record:
                 style=self.style,
                 progress=lambda: advance(1),
                 min_return=self.min_return,
+                source=self.policy.rpartition("/")[2][:MAX_SOURCE],
             )
         Episodes.join([*before, new]).save(out)
         print(f"recorded: {out}, {self.episodes} episodes, {spread(new)}")

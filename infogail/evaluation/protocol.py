@@ -34,6 +34,11 @@ EPISODES_PER_TASK = 10  # small enough for load balancing and visible progress
 HALVINGS = 5  # random splits of a style's demonstrations into halves, over which its floor is averaged
 MIN_FLOOR = 1e-4  # of an MMD; smaller values are noise
 UNPERTURBED = Perturbation()
+JUDGED = (
+    *("style_nmi", "style_ami", "style_ari", "style_accuracy", "style_accuracy_merged", "style_accuracy_named"),
+    *("style_rank_correlation", "occupancy_mmd_worst_code"),
+)
+"""What takes a style for each episode that was driven."""
 TRAINING_KEYS = ("env_steps", "train_seconds", "env_steps_to_styles", "seconds_to_styles")
 
 
@@ -209,6 +214,8 @@ def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Epis
     else:
         result["occupancy_mmd_floor"] = None
     result["occupancy_mmd_worst_code"] = None if driver.graded else _worst_code(driver, driven, demonstrated)
+    if scenario.measures and (demonstrated_styles == NO_STYLE).all():  # no labelled demonstration to compare with
+        result |= dict.fromkeys(JUDGED) | {"success_rate": float(np.mean([not episode.failed for episode in driven]))}
     return {key: value if value is not None and math.isfinite(value) else None for key, value in result.items()}
 
 

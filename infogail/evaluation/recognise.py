@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from infogail.envs.data.recording import Recording, num_training_episodes
+from infogail.envs.environment import NO_STYLE
 from infogail.envs.errors import BadInput
 from infogail.evaluation.codes import read_codes, read_step_codes
 from infogail.evaluation.metrics import matched_accuracy
@@ -46,18 +47,17 @@ def recognise(
 
     Raises:
         InvalidRun, InvalidDemonstrations: `run` is not a finished run.
-        BadInput: it learned from people, whose styles are unknown.
+        BadInput: it learned from people, whose styles are unknown; or from too few demonstrations whose style is known.
     """
     driver = load(run)
     if driver.scenario.recorded:
         advice = f"'infogail evaluate {quote(str(run))}'"
         raise BadInput(f"{run}: the styles of its people are unknown; {advice} shows what the codes mean")
-    recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
+    recording, trained = _of_known_style(run, Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario))
     progress(f"{run}: fitting the peers")
     seed %= 2**32  # scikit-learn's limit
     demonstrations = recording.demonstrations
     lengths = np.diff(demonstrations.episode_bounds)
-    trained = num_training_episodes(len(lengths))
     pairs = demonstrations.pairs()
     steps = int(lengths.min())  # trajectories as rows must have equal lengths
     trajectories = np.stack([pairs[start : start + steps].ravel() for start in demonstrations.episode_bounds[:-1]])
@@ -85,6 +85,19 @@ def recognise(
         for name, fit in (("SVM (supervised)", _svm), ("MLP (supervised)", _mlp))
     }
     return results
+
+
+def _of_known_style(run: Path, recording: Recording) -> tuple[Recording, int]:
+    """The demonstrations whose style is known, and how many of them are for training."""
+    styles = recording.judged_styles
+    known = np.flatnonzero(styles != NO_STYLE)
+    trained = int((known < num_training_episodes(len(styles))).sum())
+    if len(np.unique(styles[known[:trained]])) < 2 or trained == len(known):
+        raise BadInput(
+            f"{run}: recognising takes labelled demonstrations, of two styles for training and one held out; "
+            "train on a file that has them"
+        )
+    return recording.episodes(known), trained
 
 
 def print_table(results: Sequence[dict[str, dict[str, float | None]]]) -> None:

@@ -49,10 +49,14 @@ def plot(scenario: Scenario, recording: Recording, episodes: Sequence[Episode], 
                 panels[panel].plot(x[-1], y[-1], "x", color=paint, ms=7, mew=2, zorder=4)
     handles = [Line2D([], [], color=DEMONSTRATION, label=f"{total} demonstrations")]
     for code in range(num_codes):
-        styles = Counter(episode.style for episode in episodes if episode.code == code)
+        own = [episode for episode in episodes if episode.code == code]
+        styles = Counter(episode.style for episode in own)
         counts = [f"{styles[s]} {style_phrase(scenario, s)}" for s in range(len(scenario.styles)) if styles[s]]
-        counts += [f"{styles[NO_STYLE]} failed"] if styles[NO_STYLE] else []
-        handles.append(Line2D([], [], color=code_colour(code), lw=3, label=f"code {code}: {', '.join(counts)}"))
+        # Where styles are told by comparison, an episode without one need not have failed: nothing may be labelled.
+        failed = sum(episode.failed for episode in own) if scenario.measures else styles[NO_STYLE]
+        counts += [f"{failed} failed"] if failed else []
+        label = f"code {code}" + (f": {', '.join(counts)}" if counts else "")
+        handles.append(Line2D([], [], color=code_colour(code), lw=3, label=label))
     widest = max(len(str(handle.get_label())) for handle in handles)
     columns = max(1, min(len(handles), LEGEND_WIDTH // (widest + 6)))
     rows = -(-len(handles) // columns)

@@ -260,8 +260,8 @@ def _demonstrations(recording: Recording | Episodes, config: Config) -> Demonstr
 
 
 def _mean_action_check(recording: Recording | Episodes, learner: Learner, config: Config) -> MeanActionCheck | None:
-    """None if there are no styles to find: they are unknown, or the learner has no codes."""
-    if isinstance(recording, Episodes) or recording.scenario.recorded or learner.posterior is None or not leads():
+    """None if there are no styles to find: they cannot be judged, or the learner has no codes."""
+    if isinstance(recording, Episodes) or not recording.judgeable or learner.posterior is None or not leads():
         return None
     scenario, num_codes = recording.scenario, config.codes.num_codes
     return MeanActionCheck(scenario, scenario.fit_judge(recording), num_codes, config.run.device)

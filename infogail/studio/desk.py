@@ -103,6 +103,8 @@ class Desk:
             if name not in drivable:
                 raise BadInput(f"{name}: for driving only; only scenarios are recorded")
             known = next((entry for entry in self.library.files() if self.folder / entry["name"] == file), None)
+            if known is not None and known["problem"]:
+                raise BadInput(f"{known['name']}: {known['problem']}; choose another name")
             if known is not None and known["task"] != name:
                 raise BadInput(f"{known['name']}: of {known['task']}, not of {name}; choose another name")
             if known is None and file.exists():

@@ -11,8 +11,9 @@ import os
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,19 @@ from infogail.envs.data.episodes import SCHEMA as EPISODES_SCHEMA
 from infogail.envs.data.episodes import Episodes
 from infogail.envs.data.recording import SCHEMA as RECORDING_SCHEMA
 from infogail.envs.data.recording import Recording
-from infogail.envs.errors import BadInput
-from infogail.envs.files import UnreadableFile, described, write_atomically
+from infogail.envs.errors import BadInput, one_line
+from infogail.envs.files import UnreadableFile, described, sync_folder, write_atomically
 from infogail.envs.scenarios.styles import NO_STYLE
-from infogail.envs.tasks import GymTask, load_recording, named_in_file
+from infogail.envs.tasks import load_recording, named_in_file
 from infogail.evaluation.episodes import demonstrated_episodes
 from infogail.rendering.viewer import viewer_episode
-from infogail.runs.driver import FILE, load
-from infogail.runs.folder import MANIFEST, InvalidRun, Manifest, being_written
+from infogail.runs.driver import FILE, Driver, load
+from infogail.runs.folder import MANIFEST
+from infogail.studio.listing import TRASH, printable, run_entry, walk
+from infogail.studio.messages import stem
 
-DEMOS, TRASH = "demos", "trash"
-DEPTH = 4  # folders below which nothing is looked for
+DEMOS = "demos"
 UPLOADED = re.compile(r"(?!\.)[\w.-]{1,80}\.safetensors")
-NEVER = {TRASH, "node_modules", "__pycache__"}
 
 Demonstrated = Recording | Episodes
 Entry = dict[str, Any]
@@ -82,14 +83,20 @@ class Library:
 
     def files(self) -> list[Entry]:
         """FILE of each demonstrations file, the newest first."""
+        entries = []
         with self._lock:
-            entries = [entry for path in self._find() if (entry := self._entry(path)) is not None]
-        return sorted(entries, key=lambda entry: -entry["modified"])
+            for path in self._find():
+                with suppress(FileNotFoundError):  # it has just been moved
+                    entries.append(self._entry(path))
+        return sorted((entry for entry in entries if entry is not None), key=lambda entry: -entry["modified"])
 
     def runs(self) -> list[Entry]:
         """RUN of each run, the newest first."""
+        found = []
         with self._lock:
-            found = [(path.stat().st_mtime, self._run(path.parent)) for path in self._walk(MANIFEST)]
+            for path in walk(self.folder, MANIFEST):
+                with suppress(FileNotFoundError):
+                    found.append((path.stat().st_mtime, self._run(path.parent)))
         return [run for _, run in sorted(found, key=lambda each: -each[0])]
 
     def episodes(self, name: str) -> list[Entry]:
@@ -104,7 +111,7 @@ class Library:
                 "episode": e,
                 "seconds": round(float(length / rate), 2),
                 "style": _named(names, int(style)),
-                "labelled": bool(demonstrated.styles[e] != NO_STYLE),
+                "labelled": bool(demonstrated.styles[e] >= 0),
                 "outcome": f"return {demonstrated.returns[e]:.4g}" if isinstance(demonstrated, Episodes) else "",
             }
             for e, (length, style) in enumerate(zip(lengths, styles, strict=True))
@@ -114,11 +121,11 @@ class Library:
         """EPISODE, see `infogail.rendering.viewer`; observations, actions and rewards in other environments.
 
         Raises:
-            BadInput: there is no such file, or episode.
+            BadInput: there is no such file, or episode; or its scene cannot be drawn.
         """
         demonstrated = self._demonstrated(name)
         number = len(demonstrated.styles)
-        if episode >= number:
+        if not 0 <= episode < number:
             raise BadInput(f"{name}: has episodes 0 to {number - 1}, not {episode}")
         if isinstance(demonstrated, Episodes):
             one = demonstrated.episodes(slice(episode, episode + 1))
@@ -130,7 +137,12 @@ class Library:
             }
         shown = demonstrated_episodes(demonstrated.episodes(slice(episode, episode + 1)))[0]
         style = _named(_style_names(demonstrated), shown.style)
-        return viewer_episode(demonstrated.scenario, shown, label=f"episode {episode}", style=style)
+        entry = viewer_episode(demonstrated.scenario, shown, label=f"episode {episode}", style=style)
+        try:
+            json.dumps(entry, allow_nan=False)
+        except ValueError as error:  # an infinite road, of a scene that cannot be drawn at random
+            raise BadInput(f"{name}: episode {episode} cannot be drawn; its scene is impossible") from error
+        return entry
 
     def upload(self, name: str, data: bytes) -> Entry:
         """Add a file; it is kept only if it holds valid demonstrations.
@@ -140,18 +152,15 @@ class Library:
         """
         if not UPLOADED.fullmatch(name):
             raise BadInput("give a file NAME.safetensors with a name of letters, digits, '-', '_' and '.'")
-        path = self._free(name.removesuffix(".safetensors"))
-        waiting = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
-        write_atomically(waiting, data)
-        try:
-            self._load(waiting)
-        except (BadInput, UnreadableFile) as error:
-            raise BadInput(f"{name}: {str(error).removeprefix(f'{waiting}: ')}") from error
-        else:
-            os.link(waiting, path)  # fails if someone else has just made it
-        finally:
-            waiting.unlink()
-        return self._named_entry(path)
+
+        def write(waiting: Path) -> None:
+            write_atomically(waiting, data)
+            try:
+                self._load(waiting)
+            except (BadInput, UnreadableFile) as error:
+                raise BadInput(f"{name}: {_shown(error, waiting)}") from error
+
+        return self._add(name.removesuffix(".safetensors"), write)
 
     def delete(self, names: Sequence[str]) -> Entry:
         """Move files and runs to the folder `trash`.
@@ -177,17 +186,22 @@ class Library:
         return {"moved": moved}
 
     def split(self, name: str, episodes: Sequence[int], out: str) -> list[Entry]:
-        """Two new files: the chosen episodes, and the others."""
+        """Two new files: the chosen episodes, and the others.
+
+        Raises:
+            BadInput: here and below, a file is not listed or cannot be edited, or an episode, a style or the new name
+                is not valid.
+        """
         whole = self._editable(name)
         chosen = self._chosen(name, whole, episodes)
         if chosen.all():
             raise BadInput(f"{name}: all its episodes are chosen; leave some for the other file")
         parts = (whole.episodes(np.flatnonzero(chosen)), whole.episodes(np.flatnonzero(~chosen)))
-        return [self._save(part, f"{out}{suffix}") for part, suffix in zip(parts, ("", "-rest"), strict=True)]
+        return [self._save(part, out, suffix) for part, suffix in zip(parts, ("", "-rest"), strict=True)]
 
     def merge(self, names: Sequence[str], out: str) -> Entry:
         """A new file of all episodes of files of one task."""
-        parts = [self._editable(name) for name in names]
+        parts = [self._editable(name) for name in dict.fromkeys(names)]
         tasks = {_task_of(part) for part in parts}
         if len(parts) < 2 or len(tasks) > 1:
             what = "only one file" if len(parts) < 2 else f"files of {' and '.join(sorted(tasks))}"
@@ -203,26 +217,13 @@ class Library:
         """A new file in which the chosen episodes have another label; -1: none."""
         whole = self._editable(name)
         names = _style_names(whole)
-        if names and style >= len(names):
-            raise BadInput(f"style {style}: choose -1 (unlabelled) to {len(names) - 1}")
+        if style < NO_STYLE or (names and style >= len(names)):
+            raise BadInput(f"style {style}: choose -1 (unlabelled){f' to {len(names) - 1}' if names else ' or more'}")
         styles = np.where(self._chosen(name, whole, episodes), style, whole.styles)
         return self._save(replace(whole, styles=styles), out)
 
     def _find(self) -> Iterator[Path]:
-        yield from (path for path in self._walk("*.safetensors") if not (path.parent / MANIFEST).exists())
-
-    def _walk(self, pattern: str) -> Iterator[Path]:
-        """Files of this pattern, outside hidden folders, the trash, and what is in runs."""
-
-        def within(folder: Path, depth: int) -> Iterator[Path]:
-            yield from (path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))
-            if depth == DEPTH or (folder / MANIFEST).exists():
-                return
-            for inner in folder.iterdir():
-                if inner.is_dir() and not inner.is_symlink() and inner.name[0] != "." and inner.name not in NEVER:
-                    yield from within(inner, depth + 1)
-
-        yield from within(self.folder, 0)
+        yield from (path for path in walk(self.folder, "*.safetensors") if not (path.parent / MANIFEST).exists())
 
     def _remembered(self, path: Path, make: Callable[[], Any]) -> Any:
         """What `make` returned for this content of `path`."""
@@ -237,25 +238,27 @@ class Library:
         """FILE; None for a file of tensors of something else."""
         try:
             metadata, _ = described(path)
+        except FileNotFoundError:
+            raise
         except (UnreadableFile, OSError) as error:
-            return self._unusable(path, "", str(error)) if path.parent.name == DEMOS else None
+            return self._unusable(path, "", _shown(error, path)) if path.parent.name == DEMOS else None
         schema = str(metadata.get("schema", ""))
         if schema not in (RECORDING_SCHEMA, EPISODES_SCHEMA):
             known = schema.startswith(("infogail-demonstrations", "infogail-episodes"))
-            return self._unusable(path, "", f"is of another version, {schema}") if known else None
+            return self._unusable(path, "", printable(f"is of another version, {schema}")) if known else None
         return self._remembered(path, lambda: self._described(path, metadata))
 
     def _described(self, path: Path, metadata: dict[str, str]) -> Entry:
         task = str(metadata.get("scenario") or metadata.get("environment"))
         try:
             demonstrated = self._load(path)
+        except FileNotFoundError:
+            raise
         except (BadInput, UnreadableFile, OSError) as error:
-            return self._unusable(path, task, str(error).removeprefix(f"{path}: "))
+            return self._unusable(path, printable(task), _shown(error, path))
         driving = isinstance(demonstrated, Recording)
         names, styles = _style_names(demonstrated), demonstrated.styles
-        counts = {
-            _named(names, int(style)) or "unlabelled": int((styles == style).sum()) for style in np.unique(styles)
-        }
+        counts = Counter(_named(names, style) or "unlabelled" for style in styles.tolist())
         return {
             "name": str(path.relative_to(self.folder)),
             "task": task,
@@ -263,7 +266,7 @@ class Library:
             "episodes": len(styles),
             "seconds": round(float(demonstrated.demonstrations.episode_bounds[-1] / _rate(demonstrated)), 1),
             "source": demonstrated.source,
-            "styles": counts,
+            "styles": dict(sorted(counts.items())),
             "editable": not (isinstance(demonstrated, Recording) and demonstrated.world is not None),
             "bytes": path.stat().st_size,
             "modified": path.stat().st_mtime,
@@ -287,37 +290,10 @@ class Library:
         }
 
     def _run(self, path: Path) -> Entry:
-        entry: Entry = {
-            "name": str(path.relative_to(self.folder)),
-            "task": "",
-            "kind": "driving",
-            "algorithm": "",
-            "codes": [0],
-            "graded": False,
-            "state": "stopped",
-            "prior": None,
-            "posterior": False,
-            "traffic": False,
-            "metrics": _read_json(path / "metrics.json"),
-            "films": sorted(film.name for film in (path / "videos").glob("*.mp4")),
-            "problem": None,
-        }
-        try:
-            manifest = Manifest.load(path)
-            task = named_in_file(manifest.scenario)
-            entry |= {"task": manifest.scenario, "algorithm": manifest.algorithm}
-            entry["kind"] = "environment" if isinstance(task, GymTask) else "driving"
-            if being_written(path):
-                entry["state"] = "training"
-            elif FILE in manifest.files:
-                driver = self._remembered(path / FILE, lambda: load(path))
-                entry |= {"state": "finished", "graded": driver.graded, "traffic": task.usable_as_traffic}
-                if driver.evidence is not None:
-                    prior = [round(float(share), 4) for share in driver.prior]
-                    entry |= {"codes": driver.codes, "prior": prior, "posterior": True}
-        except (InvalidRun, BadInput, OSError) as error:
-            entry |= {"state": "stopped", "problem": str(error)}
-        return entry
+        def driver_of(path: Path) -> Driver:
+            return self._remembered(path / FILE, lambda: load(path))
+
+        return run_entry(str(path.relative_to(self.folder)), path, driver_of)
 
     def _named_entry(self, path: Path) -> Entry:
         entry = self._entry(path)
@@ -353,22 +329,38 @@ class Library:
     def _chosen(name: str, whole: Demonstrated, episodes: Sequence[int]) -> np.ndarray:
         """(E,) bool"""
         chosen = np.zeros(len(whole.styles), dtype=bool)
-        if max(episodes) >= len(chosen):
-            raise BadInput(f"{name}: has episodes 0 to {len(chosen) - 1}, not {max(episodes)}")
+        if not len(episodes):
+            raise BadInput(f"{name}: no episode is chosen; choose some")
+        for wrong in (episode for episode in (min(episodes), max(episodes)) if not 0 <= episode < len(chosen)):
+            raise BadInput(f"{name}: has episodes 0 to {len(chosen) - 1}, not {wrong}")
         chosen[list(episodes)] = True
         return chosen
 
-    def _save(self, demonstrated: Demonstrated, stem: str) -> Entry:
-        path = self._free(stem)
-        demonstrated.save(path)
-        return self._named_entry(path)
+    def _save(self, demonstrated: Demonstrated, out: str, suffix: str = "") -> Entry:
+        if not stem(out):
+            raise BadInput("give a new name of at most 64 letters, digits, '-' and '_'")
+        return self._add(out + suffix, demonstrated.save)
 
-    def _free(self, stem: str) -> Path:
-        """A path for a new file of demonstrations: with a number if the name is taken."""
-        path, number = self.folder / DEMOS / f"{stem}.safetensors", 2
-        while path.exists():
-            path, number = self.folder / DEMOS / f"{stem}-{number}.safetensors", number + 1
-        return path
+    def _add(self, name: str, write: Callable[[Path], None]) -> Entry:
+        """A new file of demonstrations: with a number if the name is taken.
+
+        It is written under a hidden name, of this thread's own, so that nobody sees it before it is whole.
+        """
+        folder, number = self.folder / DEMOS, 1
+        waiting = folder / f".{name}.{os.getpid()}.{threading.get_ident()}.partial"
+        try:
+            write(waiting)
+            while True:
+                path = folder / f"{name}{f'-{number}' if number > 1 else ''}.safetensors"
+                try:
+                    os.link(waiting, path)  # which, unlike renaming, replaces nothing
+                    break
+                except FileExistsError:
+                    number += 1
+        finally:
+            waiting.unlink(missing_ok=True)
+        sync_folder(folder)
+        return self._named_entry(path)
 
 
 def _task_of(demonstrated: Demonstrated) -> str:
@@ -385,13 +377,12 @@ def _style_names(demonstrated: Demonstrated) -> list[str]:
 
 
 def _named(names: Sequence[str], style: int) -> str | None:
-    if style == NO_STYLE:
+    """None for a style that is unknown, as every negative one is."""
+    if style < 0:
         return None
     return names[style] if style < len(names) else f"style {style}"
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
+def _shown(error: Exception, path: Path) -> str:
+    """The error's message, without the path that it begins with."""
+    return printable(one_line(error).removeprefix(f"{path}: "))

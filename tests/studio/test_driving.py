@@ -127,6 +127,16 @@ def test_a_killed_server_loses_only_the_episode_being_driven(tmp_path: Path) -> 
     assert "Traceback" not in running.said()
 
 
+def test_nobody_drives_for_a_damaged_file(studio: RunningStudio) -> None:
+    (studio.folder / "demos").mkdir(exist_ok=True)
+    (studio.folder / "demos" / "damaged.safetensors").write_bytes(b"damaged")
+    with studio.socket("/ws/drive") as socket:
+        socket.send(json.dumps({**BEGIN, "file": "damaged"}))
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=30)
+    assert closed.value.rcvd is not None and "damaged.safetensors" in closed.value.rcvd.reason
+
+
 def test_two_pages_record_into_one_file(studio: RunningStudio) -> None:
     with studio.socket("/ws/drive") as one, studio.socket("/ws/drive") as other:
         for socket in (one, other):
