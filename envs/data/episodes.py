@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -45,6 +46,19 @@ class Episodes:
     def environment(self) -> str:
         """Gymnasium's id."""
         return self.interface.name
+
+    task = environment
+    divisible: ClassVar[bool] = True
+    """Whether episodes can be taken out or added."""
+    rate: ClassVar[float] = 1.0
+    """Decisions per second; an environment does not say."""
+    style_names: ClassVar[list[str]] = []
+    """Names of the styles, by number; an environment has none."""
+
+    @property
+    def judged_styles(self) -> np.ndarray:
+        """`styles`: nothing else judges them."""
+        return self.styles
 
     @cached_property
     def demonstrations(self) -> Demonstrations:

@@ -93,6 +93,26 @@ class Recording:
         )
 
     @property
+    def task(self) -> str:
+        """The scenario's name."""
+        return self.scenario.name
+
+    @property
+    def rate(self) -> float:
+        """Decisions per second."""
+        return self.scenario.policy_frequency
+
+    @property
+    def style_names(self) -> list[str]:
+        """Names of the styles, by number."""
+        return [str(style) for style in self.scenario.styles]
+
+    @property
+    def divisible(self) -> bool:
+        """Whether episodes can be taken out or added: in recorded traffic, they share a world."""
+        return self.world is None
+
+    @property
     def num_training(self) -> int:
         """Number of episodes for training, from the first on; the others are held out for judging."""
         total = self.demonstrations.num_episodes

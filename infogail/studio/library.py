@@ -36,6 +36,7 @@ from infogail.studio.listing import TRASH, printable, run_entry, walk
 from infogail.studio.messages import stem
 
 DEMOS = "demos"
+OURS = ("infogail-demonstrations-", "infogail-episodes-")  # how the schemas of all versions begin
 UPLOADED = re.compile(r"(?!\.)[\w.-]{1,80}\.safetensors")
 
 Demonstrated = Recording | Episodes
@@ -99,22 +100,37 @@ class Library:
                     found.append((path.stat().st_mtime, self._run(path.parent)))
         return [run for _, run in sorted(found, key=lambda each: -each[0])]
 
+    def file(self, name: str) -> Entry:
+        """FILE of one file; raises BadInput if it is not listed, or cannot be used."""
+        entry = next((entry for entry in self.files() if entry["name"] == name), None)
+        if entry is None:
+            raise BadInput("there is no such file; choose from the list")
+        if entry["problem"]:
+            raise BadInput(f"{name}: {entry['problem']}")
+        return entry
+
+    def run(self, name: str) -> Entry:
+        """RUN of one run; raises BadInput if it is not listed."""
+        entry = next((entry for entry in self.runs() if entry["name"] == name), None)
+        if entry is None:
+            raise BadInput("there is no such run; choose from the list")
+        return entry
+
     def episodes(self, name: str) -> list[Entry]:
         """Each episode of the file `name`, in short."""
         demonstrated = self._demonstrated(name)
-        rate, names = _rate(demonstrated), _style_names(demonstrated)
-        bounds = demonstrated.episode_bounds if isinstance(demonstrated, Episodes) else None
-        lengths = np.diff(demonstrated.demonstrations.episode_bounds if bounds is None else bounds)
-        styles = demonstrated.styles if isinstance(demonstrated, Episodes) else demonstrated.judged_styles
+        seconds = (demonstrated.demonstrations.lengths / demonstrated.rate).round(2)
+        names, labelled = demonstrated.style_names, demonstrated.styles >= 0
+        returns = demonstrated.returns if isinstance(demonstrated, Episodes) else None
         return [
             {
                 "episode": e,
-                "seconds": round(float(length / rate), 2),
+                "seconds": float(seconds[e]),
                 "style": _named(names, int(style)),
-                "labelled": bool(demonstrated.styles[e] >= 0),
-                "outcome": f"return {demonstrated.returns[e]:.4g}" if isinstance(demonstrated, Episodes) else "",
+                "labelled": bool(labelled[e]),
+                "outcome": "" if returns is None else f"return {returns[e]:.4g}",
             }
-            for e, (length, style) in enumerate(zip(lengths, styles, strict=True))
+            for e, style in enumerate(demonstrated.judged_styles)
         ]
 
     def episode(self, name: str, episode: int) -> Entry:
@@ -136,7 +152,7 @@ class Library:
                 "style": _named([], int(one.styles[0])),
             }
         shown = demonstrated_episodes(demonstrated.episodes(slice(episode, episode + 1)))[0]
-        style = _named(_style_names(demonstrated), shown.style)
+        style = _named(demonstrated.style_names, shown.style)
         entry = viewer_episode(demonstrated.scenario, shown, label=f"episode {episode}", style=style)
         try:
             json.dumps(entry, allow_nan=False)
@@ -202,21 +218,17 @@ class Library:
     def merge(self, names: Sequence[str], out: str) -> Entry:
         """A new file of all episodes of files of one task."""
         parts = [self._editable(name) for name in dict.fromkeys(names)]
-        tasks = {_task_of(part) for part in parts}
+        tasks = {part.task for part in parts}
         if len(parts) < 2 or len(tasks) > 1:
             what = "only one file" if len(parts) < 2 else f"files of {' and '.join(sorted(tasks))}"
             raise BadInput(f"{what}: choose several files of one scenario or environment")
-        joined: Demonstrated
-        if isinstance(parts[0], Episodes):
-            joined = Episodes.join([part for part in parts if isinstance(part, Episodes)])
-        else:
-            joined = Recording.join([part for part in parts if isinstance(part, Recording)])
-        return self._save(joined, out)
+        kind: Any = type(parts[0])
+        return self._save(kind.join(parts), out)
 
     def relabel(self, name: str, episodes: Sequence[int], style: int, out: str) -> Entry:
         """A new file in which the chosen episodes have another label; -1: none."""
         whole = self._editable(name)
-        names = _style_names(whole)
+        names = whole.style_names
         if style < NO_STYLE or (names and style >= len(names)):
             raise BadInput(f"style {style}: choose -1 (unlabelled){f' to {len(names) - 1}' if names else ' or more'}")
         styles = np.where(self._chosen(name, whole, episodes), style, whole.styles)
@@ -236,38 +248,32 @@ class Library:
 
     def _entry(self, path: Path) -> Entry | None:
         """FILE; None for a file of tensors of something else."""
+        return self._remembered(path, lambda: self._described(path))
+
+    def _described(self, path: Path) -> Entry | None:
+        task = ""
         try:
             metadata, _ = described(path)
-        except FileNotFoundError:
-            raise
-        except (UnreadableFile, OSError) as error:
-            return self._unusable(path, "", _shown(error, path)) if path.parent.name == DEMOS else None
-        schema = str(metadata.get("schema", ""))
-        if schema not in (RECORDING_SCHEMA, EPISODES_SCHEMA):
-            known = schema.startswith(("infogail-demonstrations", "infogail-episodes"))
-            return self._unusable(path, "", printable(f"is of another version, {schema}")) if known else None
-        return self._remembered(path, lambda: self._described(path, metadata))
-
-    def _described(self, path: Path, metadata: dict[str, str]) -> Entry:
-        task = str(metadata.get("scenario") or metadata.get("environment"))
-        try:
+            schema, task = str(metadata.get("schema", "")), _task_in(metadata)
+            if not schema.startswith(OURS):
+                return None
             demonstrated = self._load(path)
         except FileNotFoundError:
             raise
         except (BadInput, UnreadableFile, OSError) as error:
-            return self._unusable(path, printable(task), _shown(error, path))
-        driving = isinstance(demonstrated, Recording)
-        names, styles = _style_names(demonstrated), demonstrated.styles
+            ours = bool(task) or path.parent.name == DEMOS
+            return self._unusable(path, printable(task), _shown(error, path)) if ours else None
+        names, styles = demonstrated.style_names, demonstrated.styles
         counts = Counter(_named(names, style) or "unlabelled" for style in styles.tolist())
         return {
             "name": str(path.relative_to(self.folder)),
             "task": task,
-            "kind": "driving" if driving else "environment",
+            "kind": "driving" if isinstance(demonstrated, Recording) else "environment",
             "episodes": len(styles),
-            "seconds": round(float(demonstrated.demonstrations.episode_bounds[-1] / _rate(demonstrated)), 1),
+            "seconds": round(float(demonstrated.demonstrations.episode_bounds[-1] / demonstrated.rate), 1),
             "source": demonstrated.source,
             "styles": dict(sorted(counts.items())),
-            "editable": not (isinstance(demonstrated, Recording) and demonstrated.world is not None),
+            "editable": demonstrated.divisible,
             "bytes": path.stat().st_size,
             "modified": path.stat().st_mtime,
             "problem": None,
@@ -300,29 +306,23 @@ class Library:
         assert entry is not None
         return entry
 
-    def _path(self, name: str) -> Path:
-        entry = next((entry for entry in self.files() if entry["name"] == name), None)
-        if entry is None:
-            raise BadInput("there is no such file; choose from the list")
-        if entry["problem"]:
-            raise BadInput(f"{name}: {entry['problem']}")
-        return self.folder / name
-
     def _demonstrated(self, name: str) -> Demonstrated:
-        return self._load(self._path(name))
+        return self._load(self.folder / self.file(name)["name"])
 
     def _editable(self, name: str) -> Demonstrated:
         demonstrated = self._demonstrated(name)
-        if isinstance(demonstrated, Recording) and demonstrated.world is not None:
+        if not demonstrated.divisible:
             raise BadInput(f"{name}: its episodes share recorded traffic; import the recordings that you want instead")
         return demonstrated
 
     @staticmethod
     def _load(path: Path) -> Demonstrated:
         metadata, _ = described(path)
-        task = metadata.get("scenario") or metadata.get("environment")
-        if metadata.get("schema") not in (RECORDING_SCHEMA, EPISODES_SCHEMA) or not isinstance(task, str):
-            raise UnreadableFile("is not a file of demonstrations; give one that 'infogail record' or this page wrote")
+        schema, task = str(metadata.get("schema", "")), _task_in(metadata)
+        if schema not in (RECORDING_SCHEMA, EPISODES_SCHEMA) or not task:
+            known = schema.startswith(OURS)
+            what = f"is of another version, {schema}" if known else "is not a file of demonstrations"
+            raise UnreadableFile(f"{what}; give one that 'infogail record' or this page wrote")
         return load_recording(path, named_in_file(task))
 
     @staticmethod
@@ -363,17 +363,9 @@ class Library:
         return self._named_entry(path)
 
 
-def _task_of(demonstrated: Demonstrated) -> str:
-    return demonstrated.environment if isinstance(demonstrated, Episodes) else demonstrated.scenario.name
-
-
-def _rate(demonstrated: Demonstrated) -> float:
-    """Decisions per second; 1 where the environment does not say."""
-    return 1.0 if isinstance(demonstrated, Episodes) else demonstrated.scenario.policy_frequency
-
-
-def _style_names(demonstrated: Demonstrated) -> list[str]:
-    return [] if isinstance(demonstrated, Episodes) else [str(style) for style in demonstrated.scenario.styles]
+def _task_in(metadata: dict[str, str]) -> str:
+    """The scenario or environment that a file names; empty if none."""
+    return str(metadata.get("scenario") or metadata.get("environment") or "")
 
 
 def _named(names: Sequence[str], style: int) -> str | None:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from infogail.envs.errors import BadInput
+
 MAX_MESSAGE = 4096  # [characters]
 MAX_PANELS = 8
 STEM = re.compile(r"[\w-]{1,64}")
@@ -14,8 +16,8 @@ STEM = re.compile(r"[\w-]{1,64}")
 Check = Callable[[Any], bool]
 
 
-class BadMessage(ValueError):
-    """A message is not one that the page sends; says what is wrong with it."""
+class BadMessage(BadInput):
+    """A message or request is not one that the page sends; says what is wrong with it."""
 
 
 def number(low: float, high: float) -> Check:
@@ -80,6 +82,35 @@ WATCH: Mapping[str, Mapping[str, Check]] = {
 }
 
 
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and 1 <= len(value) <= 1000 and all(map(NAME, value))
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and 1 <= len(value) <= 10**5 and all(map(whole(0, 10**6), value))
+
+
+REQUESTS: Mapping[str, Mapping[str, Check]] = {
+    "delete": {"names": _names},
+    "split": {"name": NAME, "episodes": _numbers, "out": stem},
+    "merge": {"names": _names, "out": stem},
+    "relabel": {"name": NAME, "episodes": _numbers, "style": whole(-1, 1000), "out": stem},
+    "train": {
+        "file": NAME,
+        "algorithm": text(32),
+        "num_codes": maybe(whole(2, 64)),
+        "graded": maybe(lambda value: isinstance(value, bool)),
+        "preset": text(64),
+        "seed": SEED,
+        "name": maybe(stem),
+    },
+    "resume": {"run": NAME},
+    "stop": {},
+    "film": {"run": NAME, "seed": SEED},
+}
+"""The fields of each request that changes something, with their checks."""
+
+
 def parse(line: str | bytes | None, kinds: Mapping[str, Mapping[str, Check]]) -> dict[str, Any]:
     """The message in `line`, one of `kinds`: the checks of its fields by name, by type of message.
 
@@ -100,16 +131,19 @@ def parse(line: str | bytes | None, kinds: Mapping[str, Mapping[str, Check]]) ->
     return {"type": kind, **message}
 
 
-def check_fields(content: Any, fields: Mapping[str, Check]) -> dict[str, Any]:
-    """`content`, the body of a request, if it is an object of `fields`.
+def parse_request(body: bytes, action: str) -> dict[str, Any]:
+    """The fields in `body` of the request for an action of `REQUESTS`.
 
     Raises:
-        BadMessage: it is not.
+        BadMessage: it is not such a request.
     """
-    if not isinstance(content, dict):
-        raise BadMessage("the request is not a JSON object")
-    if problem := _problem(content, fields):
-        raise BadMessage(problem)
+    try:
+        content = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise BadMessage(f"{action}: the request is not JSON") from error
+    problem = _problem(content, REQUESTS[action]) if isinstance(content, dict) else "the request is not a JSON object"
+    if problem:
+        raise BadMessage(f"{action}: {problem}")
     return content
 
 

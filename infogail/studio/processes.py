@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
-import os
 import select
 import signal
 import sys
@@ -137,7 +136,6 @@ class Process:
 
 def _run(connection: Connection, function: Function, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server tells its sessions
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
 
     torch.set_num_threads(1)  # more would compete for cores

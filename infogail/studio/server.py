@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import webbrowser
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cached_property
 from importlib.resources import files
@@ -28,7 +28,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from infogail.envs.errors import BadInput
 from infogail.studio import messages
 from infogail.studio.access import Access
-from infogail.studio.messages import BadMessage, Check, maybe, stem, text, whole
+from infogail.studio.messages import BadMessage, Check
 from infogail.studio.processes import Message, Process, prepare
 
 if TYPE_CHECKING:
@@ -38,37 +38,8 @@ MAX_BODY = 2**16  # [bytes] of a request, apart from uploads
 MAX_UPLOAD = 2**26
 RATE, BURST = 120.0, 240.0  # messages per second from one page, and at once
 TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
-POLICY_ENDED, GOING_AWAY, FAILED = 1008, 1001, 1011  # codes with which WebSockets are closed
-
-LIST = text(256)
-
-
-def _names(value: Any) -> bool:
-    return isinstance(value, list) and 1 <= len(value) <= 1000 and all(LIST(name) for name in value)
-
-
-def _numbers(value: Any) -> bool:
-    return isinstance(value, list) and 1 <= len(value) <= 10**5 and all(type(n) is int and n >= 0 for n in value)
-
-
-REQUESTS: Mapping[str, Mapping[str, Check]] = {
-    "delete": {"names": _names},
-    "split": {"name": LIST, "episodes": _numbers, "out": stem},
-    "merge": {"names": _names, "out": stem},
-    "relabel": {"name": LIST, "episodes": _numbers, "style": whole(-1, 1000), "out": stem},
-    "train": {
-        "file": LIST,
-        "algorithm": text(32),
-        "num_codes": maybe(whole(2, 64)),
-        "graded": maybe(lambda value: isinstance(value, bool)),
-        "preset": text(64),
-        "seed": messages.SEED,
-        "name": maybe(stem),
-    },
-    "resume": {"run": LIST},
-    "stop": {},
-    "film": {"run": LIST, "seed": messages.SEED},
-}
+FINISHED, REFUSED, FAILED = 1000, 1008, 1011  # codes with which WebSockets are closed
+DESK_ACTIONS = ("train", "resume", "stop", "film")
 
 
 def serve(
@@ -145,7 +116,17 @@ def make_app(
         WebSocketRoute("/ws/watch", studio.watch),
         WebSocketRoute("/ws/train", studio.train),
     ]
-    return Access(Starlette(routes=routes, lifespan=studio.lifespan), token, host, port)
+    handlers: Any = {BadInput: _refuse, OSError: _report}
+    return Access(Starlette(routes=routes, exception_handlers=handlers, lifespan=studio.lifespan), token, host, port)
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 400)
+
+
+def _report(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    return JSONResponse({"error": f"{error.filename or 'the folder'}: {error.strerror or error}"}, 500)
 
 
 class Refused(Exception):
@@ -162,24 +143,32 @@ class Studio:
     def __init__(self, folder: Path, max_sessions: int, learners: Callable[[], Mapping[str, Any]]) -> None:
         self.folder, self.max_sessions, self.learners = folder, max_sessions, learners
         self.sessions = 0
-        self.desk: Desk | None = None
-        self.failure: str | None = None
+        self.preparing: asyncio.Task[Desk] | None = None
         self.watchers: set[asyncio.Event] = set()
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """Import the simulators while the page is already being served; end what is still running at the end."""
-        preparing = asyncio.create_task(asyncio.to_thread(self._prepare))
+        self.preparing = asyncio.create_task(asyncio.to_thread(self._prepare))
         yield
-        await preparing
-        if self.desk is not None:
-            await self.desk.close()
+        await (await self.preparing).close()
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> Desk:
         prepare()
         from infogail.studio.desk import Desk
 
-        self.desk = Desk(self.folder, self.learners(), self._tell_watchers)
+        return Desk(self.folder, self.learners(), self._tell_watchers)
+
+    @property
+    def desk(self) -> Desk:
+        """Where the work is done.
+
+        Raises:
+            BadInput: the simulators are still being imported.
+        """
+        if self.preparing is None or not self.preparing.done():
+            raise BadInput("the simulators are still being prepared; wait a moment")
+        return self.preparing.result()
 
     def _tell_watchers(self) -> None:
         for changed in self.watchers:
@@ -208,62 +197,40 @@ class Studio:
 
     async def state(self, request: Request) -> Response:
         """All that there is to choose from."""
-        if self.desk is None:
+        if self.preparing is None or not self.preparing.done():
             return JSONResponse({"ready": False, "folder": str(self.folder)})
-        return await _answer(asyncio.to_thread(self.desk.state))
+        return await _in_thread(self.desk.state)
 
     async def episodes(self, request: Request) -> Response:
         """The episodes of a file."""
-        return await self._ask(lambda desk: desk.library.episodes(request.query_params.get("file", "")))
+        return await _in_thread(self.desk.library.episodes, request.query_params.get("file", ""))
 
     async def episode(self, request: Request) -> Response:
         """One episode of a file."""
         number = request.query_params.get("episode", "")
         if not number.isascii() or not number.isdigit() or len(number) > 9:
-            return JSONResponse({"error": "'episode' is not a number"}, 400)
-        return await self._ask(lambda desk: desk.library.episode(request.query_params.get("file", ""), int(number)))
+            raise BadInput("'episode' is not a number")
+        return await _in_thread(self.desk.library.episode, request.query_params.get("file", ""), int(number))
 
     async def upload(self, request: Request) -> Response:
         """Take a file into the library."""
-        try:
-            data = await _body(request, MAX_UPLOAD)
-        except BadMessage as error:
-            return JSONResponse({"error": str(error)}, 413)
-        return await self._ask(lambda desk: desk.library.upload(request.query_params.get("name", ""), data))
+        data = await _body(request, MAX_UPLOAD)
+        return await _in_thread(self.desk.library.upload, request.query_params.get("name", ""), data)
 
     async def act(self, request: Request) -> Response:
         """Change the library, or train."""
         action = request.path_params["action"]
-        if action not in REQUESTS:
+        if action not in messages.REQUESTS:
             return JSONResponse({"error": "no such action"}, 404)
-        try:
-            body = json.loads(await _body(request, MAX_BODY) or b"{}")
-            content = messages.check_fields(body, REQUESTS[action])
-        except (BadMessage, ValueError, RecursionError) as error:
-            problem = str(error) if isinstance(error, BadMessage) else "the request is not JSON"
-            return JSONResponse({"error": f"{action}: {problem}"}, 400)
-        if action in ("train", "resume", "stop", "film"):
-            if self.desk is None:
-                return JSONResponse({"error": "the simulators are still being prepared; wait a moment"}, 503)
-            return await _answer(getattr(self.desk, action)(**content))
-        return await self._ask(lambda desk: getattr(desk.library, action)(**content))
+        content = messages.parse_request(await _body(request, MAX_BODY), action)
+        if action in DESK_ACTIONS:
+            return JSONResponse(await getattr(self.desk, action)(**content))
+        return await _in_thread(getattr(self.desk.library, action), **content)
 
     async def film(self, request: Request) -> Response:
         """A film of a run."""
-        if self.desk is None:
-            return JSONResponse({"error": "the simulators are still being prepared; wait a moment"}, 503)
-        try:
-            path = self.desk.film_path(request.query_params.get("run", ""), request.query_params.get("name", ""))
-        except BadInput as error:
-            return JSONResponse({"error": str(error)}, 404)
-        return FileResponse(path)
-
-    async def _ask(self, function: Callable[[Desk], Any]) -> Response:
-        """Answer with the result of `function`, called in a thread."""
-        desk = self.desk
-        if desk is None:
-            return JSONResponse({"error": "the simulators are still being prepared; wait a moment"}, 503)
-        return await _answer(asyncio.to_thread(function, desk))
+        run, name = (request.query_params.get(key, "") for key in ("run", "name"))
+        return FileResponse(await asyncio.to_thread(self.desk.film_path, run, name))
 
     async def drive(self, socket: WebSocket) -> None:
         """A session at the wheel."""
@@ -276,6 +243,11 @@ class Studio:
     async def train(self, socket: WebSocket) -> None:
         """Tell a page about training, whenever something changes."""
         await socket.accept()
+        try:
+            desk = self.desk
+        except BadInput as error:
+            await _close(socket, Refused(REFUSED, str(error)))
+            return
         changed = asyncio.Event()
         self.watchers.add(changed)
 
@@ -283,7 +255,7 @@ class Studio:
             told: list[str | None] = [None, None]
             while True:
                 changed.clear()
-                now = self.desk.progress if self.desk is not None else [None, None]
+                now = desk.progress
                 for k, line in enumerate(now):
                     if line is not None and line is not told[k]:
                         await socket.send_text(line)
@@ -292,14 +264,14 @@ class Studio:
 
         async def listen() -> None:
             if await _next(socket) is not None:
-                raise Refused(POLICY_ENDED, "this page only listens")
+                raise Refused(REFUSED, "this page only listens")
 
         try:
             await _first_of(tell(), listen())
         except Refused as refused:
             await _close(socket, refused)
-        except BadMessage as error:
-            await _close(socket, Refused(POLICY_ENDED, str(error)))
+        except BadInput as error:
+            await _close(socket, Refused(REFUSED, str(error)))
         finally:
             self.watchers.discard(changed)
 
@@ -312,7 +284,7 @@ class Studio:
         """A process for a page, until either ends."""
         await socket.accept()
         if self.sessions >= self.max_sessions:
-            await _close(socket, Refused(POLICY_ENDED, f"{self.max_sessions} sessions are open; close one of them"))
+            await _close(socket, Refused(REFUSED, f"{self.max_sessions} sessions are open; close one of them"))
             return
         self.sessions += 1
         process: Process | None = None
@@ -323,16 +295,14 @@ class Studio:
             begin = messages.parse(line, kinds)
             if begin["type"] != "begin":
                 raise BadMessage("the first message is not 'begin'")
-            if self.desk is None:
-                raise Refused(POLICY_ENDED, "the simulators are still being prepared; wait a moment")
             process = await asyncio.to_thread(start, self.desk, begin)
             await process.start()
             rest = {kind: fields for kind, fields in kinds.items() if kind != "begin"}
             await _first_of(_up(socket, process, rest), _down(socket, process))
         except Refused as refused:
             await _close(socket, refused)
-        except (BadMessage, BadInput) as error:
-            await _close(socket, Refused(POLICY_ENDED, str(error)))
+        except BadInput as error:
+            await _close(socket, Refused(REFUSED, str(error)))
         finally:
             self.sessions -= 1
             if process is not None:
@@ -346,7 +316,7 @@ async def _up(socket: WebSocket, process: Process, kinds: Mapping[str, Mapping[s
         now = time.monotonic()
         allowed, before = min(BURST, allowed + RATE * (now - before)) - 1, now
         if allowed < 0:
-            raise Refused(POLICY_ENDED, f"more than {RATE:.0f} messages per second")
+            raise Refused(REFUSED, f"more than {RATE:.0f} messages per second")
         message = messages.parse(line, kinds)
         if not process.send(message) and message["type"] != "pedals":  # newer pedals will follow
             raise Refused(FAILED, "the session does not answer; begin again")
@@ -362,7 +332,7 @@ async def _down(socket: WebSocket, process: Process) -> None:
             await socket.send_text(data.decode())
         else:
             await socket.send_bytes(data)
-    raise Refused(FAILED, problem) if problem else Refused(1000, "finished")
+    raise Refused(FAILED, problem) if problem else Refused(FINISHED, "finished")
 
 
 async def _next(socket: WebSocket) -> str | None:
@@ -410,10 +380,6 @@ async def _body(request: Request, limit: int) -> bytes:
     return bytes(data)
 
 
-async def _answer(result: Awaitable[Any]) -> Response:
-    try:
-        return JSONResponse(await result)
-    except BadInput as error:
-        return JSONResponse({"error": str(error)}, 400)
-    except OSError as error:
-        return JSONResponse({"error": f"{error.filename or 'the folder'}: {error.strerror or error}"}, 500)
+async def _in_thread(function: Callable[..., Any], *arguments: Any, **named: Any) -> Response:
+    """Answer with the result of `function`, without keeping the sessions waiting."""
+    return JSONResponse(await asyncio.to_thread(function, *arguments, **named))
