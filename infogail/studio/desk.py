@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from infogail.config.presets import PRESETS, settings
+from infogail.config.presets import DEFAULT, PRESETS, settings
 from infogail.envs.catalogue import SCENARIO_NAMES, get_scenario
 from infogail.envs.errors import BadInput
 from infogail.envs.tasks import GymTask, named_in_file
@@ -20,7 +20,7 @@ from infogail.rendering.film import render
 from infogail.runs.driver import load
 from infogail.runs.runner import MakeLearner
 from infogail.studio.driving import drive
-from infogail.studio.library import Library
+from infogail.studio.library import DEMOS, Library
 from infogail.studio.processes import Channel, Message, Process
 from infogail.studio.simulation import open_roads
 from infogail.studio.training import Job, train_job
@@ -72,10 +72,7 @@ class Desk:
                 {
                     "name": scenario.name,
                     "styles": [str(style) for style in scenario.styles],
-                    "graded": scenario.graded,
-                    "rate": scenario.policy_frequency,
                     "num_codes": scenario.recommended["num_codes"],
-                    "trainable": True,
                 }
                 for scenario in scenarios
                 if not scenario.recorded
@@ -92,27 +89,25 @@ class Desk:
             BadInput: there is no such scenario, road, file or run, or they do not fit.
         """
         name, choices = begin["scenario"], self._choices
-        drivable = [scenario["name"] for scenario in choices["scenarios"]]
-        if name not in drivable and name not in choices["roads"]:
+        is_scenario = name in (scenario["name"] for scenario in choices["scenarios"])
+        if not is_scenario and name not in choices["roads"]:
             raise BadInput("there is no such scenario or road; choose one of the list")
-        run = self.run_path(begin["run"]) if begin["run"] is not None else None
-        if run is not None and (trained_on := load(run).task.name) != name:
-            raise BadInput(f"{begin['run']}: trained on {trained_on}, not on {name}; choose another")
-        file = self.folder / "demos" / f"{begin['file']}.safetensors" if begin["file"] is not None else None
-        if file is not None:
-            if name not in drivable:
-                raise BadInput(f"{name}: for driving only; only scenarios are recorded")
-            known = next((entry for entry in self.library.files() if self.folder / entry["name"] == file), None)
-            if known is not None and known["problem"]:
-                raise BadInput(f"{known['name']}: {known['problem']}; choose another name")
-            if known is not None and known["task"] != name:
-                raise BadInput(f"{known['name']}: of {known['task']}, not of {name}; choose another name")
-            if known is None and file.exists():
-                raise BadInput(f"{file.name}: exists and is not a file of demonstrations; choose another name")
-        traffic = self.run_path(begin["traffic"]) if begin["traffic"] is not None else None
-        if traffic is not None and name in drivable:
+        if not is_scenario and (begin["run"] is not None or begin["file"] is not None):
+            raise BadInput(f"{name}: for driving only; record, and have your style guessed, in scenarios")
+        if is_scenario and begin["traffic"] is not None:
             raise BadInput(f"{name}: its own cars are part of the scenario; trained traffic is for roads")
+        if begin["run"] is not None and (trained_on := self.library.run(begin["run"])["task"]) != name:
+            raise BadInput(f"{begin['run']}: trained on {trained_on}, not on {name}; choose another")
+        file = self._file_for(begin["file"], name) if begin["file"] is not None else None
+        run, traffic = (self.run_path(begin[key]) if begin[key] is not None else None for key in ("run", "traffic"))
         return Process(drive, begin, file, run, traffic)
+
+    def _file_for(self, stem: str, scenario: str) -> Path:
+        """Where to record `scenario`: a new file, or one that holds demonstrations of it."""
+        path = self.folder / DEMOS / f"{stem}.safetensors"
+        if path.exists() and (task := self.library.file(f"{DEMOS}/{path.name}")["task"]) != scenario:
+            raise BadInput(f"{path.name}: of {task}, not of {scenario}; choose another name")
+        return path
 
     def watching(self, begin: Message) -> Process:
         """A session in front of the panels; raises BadInput if there is no such run."""
@@ -128,27 +123,32 @@ class Desk:
         seed: int,
         name: str | None,
     ) -> dict[str, Any]:
-        """Begin to train on a file of the library."""
+        """Begin to train on a file of the library.
+
+        Raises:
+            BadInput: there is no such file, learner or preset, the settings are not valid, a run is being trained, or
+                no process can be started.
+        """
         if algorithm not in self.learners or preset not in PRESETS:
             raise BadInput("there is no such algorithm or preset; choose one of the list")
-        entry = next((entry for entry in self.library.files() if entry["name"] == file), None)
-        if entry is None or entry["problem"]:
-            raise BadInput(f"{file}: not in the library; choose one of its files")
         typed: dict[str, Any] = {"seed": seed}
         if num_codes is not None:
             typed["num_codes"] = num_codes
         if graded is not None:
             typed["graded_code"] = graded
-        config = settings(named_in_file(entry["task"]), preset, typed)
-        path = self.folder / file
-        run = self._new_run(name or f"{path.stem}-{algorithm}{'' if preset == 'default' else f'-{preset}'}-{seed}")
-        return await self._begin(Job(run, algorithm, path, entry["task"], config))
+
+        def prepared() -> Job:
+            task, path = self.library.file(file)["task"], self.folder / file
+            config = settings(named_in_file(task), preset, typed)
+            stem = name or f"{path.stem}-{algorithm}{'' if preset == DEFAULT else f'-{preset}'}-{seed}"
+            return Job(self._new_run(stem), algorithm, path, task, config)
+
+        return await self._begin(await asyncio.to_thread(prepared))
 
     async def resume(self, run: str) -> dict[str, Any]:
-        """Go on with a run that was stopped."""
-        path = self.run_path(run)
-        entry = next(entry for entry in self.library.runs() if entry["name"] == run)
-        return await self._begin(Job(path, entry["algorithm"], None, entry["task"]))
+        """Go on with a run that was stopped; raises BadInput if there is none, or a run is being trained."""
+        entry = await asyncio.to_thread(self.library.run, run)
+        return await self._begin(Job(self.folder / run, entry["algorithm"], None, entry["task"]))
 
     async def stop(self) -> dict[str, Any]:
         """Stop training after the current iteration."""
@@ -161,9 +161,13 @@ class Desk:
             raise BadInput("a run is being trained; stop it first, or wait for it")
         name = str(job.run.relative_to(self.folder))
         self._trainer = trainer = Process(train_job, job, dict(self.learners))
+        try:
+            await trainer.start()
+        except BadInput:
+            self._trainer = None  # another try may succeed
+            raise
         self.progress = [json.dumps({**IDLE, "run": name, "state": "training"}), None]
         self._on_progress()
-        await trainer.start()
         self._keep(self._follow(trainer, name))
         return {"run": name}
 
@@ -189,13 +193,17 @@ class Desk:
         self._on_progress()
 
     async def film(self, run: str, seed: int) -> dict[str, Any]:
-        """Begin to film a run."""
-        path = self.run_path(run)
+        """Begin to film a run; raises BadInput if there is none, it is being filmed, or no process can be started."""
+        path = await asyncio.to_thread(self.run_path, run)
         if self._filming.get(run) == "":
             raise BadInput(f"{run}: is being filmed; wait for it")
         self._filming[run] = ""
         process = Process(film_job, path, seed)
-        await process.start()
+        try:
+            await process.start()
+        except BadInput:
+            del self._filming[run]
+            raise
 
         async def follow() -> None:
             problem = None
@@ -208,17 +216,14 @@ class Desk:
         return {"job": run}
 
     def film_path(self, run: str, name: str) -> Path:
-        """The file of a film of the library."""
-        entry = next((entry for entry in self.library.runs() if entry["name"] == run), None)
-        if entry is None or name not in entry["films"]:
+        """The file of a film of the library; raises BadInput if there is none."""
+        if name not in self.library.run(run)["films"]:
             raise BadInput("there is no such film")
         return self.folder / run / "videos" / name
 
     def run_path(self, name: str) -> Path:
         """The folder of a run of the library; raises BadInput if there is none."""
-        if name not in (run["name"] for run in self.library.runs()):
-            raise BadInput("there is no such run; choose one of the list")
-        return self.folder / name
+        return self.folder / self.library.run(name)["name"]
 
     async def close(self) -> None:
         """End training where it can be resumed."""

@@ -104,7 +104,7 @@ class Library:
         """FILE of one file; raises BadInput if it is not listed, or cannot be used."""
         entry = next((entry for entry in self.files() if entry["name"] == name), None)
         if entry is None:
-            raise BadInput("there is no such file; choose from the list")
+            raise BadInput("there is no such file of demonstrations; choose from the list")
         if entry["problem"]:
             raise BadInput(f"{name}: {entry['problem']}")
         return entry

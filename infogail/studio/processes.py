@@ -73,9 +73,20 @@ class Process:
         self._reading = False
 
     async def start(self) -> None:
-        """Begin; waits for what `prepare` started."""
-        await asyncio.to_thread(self._process.start)
-        self._theirs.close()
+        """Begin; waits for what `prepare` started.
+
+        Raises:
+            BadInput: the operating system does not let it start.
+        """
+        try:
+            await asyncio.to_thread(self._process.start)
+        except (OSError, EOFError) as error:
+            self._connection.close()
+            raise BadInput(
+                f"no process could be started ({one_line(error)}); close something, and try again"
+            ) from error
+        finally:
+            self._theirs.close()
         self._read(True)
 
     def send(self, message: Message) -> bool:
@@ -107,6 +118,8 @@ class Process:
         await asyncio.to_thread(self._join)
 
     def _join(self) -> None:
+        if self._process.pid is None:  # it could not be started
+            return
         self._process.join(GRACE)
         if self._process.is_alive():
             self._process.kill()

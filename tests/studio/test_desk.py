@@ -1,0 +1,66 @@
+"""What the server does with runs, without the server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from infogail.baselines.bc import BC
+from infogail.config.presets import settings
+from infogail.envs.catalogue import get_scenario
+from infogail.envs.errors import BadInput
+from infogail.envs.recordings.record import record
+from infogail.runs.runner import train
+from infogail.studio.desk import Desk
+from infogail.studio.processes import CONTEXT
+from infogail.studio.simulation import open_roads
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """A desk over demonstrations of pass, a damaged file, and a run."""
+    folder, scenario = tmp_path_factory.mktemp("desk"), get_scenario("pass")
+    file = folder / "demos" / "pass.safetensors"
+    record(scenario, 20, seed=0)[0].save(file)
+    (folder / "demos" / "damaged.safetensors").write_bytes(b"damaged")
+    train(BC, "bc", file, "pass", settings(scenario, overrides={"bc_steps": 5}), folder / "runs" / "bc")
+    return Desk(folder, {"bc": BC}, lambda: None)
+
+
+def refused(process: object) -> None:
+    raise OSError(11, "Resource temporarily unavailable")
+
+
+def test_what_could_not_be_started_may_be_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CONTEXT.Process, "start", refused)
+
+    async def try_all() -> None:
+        for _ in range(2):
+            with pytest.raises(BadInput, match="no process could be started"):
+                await desk.train("demos/pass.safetensors", "bc", None, None, "default", 0, None)
+            with pytest.raises(BadInput, match="no process could be started"):
+                await desk.film("runs/bc", 0)
+
+    asyncio.run(try_all())
+    assert '"state": "idle"' in (desk.progress[0] or "")
+    assert [run["filming"] for run in desk.state()["runs"]] == [None]
+
+
+DRIVE = {"scenario": "pass", "run": None, "traffic": None, "file": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"scenario": open_roads()[0], "file": "mine"}, "for driving only"),
+        ({"scenario": open_roads()[0], "run": "runs/bc"}, "for driving only"),
+        ({"scenario": "turn", "run": "runs/bc"}, "trained on pass, not on turn"),
+        ({"scenario": "turn", "file": "pass"}, "of pass, not of turn"),
+        ({"traffic": "runs/bc"}, "trained traffic is for roads"),
+        ({"file": "damaged"}, "damaged.safetensors"),
+    ],
+)
+def test_what_does_not_fit_cannot_be_driven(desk: Desk, changes: dict[str, str], reason: str) -> None:
+    with pytest.raises(BadInput, match=reason):
+        desk.driving({**DRIVE, **changes})
