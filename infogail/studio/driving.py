@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from infogail.envs.catalogue import get_scenario
+from infogail.envs.catalogue import get_scenario, is_environment
+from infogail.envs.errors import BadInput
 from infogail.envs.scenarios.styles import NO_STYLE
-from infogail.runs.driver import Driver, load
+from infogail.runs.driver import load
 from infogail.studio.library import append, count
 from infogail.studio.processes import Channel, Message
-from infogail.studio.simulation import COMPLETE, OpenRoad, Simulation
-
-BEHIND = 0.5  # [s]; a session that is later than this does not try to catch up
+from infogail.studio.session import Session
+from infogail.studio.simulation import OpenRoad, Simulation
 
 
 def drive(channel: Channel, begin: Message, file: Path | None, run: Path | None, traffic: Path | None) -> None:
@@ -30,44 +29,31 @@ def drive(channel: Channel, begin: Message, file: Path | None, run: Path | None,
     DrivingSession(channel, begin, file, run, traffic).run()
 
 
-class DrivingSession:
+class DrivingSession(Session):
     """One person's drives, one after another."""
 
     def __init__(
         self, channel: Channel, begin: Message, file: Path | None, run: Path | None, traffic: Path | None
     ) -> None:
-        self.channel, self.file = channel, file
-        self.style, self.recorder = begin["style"], begin["recorder"].strip()
-        name = begin["scenario"]
-        road = name.endswith(tuple(f"-v{k}" for k in range(10)))
-        self.simulation: Simulation | OpenRoad = OpenRoad(name, traffic) if road else Simulation(get_scenario(name))
-        self.driver: Driver | None = load(run) if run is not None else None
+        super().__init__(channel)
+        self.file, self.recorder, name = file, begin["recorder"].strip(), begin["scenario"]
+        self.driver = load(run) if run is not None else None
+        self.simulation: Simulation | OpenRoad = (
+            OpenRoad(name, traffic) if is_environment(name) else Simulation(get_scenario(name), self.driver)
+        )
+        self.label(begin["style"])
         self.seeds = np.random.default_rng(begin["seed"])
         self.pedals, self.at = np.zeros(2), None
-        self.paused, self.left = True, False
-        self.due = 0.0  # of the next step, as `time.monotonic` counts
-        self.belief: np.ndarray | None = None
 
-    def run(self) -> None:
-        """Drive until the page ends it."""
-        self.begin()
-        while not self.left:
-            for message in self.channel.messages(None if self.paused else self.due):
-                self.hear(message)
-            if self.paused or self.left:
-                continue
-            if time.monotonic() - self.due > BEHIND:
-                self.due = time.monotonic()
-            self.advance(self.due)
-            self.due += 1 / self.simulation.rate
-        self.channel.send({"type": "finished"})
+    @property
+    def rate(self) -> float:
+        """Physics steps per second."""
+        return self.simulation.rate
 
     def begin(self) -> None:
         """Start an episode; it waits for the driver."""
-        simulation = self.simulation
+        simulation, self.going = self.simulation, False
         simulation.begin(int(self.seeds.integers(2**31)))
-        self.paused, self.belief = True, None
-        scenario = simulation.scenario if isinstance(simulation, Simulation) else None
         self.channel.send(
             {
                 "type": "begin",
@@ -75,85 +61,83 @@ class DrivingSession:
                 "size": list(simulation.size),
                 "codes": self.driver.codes if self.driver else [],
                 "num_codes": self.driver.num_codes if self.driver else None,
-                "rate": scenario.policy_frequency if scenario else simulation.rate,
-                "seconds": scenario.horizon / scenario.policy_frequency if scenario else None,
-                "lock": scenario.steering_range[1] if scenario else None,
+                "rate": simulation.decision_rate,
+                "seconds": simulation.seconds,
+                "lock": simulation.lock,
                 "records": self.file is not None,
                 "kept": count(self.file) if self.file is not None else 0,
                 "others": len(simulation.env.road.vehicles) - 1,
             }
         )
-        self.show(0.0, None)
+        self.show(None)
 
     def hear(self, message: Message) -> None:
         """Act on a message of the page."""
-        kind = message["type"]
+        kind, ended = message["type"], bool(self.simulation.outcome)
         if kind == "pedals":
             self.pedals = np.array([message["acceleration"], message["steering"]])
             if self.at is None:  # the oldest that no decision has acted on
                 self.at = message["at"]
-            if self.paused and not self.simulation.outcome and not self.simulation.time and self.pedals.any():
+            if not self.going and not ended and not self.simulation.time and self.pedals.any():
                 self.resume()
         elif kind == "style":
-            self.style = message["style"]
-        elif kind == "pause" and not self.simulation.outcome and not self.paused:
-            self.paused = True
+            self.label(message["style"])
+        elif kind == "pause" and self.going:
+            self.going = False
             self.channel.send({"type": "paused", "keepable": self.keepable})
-        elif kind == "resume" and self.paused and not self.simulation.outcome:
+        elif kind == "resume" and not self.going and not ended:
             self.resume()
-        elif kind == "keep" and self.paused and self.keepable:
+        elif kind == "keep" and not self.going and self.keepable:
             self.keep()
             self.begin()
-        elif kind == "discard" and self.paused:
+        elif kind == "discard" and not self.going:
             self.channel.send({"type": "discarded"})
             self.begin()
         elif kind == "end":
-            self.left = True
+            self.over = True
+            self.channel.send({"type": "finished"})
+
+    def label(self, style: int) -> None:
+        """Note the style that is driven; raises BadInput if there is none such."""
+        most = len(self.simulation.styles) - 1
+        if not NO_STYLE <= style <= most:
+            raise BadInput(f"style {style}: choose {NO_STYLE} (unlabelled){f' to {most}' if most >= 0 else ''}")
+        self.style = style
 
     def resume(self) -> None:
         """Let the episode go on."""
-        self.paused, self.due = False, time.monotonic()
+        self.go()
         self.channel.send({"type": "resumed"})
 
     @property
     def keepable(self) -> bool:
-        """Whether the episode can be recorded: demonstrations end neither in a crash nor beside the road."""
-        simulation = self.simulation
-        if self.file is None or not isinstance(simulation, Simulation):
-            return False
-        return simulation.outcome in ("", COMPLETE) and len(simulation.states) > 1
+        """Whether the episode can be kept."""
+        return self.file is not None and self.simulation.keepable
 
     def keep(self) -> None:
         """Add the episode to the file; on return it is on the disk."""
-        assert self.file is not None and isinstance(self.simulation, Simulation)
+        assert self.file is not None
         source = f"by hand: {self.recorder}" if self.recorder else "by hand"
-        style = min(self.style, len(self.simulation.scenario.styles) - 1)
-        kept = append(self.file, self.simulation.recording(style, source))
+        kept = append(self.file, self.simulation.recording(self.style, source))
         self.channel.send({"type": "kept", "kept": kept, "file": f"{self.file.parent.name}/{self.file.name}"})
 
-    def advance(self, due: float) -> None:
-        """Drive one physics step, which was due at this time."""
+    def advance(self) -> None:
+        """Drive one physics step."""
         simulation, used = self.simulation, None
         if simulation.at_decision:
             used, self.at = self.at, None
         simulation.step(lambda obs: self.pedals)
-        if self.driver is not None and isinstance(simulation, Simulation) and simulation.at_decision:
-            self.belief = self.driver.belief(*simulation.driven)
-        self.show(due, used)
+        self.show(used)
         if simulation.outcome:
-            self.paused = True
-            self.channel.send({"type": "ended", "outcome": simulation.outcome, **self.judged()})
+            self.going = False
+            style = simulation.style_name
+            ended = {"type": "ended", "outcome": simulation.outcome, "style": style, "keepable": self.keepable}
+            self.channel.send(ended)
 
-    def judged(self) -> dict[str, Any]:
-        """The style that the episode showed, by geometry, and whether it can be kept."""
-        style = self.simulation.style() if isinstance(self.simulation, Simulation) else NO_STYLE
-        names = self.simulation.scenario.styles if isinstance(self.simulation, Simulation) else ()
-        return {"style": str(names[style]) if style != NO_STYLE else None, "keepable": self.keepable}
-
-    def show(self, due: float, used: float | None) -> None:
+    def show(self, used: float | None) -> None:
         """Send a frame; `used` is the page's time of the input that this step acted on, if new."""
-        belief = None if self.belief is None else [round(float(p), 4) for p in self.belief[-1]]
-        frame = {"type": "frame", **self.simulation.frame(), **self.simulation.readings(), "belief": belief}
+        simulation = self.simulation
+        frame = {"type": "frame", **simulation.frame(), **simulation.readings(), "belief": simulation.belief}
         pedals = [round(float(pedal), 3) for pedal in self.pedals]
-        late = round(1000 * (time.monotonic() - due), 2) if due else 0.0
+        late = round(1000 * (time.monotonic() - self.due), 2) if self.going else 0.0
         self.channel.send({**frame, "pedals": pedals, "input": used, "late": late})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from infogail.envs.errors import BadInput, one_line
 from infogail.envs.physics.state import Scene
 from infogail.envs.reference import DrivingEnv
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, SIMULATION_FREQUENCY, Scenario
-from infogail.envs.scenarios.styles import NO_STYLE
+from infogail.envs.scenarios.styles import NO_STYLE, Style
 from infogail.envs.scenarios.view import follow_ego
 from infogail.rendering.viewer import camera_of, road_of
+from infogail.runs.driver import Driver
 from infogail.traffic.population import make_populated, population
 
 HORIZON = 200.0  # [m] from the ego, beyond which cars are not sent
@@ -33,17 +34,43 @@ Frame = dict[str, Any]
 
 
 class _Shown:
-    """What scenarios and roads have in common: the cars of a frame, and the ego's readings."""
+    """What scenarios and roads have in common: the cars of a frame, and the ego's readings.
+
+    What a page asks of both is answered here for a road, on which nothing is recorded and no posterior guesses.
+    """
 
     env: AbstractEnv
     size: tuple[int, int]
     """Width and height [px] at the camera's scale."""
     rate = SIMULATION_FREQUENCY
     """Physics steps per second."""
+    decision_rate = SIMULATION_FREQUENCY
+    """Decisions per second."""
+    seconds: float | None = None
+    """[s] that an episode lasts; None: until the driver ends it."""
+    lock: float | None = None
+    """[rad] of the wheels at full steering; None: less the faster the car is."""
+    styles: Sequence[Style] = ()
+    belief: list[float] | None = None
+    """(K,): the posterior's belief in each code after the last completed decision."""
     time = 0.0
     """[s] since the episode began"""
     outcome = ""
     """How the episode ended; empty while it goes on."""
+
+    @property
+    def keepable(self) -> bool:
+        """Whether the episode can be recorded: demonstrations end neither in a crash nor beside the road."""
+        return False
+
+    @property
+    def style_name(self) -> str | None:
+        """The style that the episode showed, by geometry; None if that cannot be told."""
+        return None
+
+    def recording(self, style: int, source: str) -> Recording:
+        """The episode as demonstrations; only if it is `keepable`."""
+        raise NotImplementedError
 
     def _number_cars(self) -> None:
         self._numbers: dict[Any, int] = {}
@@ -86,12 +113,15 @@ class _Shown:
 class Simulation(_Shown):
     """An episode of a scenario. Actions count at decisions only, as in `DrivingEnv`: what is recorded drives there."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
+    def __init__(self, scenario: Scenario, driver: Driver | None = None) -> None:
+        """An episode of `scenario`, watched by the posterior of `driver`."""
+        self.scenario, self._driver = scenario, driver
         # One decision of highway-env's per physics step, which moves in the same way.
         self.env = DrivingEnv(scenario, {"policy_frequency": scenario.simulation_frequency})
         self.size = scenario.view.size
-        self.rate = scenario.simulation_frequency
+        self.rate, self.decision_rate = scenario.simulation_frequency, scenario.policy_frequency
+        self.seconds = scenario.horizon / scenario.policy_frequency
+        self.lock, self.styles = scenario.steering_range[1], scenario.styles
         self._steps_per_decision = scenario.simulation_frequency // scenario.policy_frequency
 
     def begin(self, seed: int | None = None, scene: Scene | None = None) -> None:
@@ -102,6 +132,7 @@ class Simulation(_Shown):
         self.actions: list[np.ndarray] = []
         self.states: list[np.ndarray] = [self.env.vehicle_state]
         self._steps, self.time, self.outcome = 0, 0.0, ""
+        self.belief = self._believed()
 
     @property
     def at_decision(self) -> bool:
@@ -118,6 +149,7 @@ class Simulation(_Shown):
         self.time = self._steps / self.rate
         if self.at_decision:
             self.states.append(self.env.vehicle_state)
+            self.belief = self._believed()
             if self.env.vehicle.crashed:
                 self.outcome = CRASHED
             elif self.scenario.off_road(self.states[-1], self.env.scene):
@@ -128,6 +160,9 @@ class Simulation(_Shown):
     def camera(self) -> list[float]:
         return camera_of(self.scenario, self.env.vehicle_state, self.env.scene)
 
+    def _believed(self) -> list[float] | None:
+        return None if self._driver is None else belief_after(self._driver, *self.driven)
+
     @property
     def driven(self) -> tuple[np.ndarray, np.ndarray]:
         """Observations (T, F) and actions (T, 2) of the completed decisions."""
@@ -135,11 +170,16 @@ class Simulation(_Shown):
         width = len(self.scenario.features)
         return np.array(self.observations[:done]).reshape(done, width), np.array(self.actions[:done]).reshape(done, 2)
 
-    def style(self) -> int:
-        """The style by geometry; `NO_STYLE` where it takes a comparison with demonstrations."""
+    @property
+    def style_name(self) -> str | None:
         if self.scenario.measures or self.outcome in (CRASHED, LEFT_THE_ROAD):
-            return NO_STYLE
-        return int(self.scenario.style(np.stack(self.states), self.env.scene))
+            return None  # with measures, it takes a comparison with demonstrations
+        style = int(self.scenario.style(np.stack(self.states), self.env.scene))
+        return None if style == NO_STYLE else str(self.styles[style])
+
+    @property
+    def keepable(self) -> bool:
+        return self.outcome in ("", COMPLETE) and len(self.states) > 1
 
     def recording(self, style: int, source: str) -> Recording:
         """The episode as demonstrations, up to its last completed decision."""
@@ -201,6 +241,12 @@ class OpenRoad(_Shown):
     def camera(self) -> list[float]:
         centre, scale = follow_ego(np.array([[*self.env.vehicle.position, 0.0, 0.0]]), {})
         return [*(round(float(each), 3) for each in centre), scale, 0.0]
+
+
+def belief_after(driver: Driver, observations: np.ndarray, actions: np.ndarray) -> list[float] | None:
+    """(K,): the posterior's belief in each code after decisions (T, F) and (T, A); None without a posterior."""
+    belief = driver.belief(observations, actions)
+    return None if belief is None else [round(float(chance), 4) for chance in belief[-1]]
 
 
 def open_roads() -> list[str]:

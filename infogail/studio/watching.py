@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ from infogail.envs.errors import BadInput
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
 from infogail.envs.tasks import GymTask
 from infogail.rendering.camera import draw_offscreen
+from infogail.rendering.environment_film import _keep_picture
 from infogail.runs.driver import Driver, load
 from infogail.runs.folder import DEMONSTRATIONS
 from infogail.studio.processes import Channel, Message
-from infogail.studio.simulation import Simulation
+from infogail.studio.session import Session
+from infogail.studio.simulation import Simulation, belief_after
 
-BEHIND = 0.5  # [s]; a session that is later than this does not try to catch up
 FPS = 15  # [Hz] at most, of environments that are sent as pictures
-WIDTH = 480  # [px] of such a picture
 
 
 def watch(channel: Channel, begin: Message, runs: Sequence[Path]) -> None:
@@ -58,7 +57,7 @@ class DrivingPanel:
     def __init__(self, driver: Driver, run: Path, code: float) -> None:
         self.driver, self.code, self.label = driver, code, run.name
         self.recording = Recording.load(run / DEMONSTRATIONS, driver.scenario)
-        self.simulation = Simulation(self.recording.scenario)
+        self.simulation = Simulation(self.recording.scenario, driver)
         self.rate = self.simulation.rate
         self.num_demonstrations = self.recording.demonstrations.num_episodes
         self.ghost: np.ndarray | None = None
@@ -80,7 +79,6 @@ class DrivingPanel:
     def opening(self) -> dict[str, Any]:
         """What does not change during the episode."""
         simulation, driver = self.simulation, self.driver
-        scenario = simulation.scenario
         return {
             "road": simulation.road(),
             "size": list(simulation.size),
@@ -88,7 +86,7 @@ class DrivingPanel:
             "graded": driver.graded,
             "code": self.code,
             "label": self.label,
-            "seconds": scenario.horizon / scenario.policy_frequency,
+            "seconds": simulation.seconds,
         }
 
     @property
@@ -103,7 +101,6 @@ class DrivingPanel:
     def frame(self) -> dict[str, Any]:
         """What changes."""
         simulation = self.simulation
-        belief = self.driver.belief(*simulation.driven)
         readings, action = simulation.readings(), simulation.actions[-1] if simulation.actions else np.zeros(2)
         return {
             **simulation.frame(),
@@ -111,7 +108,7 @@ class DrivingPanel:
             "speed": readings["speed"],
             "headway": readings["headway"],
             "acceleration": round(float(np.interp(action[0], (-1, 1), ACCELERATION_RANGE)), 2),
-            "belief": None if belief is None else [round(float(p), 4) for p in belief[-1]],
+            "belief": simulation.belief,
             "outcome": simulation.outcome,
             "ghost": self._ghost_now(),
         }
@@ -123,7 +120,7 @@ class DrivingPanel:
     def _ghost_now(self) -> list[float] | None:
         if self.ghost is None:
             return None
-        now, last = self.simulation.time * self.simulation.scenario.policy_frequency, len(self.ghost) - 1
+        now, last = self.simulation.time * self.simulation.decision_rate, len(self.ghost) - 1
         if now > last:
             return None
         x, y, heading = (np.interp(now, np.arange(last + 1), self.ghost[:, k]) for k in range(3))
@@ -150,6 +147,7 @@ class PicturePanel:
         self.observations: list[np.ndarray] = []
         self.actions: list[np.ndarray] = []
         self.collected, self.ended, self.outcome = 0.0, False, ""
+        self.belief: list[float] | None = None
 
     def opening(self) -> dict[str, Any]:
         """What does not change during the episode."""
@@ -166,51 +164,40 @@ class PicturePanel:
         self.collected += float(reward)
         self.ended = bool(terminated or truncated)
         self.outcome = "terminated" if terminated else "time limit" if truncated else ""
+        self.belief = belief_after(self.driver, np.stack(self.observations), np.stack(self.actions))
 
     def frame(self) -> dict[str, Any]:
         """What changes, apart from the picture."""
-        belief = None
-        if self.actions:
-            belief = self.driver.belief(np.stack(self.observations), np.stack(self.actions))
         return {
             "t": round(len(self.actions) / self.rate, 3),
             "code": self.code,
             "return": round(self.collected, 3),
-            "belief": None if belief is None else [round(float(p), 4) for p in belief[-1]],
+            "belief": self.belief,
             "outcome": self.outcome,
         }
 
     def picture(self) -> bytes | None:
         """The environment's picture as JPEG."""
-        rgb = np.asarray(self.env.render())[..., :3].astype(np.uint8)
-        size = WIDTH, round(rgb.shape[0] * WIDTH / rgb.shape[1])
-        shrunk = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if rgb.shape[1] > WIDTH else cv2.INTER_NEAREST)
-        return cv2.imencode(".jpg", cv2.cvtColor(shrunk, cv2.COLOR_RGB2BGR))[1].tobytes()
+        pictures: list[np.ndarray] = []
+        _keep_picture(self.env, pictures)
+        return cv2.imencode(".jpg", cv2.cvtColor(pictures[0], cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-class WatchSession:
+class WatchSession(Session):
     """Panels that advance together."""
 
     def __init__(self, channel: Channel, panels: Sequence[DrivingPanel | PicturePanel], begin: Message) -> None:
-        self.channel, self.panels, self.speed = channel, panels, begin["speed"]
+        super().__init__(channel)
+        self.panels, self.speed = panels, begin["speed"]
         self.seed, self.demonstration = begin["seed"], begin["demonstration"]
-        self.playing, self.due = True, time.monotonic()
 
-    def run(self) -> None:
-        """Drive until the page goes."""
-        self.begin()
-        while True:
-            for message in self.channel.messages(self.due if self.playing else None):
-                self.hear(message)
-            if not self.playing:
-                continue
-            if time.monotonic() - self.due > BEHIND:
-                self.due = time.monotonic()
-            self.advance()
-            self.due += 1 / (self.panels[0].rate * self.speed)
+    @property
+    def rate(self) -> float:
+        """Steps per second, at the chosen speed."""
+        return self.panels[0].rate * self.speed
 
     def begin(self) -> None:
-        """Start an episode in each panel."""
+        """Start an episode in each panel, and play."""
         for panel in self.panels:
             panel.begin(self.seed, self.demonstration)
         self.channel.send(
@@ -223,6 +210,12 @@ class WatchSession:
             }
         )
         self.show()
+        self.go()
+
+    @property
+    def ended(self) -> bool:
+        """Whether all episodes have."""
+        return all(panel.ended for panel in self.panels)
 
     def hear(self, message: Message) -> None:
         """Act on a message of the page."""
@@ -233,18 +226,18 @@ class WatchSession:
                 check_code(panel.driver, message["code"])
                 panel.code = message["code"]
         elif kind == "play":
-            self.playing, self.due = not all(panel.ended for panel in self.panels), time.monotonic()
+            if not self.ended:
+                self.go()
         elif kind == "pause":
-            self.playing = False
+            self.going = False
         elif kind == "step":
-            self.playing = False
+            self.going = False
             self.advance()
         elif kind == "speed":
             self.speed = message["speed"]
         elif kind == "restart":
             self.seed, self.demonstration = message["seed"], message["demonstration"]
             self.begin()
-            self.playing, self.due = True, time.monotonic()
 
     def advance(self) -> None:
         """One step in each panel that has not ended."""
@@ -253,8 +246,8 @@ class WatchSession:
             panel.step()
         if going:
             self.show()
-        if all(panel.ended for panel in self.panels) and self.playing:
-            self.playing = False
+        if self.ended and self.going:
+            self.going = False
             self.channel.send({"type": "ended"})
 
     def show(self) -> None:

@@ -137,6 +137,17 @@ def test_nobody_drives_for_a_damaged_file(studio: RunningStudio) -> None:
     assert closed.value.rcvd is not None and "damaged.safetensors" in closed.value.rcvd.reason
 
 
+def test_a_wrong_style_is_refused(studio: RunningStudio) -> None:
+    with studio.socket("/ws/drive") as socket:
+        socket.send(json.dumps({**BEGIN, "file": "labelled", "style": 1}))
+        until(socket, "frame")
+        socket.send(json.dumps({"type": "style", "style": 2}))
+        with pytest.raises(ConnectionClosed) as closed:
+            until(socket, "begin")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.reason == "style 2: choose -1 (unlabelled) to 1"
+
+
 def test_two_pages_record_into_one_file(studio: RunningStudio) -> None:
     with studio.socket("/ws/drive") as one, studio.socket("/ws/drive") as other:
         for socket in (one, other):
@@ -161,6 +172,24 @@ def test_a_simulation_moves_as_the_environment_does(name: str) -> None:
         obs, *_ = env.step(action)
     np.testing.assert_array_equal(simulation.states[-1], env.vehicle_state)
     assert simulation.time == pytest.approx(2.0)
+
+
+def test_the_posterior_is_asked_at_decisions_only() -> None:
+    class Certain:
+        """A driver whose posterior counts how often it is asked."""
+
+        asked = 0
+
+        def belief(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
+            self.asked += 1
+            return np.tile((0.25, 0.75), (len(actions) + 1, 1))
+
+    driver: Any = Certain()
+    simulation = Simulation(get_scenario("pass"), driver)
+    simulation.begin(seed=0)
+    for _ in range(7):
+        simulation.step(lambda obs: np.zeros(2))
+    assert driver.asked == 1 + 2 and simulation.belief == [0.25, 0.75]
 
 
 @pytest.mark.parametrize("road", open_roads())
