@@ -15,16 +15,17 @@ import numpy as np
 import torch
 
 from infogail.config.config import Config
+from infogail.envs.data.recording import Recording
 from infogail.envs.scenarios.scenario import Scenario
 from infogail.envs.scenarios.styles import NO_STYLE
-from infogail.envs.tasks import GymTask, Task, load_recording, named_in_file
+from infogail.envs.tasks import GymTask, named_in_file
 from infogail.envs.twin import DrivingVectorEnv
 from infogail.evaluation.episodes import Episode
 from infogail.learning.networks import Policy, levels
 from infogail.parallel.signals import Stopped
 from infogail.rendering.captions import style_phrase
-from infogail.rendering.viewer import viewer_episode
-from infogail.runs.folder import DEMONSTRATIONS, Manifest
+from infogail.rendering.viewer import code_label, viewer_episode
+from infogail.runs.folder import DEMONSTRATIONS
 from infogail.runs.runner import Learner, MakeLearner, resume, train
 from infogail.studio.processes import Channel
 
@@ -84,6 +85,7 @@ class Reporter:
     def __init__(self, channel: Channel, job: Job) -> None:
         self.channel, self.job = channel, job
         self.learner: Learner | None = None
+        self.task = named_in_file(job.task)
         self.show: Show | None = None
         self.shown = 0.0
         self.curves: dict[str, list[list[float]]] = {}
@@ -119,12 +121,11 @@ class Reporter:
 
     def show_codes(self, iteration: int) -> None:
         """Tell how each code drives now; nothing for environments that are not of driving."""
-        if self.show is None:
-            task = named_in_file(Manifest.load(self.job.run).scenario)
-            self.show = Show(task, self.job.run) if not isinstance(task, GymTask) else None
-        if self.show is not None and self.learner is not None:
-            episodes = self.show.episodes(self.learner.policy)
-            self._send({"type": "episodes", "iteration": iteration, "episodes": episodes})
+        if isinstance(self.task, GymTask) or self.learner is None:
+            return
+        self.show = self.show or Show(self.task, self.job.run)
+        episodes = self.show.episodes(self.learner.policy)
+        self._send({"type": "episodes", "iteration": iteration, "episodes": episodes})
         self.shown = time.monotonic()
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -137,26 +138,33 @@ class Reporter:
 class Show:
     """Drives every code of a policy from one scene, in the twin: an episode takes a few hundredths of a second."""
 
-    def __init__(self, task: Task, run: Path) -> None:
-        assert isinstance(task, Scenario)
-        self.scenario: Scenario = load_recording(run / DEMONSTRATIONS, task).scenario  # type: ignore[union-attr]
+    def __init__(self, scenario: Scenario, run: Path) -> None:
+        self.scenario = Recording.load(run / DEMONSTRATIONS, scenario).scenario
         twin = DrivingVectorEnv(self.scenario, 1)
         twin.reset(seed=SCENE_SEED)
         self.scene = {name: value[0] for name, value in twin.scene.items()}
 
-    @torch.inference_mode()
     def episodes(self, policy: Policy) -> list[dict[str, Any]]:
         """EPISODE of each code, see `infogail.rendering.viewer`."""
-        num_codes = policy.num_codes
-        twin = DrivingVectorEnv(self.scenario, num_codes, tensors=True)
-        obs, infos = twin.reset(options={"scene": self.scene})
-        device = next(policy.parameters()).device
-        states, ends = [twin.vehicle_state], np.zeros(num_codes, dtype=int)
+        codes = levels(policy.num_codes).tolist() if policy.graded else range(policy.num_codes)
+        shown = []
+        for code, episode in zip(codes, self.drive(policy), strict=True):
+            style = style_phrase(self.scenario, episode.style) or None
+            shown.append(viewer_episode(self.scenario, episode, label=code_label(code, policy.graded), style=style))
+        return shown
+
+    @torch.inference_mode()
+    def drive(self, policy: Policy) -> list[Episode]:
+        """What each code drives; its style where geometry tells it."""
+        num_codes, device = policy.num_codes, next(policy.parameters()).device
+        twin, codes = DrivingVectorEnv(self.scenario, num_codes, tensors=True), torch.arange(num_codes, device=device)
+        obs, _ = twin.reset(options={"scene": self.scene})
+        observations, actions, states = [], [], [twin.vehicle_state]
+        ends = np.zeros(num_codes, dtype=int)
         crashed, off_road = np.zeros(num_codes, dtype=bool), np.zeros(num_codes, dtype=bool)
-        codes = torch.arange(num_codes, device=device)
-        actions = []
         for step in range(self.scenario.horizon):
             chosen = policy(policy.inputs(obs.to(device), codes)).mode().clamp(-1.0, 1.0).cpu()
+            observations.append(obs.numpy())
             actions.append(chosen.numpy())
             obs, _, terminated, truncated, infos = twin.step(chosen)
             final = infos["final_info"]
@@ -167,24 +175,13 @@ class Show:
             ends[over] = step + 1
             if ends.all():
                 break
-        trajectories, chosen_actions = np.stack(states, 1), np.stack(actions, 1)  # (K, T + 1, V, 4), (K, T, 2)
-        values = levels(num_codes).tolist() if policy.graded else range(num_codes)
-        shown = []
-        for k, value in enumerate(values):
-            end = int(ends[k])
-            observations = np.zeros((end, len(self.scenario.features)), np.float32)
-            episode = Episode(
-                k,
-                observations,
-                chosen_actions[k, :end],
-                trajectories[k, : end + 1],
-                self.scene,
-                bool(crashed[k]),
-                bool(off_road[k]),
-                NO_STYLE,
-            )
+        driven = []
+        for k, end in enumerate(ends):
+            seen, acted = (np.stack([each[k] for each in rows[:end]]) for rows in (observations, actions))
+            trajectory = np.stack([each[k] for each in states[: end + 1]])
+            flags = bool(crashed[k]), bool(off_road[k])
+            episode = Episode(k, seen, acted, trajectory, self.scene, *flags, NO_STYLE)
             if not (self.scenario.measures or episode.failed):
-                episode = replace(episode, style=int(self.scenario.style(episode.vehicle_states, self.scene)))
-            style = style_phrase(self.scenario, episode.style) or None
-            shown.append(viewer_episode(self.scenario, episode, label=f"code {value:g}", style=style))
-        return shown
+                episode = replace(episode, style=int(self.scenario.style(trajectory, self.scene)))
+            driven.append(episode)
+        return driven

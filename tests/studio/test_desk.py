@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from infogail.baselines.bc import BC
@@ -11,10 +12,13 @@ from infogail.config.presets import settings
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.errors import BadInput
 from infogail.envs.recordings.record import record
+from infogail.envs.reference import DrivingEnv
+from infogail.runs.driver import load
 from infogail.runs.runner import train
 from infogail.studio.desk import Desk
 from infogail.studio.processes import CONTEXT
 from infogail.studio.simulation import open_roads
+from infogail.studio.training import Show
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +68,17 @@ DRIVE = {"scenario": "pass", "run": None, "traffic": None, "file": None}
 def test_what_does_not_fit_cannot_be_driven(desk: Desk, changes: dict[str, str], reason: str) -> None:
     with pytest.raises(BadInput, match=reason):
         desk.driving({**DRIVE, **changes})
+
+
+def test_a_show_holds_what_the_policy_saw_and_did(desk: Desk) -> None:
+    """In highway-env, the same actions from the same scene give the same observations."""
+    run, scenario = desk.folder / "runs" / "bc", get_scenario("pass")
+    policy = load(run).policy
+    (episode,) = Show(scenario, run).drive(policy)
+    env = DrivingEnv(scenario)
+    obs, _ = env.reset(options={"scene": episode.scene})
+    for seen, action in zip(episode.observations, episode.actions, strict=True):
+        np.testing.assert_allclose(seen, obs, atol=1e-4)
+        obs, *_ = env.step(action)
+    np.testing.assert_allclose(episode.vehicle_states[-1], env.vehicle_state, atol=1e-2)
+    assert [shown["label"] for shown in Show(scenario, run).episodes(policy)] == ["code 0"]
