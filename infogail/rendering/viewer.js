@@ -28,9 +28,6 @@ export function interpolate(a, b, f, dt) {
 /** An angle between −π and π. */
 const wrapped = (angle) => Math.atan2(Math.sin(angle), Math.cos(angle));
 
-/** The share `f` of the way from a to b: [x, y, heading], without speeds. */
-const beside = (a, b, f) => [a[0] + f * (b[0] - a[0]), a[1] + f * (b[1] - a[1]), a[2] + f * wrapped(b[2] - a[2])];
-
 const between = (a, b, f) => a.map((value, k) => (k === 3 ? value + wrapped(b[k] - value) * f : value + (b[k] - value) * f));
 
 /** A canvas that shows one road. */
@@ -276,13 +273,12 @@ class Panel {
 
   /** Show the episode at a time [s]; after its end, its last frame. */
   show(time) {
-    const { frames, sizes, cameras, details, belief, outcome, style, ghost, seconds_per_frame: step } = this.episode;
+    const { frames, sizes, cameras, details, belief, outcome, style, seconds_per_frame: step } = this.episode;
     const last = frames.length - 1, at = Math.min(time / step, last), k = Math.min(Math.floor(at), Math.max(last - 1, 0));
     const f = last ? at - k : 0, next = Math.min(k + 1, last), ended = at > last - 1e-6;
     const cars = frames[k].map((car, n) => [...interpolate(car, frames[next][n], f, step), car[3], ...sizes[n]]);
     const trail = [...frames.slice(0, k + 1).map((all) => all[0].slice(0, 2)), cars[0].slice(0, 2)];
-    const [from, to] = [k, next].map((moment) => ghost?.[Math.min(moment, ghost.length - 1)]);
-    const inks = { colour: this.colour, trail, ghost: from ? beside(from, to, f) : null, alarm: ended && Boolean(outcome) };
+    const inks = { colour: this.colour, trail, alarm: ended && Boolean(outcome) };
     this.stage.draw(cars, between(cameras[k], cameras[next], f), inks);
     const speed = `${Math.round(3.6 * (frames[k][0][3] + f * (frames[next][0][3] - frames[k][0][3])))} km/h`;
     this.words.textContent = [speed, details?.[k], ended && (outcome || style)].filter(Boolean).join(" · ");

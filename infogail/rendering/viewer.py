@@ -60,7 +60,6 @@ def viewer_episode(
     *,
     label: str,
     belief: np.ndarray | None = None,
-    ghost: np.ndarray | None = None,
     style: str | None = None,
 ) -> dict[str, Any]:
     """EPISODE: one frame per decision, with the cars that come into the picture.
@@ -68,13 +67,10 @@ def viewer_episode(
     Args:
         label: the panel's title.
         belief: (T + 1, K) of the posterior.
-        ghost: (n, 4) states of a car that is drawn beside, such as a demonstration's.
         style: what was driven, in words.
     """
-    states, cameras = (
-        episode.vehicle_states,
-        [camera_of(scenario, now, episode.scene) for now in episode.vehicle_states],
-    )
+    states = episode.vehicle_states
+    cameras = [camera_of(scenario, now, episode.scene) for now in states]
     distances = np.linalg.norm(states[..., :2] - np.array(cameras)[:, None, :2], axis=-1).min(0)
     seen = distances < np.hypot(*scenario.view.size) / cameras[0][2] / 2 + SEEN_AROUND
     seen[0] = True
@@ -91,11 +87,9 @@ def viewer_episode(
         "sizes": [_rounded(size) for size in scenario.sizes(states)[seen]],
         "cameras": cameras,
         "details": details if any(details) else None,
-        "belief": None if belief is None else [[round(float(p), 4) for p in row] for row in belief],
-        "actions": [_rounded(action) for action in episode.actions],
+        "belief": None if belief is None else [_rounded(row, 4) for row in belief],
         "outcome": episode.failure,
         "style": style,
-        "ghost": None if ghost is None else [_rounded(state[:3]) for state in ghost],
     }
 
 

@@ -16,6 +16,7 @@ from infogail.envs.recordings.record import record
 from infogail.envs.reference import DrivingEnv
 from infogail.evaluation.episodes import demonstrated_episodes
 from infogail.evaluation.people import Trained, drive_window
+from infogail.rendering.palette import PALETTE
 from infogail.rendering.viewer import as_script, assets, camera_of, code_label, road_of, viewer_episode, write_page
 
 
@@ -132,6 +133,11 @@ def test_the_page_plays_in_a_browser(chromium, scenes, tmp_path):
         (tmp_path / "page.html").as_uri()
     ]
     page.close()
+
+
+def test_codes_have_the_films_colours():
+    (colours,) = re.findall(r"PALETTE = (\[.*?\]);", str(assets()["script"]))
+    assert tuple(json.loads(colours)) == PALETTE
 
 
 @pytest.fixture
