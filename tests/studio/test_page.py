@@ -14,7 +14,9 @@ from infogail.baselines.bc import BC
 from infogail.config.presets import settings
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.recording import Recording
+from infogail.envs.gym_environment import record_policy
 from infogail.envs.recordings.record import record
+from infogail.envs.tasks import GymTask
 from infogail.learning.learner import InfoGAIL
 from infogail.runs.runner import train
 from tests.studio.conftest import RunningStudio
@@ -261,6 +263,25 @@ def test_a_knob_turns_a_code_in_mid_drive(open_page: Any, furnished: RunningStud
     assert page.evaluate("window.studio.watched.panels[0].t") == pytest.approx(before + 1 / 15, abs=1e-3)
     page.locator("#watch-another").click()
     wait(page, "window.studio.watched.panels[0].t < 0.2")
+
+
+def test_other_environments_are_watched_in_pictures(open_page: Any, furnished: RunningStudio) -> None:
+    task, file = GymTask("CartPole-v1"), furnished.folder / "demos" / "cartpole.safetensors"
+    record_policy(task.make(), lambda observation: int(observation[2] + observation[3] > 0), 5, seed=0).save(file)
+    config = settings(task, overrides={"bc_steps": 50})
+    train(BC, "bc", file, task.name, config, furnished.folder / "runs" / "cartpole")
+    page = open_page(furnished)
+    go(page, "Watch")
+    for box in page.locator("#watch-runs input").all():
+        box.set_checked(box.get_attribute("value") == "runs/cartpole")
+    page.locator("#watch-start").click()
+    wait(page, "window.studio.watched?.panels[0].return > 2")
+    wait(page, "document.querySelector('#watch-panels canvas').width === 600")
+    colours = page.get_by_role("img", name="cartpole").evaluate(
+        "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size"
+    )
+    assert colours > 5  # ground, cart, pole
+    assert page.locator("#watch-panels article").inner_text().startswith("cartpole")
 
 
 def test_a_killed_server_is_noticed_and_a_new_one_is_told_apart(chromium: Any, tmp_path: Path) -> None:
