@@ -96,7 +96,7 @@ class Desk:
             raise BadInput(f"{name}: for driving only; record, and have your style guessed, in scenarios")
         if is_scenario and begin["traffic"] is not None:
             raise BadInput(f"{name}: its own cars are part of the scenario; trained traffic is for roads")
-        if begin["run"] is not None and (trained_on := self.library.run(begin["run"])["task"]) != name:
+        if begin["run"] is not None and (trained_on := self._readable(begin["run"])["task"]) != name:
             raise BadInput(f"{begin['run']}: trained on {trained_on}, not on {name}; choose another")
         file = self._file_for(begin["file"], name) if begin["file"] is not None else None
         run, traffic = (self.run_path(begin[key]) if begin[key] is not None else None for key in ("run", "traffic"))
@@ -147,7 +147,7 @@ class Desk:
 
     async def resume(self, run: str) -> dict[str, Any]:
         """Go on with a run that was stopped; raises BadInput if there is none, or a run is being trained."""
-        entry = await asyncio.to_thread(self.library.run, run)
+        entry = await asyncio.to_thread(self._readable, run)
         return await self._begin(Job(self.folder / run, entry["algorithm"], None, entry["task"]))
 
     async def stop(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class Desk:
         self._trainer = trainer = Process(train_job, job, dict(self.learners))
         try:
             await trainer.start()
-        except BadInput:
+        except BaseException:
             self._trainer = None  # another try may succeed
             raise
         self.progress = [json.dumps({**IDLE, "run": name, "state": "training"}), None]
@@ -201,7 +201,7 @@ class Desk:
         process = Process(film_job, path, seed)
         try:
             await process.start()
-        except BadInput:
+        except BaseException:
             del self._filming[run]
             raise
 
@@ -224,6 +224,13 @@ class Desk:
     def run_path(self, name: str) -> Path:
         """The folder of a run of the library; raises BadInput if there is none."""
         return self.folder / self.library.run(name)["name"]
+
+    def _readable(self, name: str) -> dict[str, Any]:
+        """RUN of a run whose task is known; raises BadInput if there is none, or it is damaged."""
+        entry = self.library.run(name)
+        if not entry["task"]:
+            raise BadInput(entry["problem"])
+        return entry
 
     async def close(self) -> None:
         """End training where it can be resumed."""

@@ -81,12 +81,13 @@ class Process:
         try:
             await asyncio.to_thread(self._process.start)
         except (OSError, EOFError) as error:
-            self._connection.close()
             raise BadInput(
                 f"no process could be started ({one_line(error)}); close something, and try again"
             ) from error
         finally:
             self._theirs.close()
+            if self._process.pid is None:
+                self._connection.close()
         self._read(True)
 
     def send(self, message: Message) -> bool:

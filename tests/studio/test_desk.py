@@ -14,6 +14,7 @@ from infogail.envs.errors import BadInput
 from infogail.envs.recordings.record import record
 from infogail.envs.reference import DrivingEnv
 from infogail.runs.driver import load
+from infogail.runs.folder import MANIFEST
 from infogail.runs.runner import train
 from infogail.studio.desk import Desk
 from infogail.studio.processes import CONTEXT
@@ -23,32 +24,42 @@ from infogail.studio.training import Show
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    """A desk over demonstrations of pass, a damaged file, and a run."""
+    """A desk over demonstrations of pass and a run, and a damaged one of each."""
     folder, scenario = tmp_path_factory.mktemp("desk"), get_scenario("pass")
     file = folder / "demos" / "pass.safetensors"
     record(scenario, 20, seed=0)[0].save(file)
     (folder / "demos" / "damaged.safetensors").write_bytes(b"damaged")
     train(BC, "bc", file, "pass", settings(scenario, overrides={"bc_steps": 5}), folder / "runs" / "bc")
+    (folder / "runs" / "damaged").mkdir()
+    (folder / "runs" / "damaged" / MANIFEST).write_text("{")
     return Desk(folder, {"bc": BC}, lambda: None)
 
 
-def refused(process: object) -> None:
-    raise OSError(11, "Resource temporarily unavailable")
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(11, "Resource temporarily unavailable"), "no process could be started .*unavailable"),
+        (TypeError("cannot pickle the learner"), "cannot pickle"),
+    ],
+)
+def test_what_could_not_be_started_may_be_tried_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail(process: object) -> None:
+        raise error
 
-
-def test_what_could_not_be_started_may_be_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CONTEXT.Process, "start", refused)
+    monkeypatch.setattr(CONTEXT.Process, "start", fail)
 
     async def try_all() -> None:
         for _ in range(2):
-            with pytest.raises(BadInput, match="no process could be started"):
+            with pytest.raises((BadInput, TypeError), match=told):
                 await desk.train("demos/pass.safetensors", "bc", None, None, "default", 0, None)
-            with pytest.raises(BadInput, match="no process could be started"):
+            with pytest.raises((BadInput, TypeError), match=told):
                 await desk.film("runs/bc", 0)
 
     asyncio.run(try_all())
     assert '"state": "idle"' in (desk.progress[0] or "")
-    assert [run["filming"] for run in desk.state()["runs"]] == [None]
+    assert [run["filming"] for run in desk.state()["runs"]] == [None, None]
 
 
 DRIVE = {"scenario": "pass", "run": None, "traffic": None, "file": None}
@@ -61,6 +72,7 @@ DRIVE = {"scenario": "pass", "run": None, "traffic": None, "file": None}
         ({"scenario": open_roads()[0], "run": "runs/bc"}, "for driving only"),
         ({"scenario": "turn", "run": "runs/bc"}, "trained on pass, not on turn"),
         ({"scenario": "turn", "file": "pass"}, "of pass, not of turn"),
+        ({"run": "runs/damaged"}, "runs/damaged.*manifest"),
         ({"traffic": "runs/bc"}, "trained traffic is for roads"),
         ({"file": "damaged"}, "damaged.safetensors"),
     ],
@@ -82,3 +94,8 @@ def test_a_show_holds_what_the_policy_saw_and_did(desk: Desk) -> None:
         obs, *_ = env.step(action)
     np.testing.assert_allclose(episode.vehicle_states[-1], env.vehicle_state, atol=1e-2)
     assert [shown["label"] for shown in Show(scenario, run).episodes(policy)] == ["code 0"]
+
+
+def test_a_damaged_run_is_not_resumed(desk: Desk) -> None:
+    with pytest.raises(BadInput, match=r"runs/damaged.*manifest"):
+        asyncio.run(desk.resume("runs/damaged"))
