@@ -28,6 +28,7 @@ SCENARIOS = {
     "highway": f"{ROOM}.highway:Highway",
     "highway-manners": f"{ROOM}.manners:Manners",
     "replay": f"{ROOM}.replay:Replay",
+    "follow": f"{ROOM}.following:Follow",
 }
 """Name → `module:Class` (or function) that makes it; as strings, since the simulators take seconds to import."""
 SCENARIO_NAMES = tuple(SCENARIOS)

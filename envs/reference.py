@@ -58,6 +58,7 @@ class DrivingEnv(AbstractEnv):
                 "type": "ContinuousAction",
                 "acceleration_range": ACCELERATION_RANGE,
                 "steering_range": self.scenario.steering_range,
+                "lateral": self.scenario.steers,
             },
             "simulation_frequency": self.scenario.simulation_frequency,
             "policy_frequency": self.scenario.policy_frequency,
@@ -131,8 +132,8 @@ class DrivingEnv(AbstractEnv):
         """As in Gymnasium.
 
         Args:
-            action: acceleration and steering in [-1, 1], shape (2,), clipped if outside and mapped in float64 whatever
-                their dtype; `config` may select another action type.
+            action: acceleration and steering in [-1, 1], shape (2,), or acceleration alone, shape (1,), clipped if
+                outside and mapped in float64 whatever their dtype; `config` may select another action type.
 
         Raises:
             ValueError: the action has the wrong shape, is not finite, or is not in the discrete action space.

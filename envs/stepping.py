@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 Stepper = Callable[[World, Tensor, Tensor], tuple[World, Outcome]]
-"""Maps a world, random streams (B,) and actions (2, B) to the next world and the outcome."""
+"""Maps a world, random streams (B,) and actions (A, B) to the next world and the outcome."""
 
 
 def step_sparsely(scenario: Scenario, world: World, streams: Tensor, actions: Tensor) -> tuple[World, Outcome]:
@@ -72,8 +72,9 @@ def step_densely(scenario: Scenario, world: World, streams: Tensor, actions: Ten
 
 def drive_decision(scenario: Scenario, world: World, actions: Tensor, thorough: bool) -> tuple[World, Outcome]:
     """One decision, without starting new episodes where one ended."""
-    acceleration, steering = actions.clamp(-1.0, 1.0)
-    acceleration, steering = acceleration * ACCELERATION_RANGE[1], steering * scenario.steering_range[1]
+    clipped = actions.clamp(-1.0, 1.0)
+    acceleration = clipped[0] * ACCELERATION_RANGE[1]
+    steering = clipped[1] * scenario.steering_range[1] if scenario.steers else torch.zeros_like(acceleration)
     scene = named(scenario.draws, world.scene)
     traffic = scenario.move(world.traffic, acceleration, steering, scene, world.elapsed, thorough)
     ended = World(traffic, world.scene, world.elapsed + 1, world.episode)
@@ -140,7 +141,7 @@ def compiled_step(scenario: Scenario, num_envs: int, dtype: torch.dtype, device:
         raise RuntimeError(f"compile=True needs {missing}; install it, or leave compile=False")
     streams, episode = random_streams(0, num_envs).to(device), torch.zeros(num_envs, dtype=torch.int64, device=device)
     world = next_episode(scenario, streams, episode, dtype)
-    example: list[Any] = [*world, streams, torch.zeros((2, num_envs), dtype=dtype, device=device)]
+    example: list[Any] = [*world, streams, torch.zeros((scenario.action_size, num_envs), dtype=dtype, device=device)]
 
     def flat(*tensors: Tensor) -> list[Tensor]:
         world, outcome = step_densely(scenario, World(*tensors[:4]), *tensors[4:])

@@ -103,7 +103,7 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
         self.num_envs, self.tensors = num_envs, tensors
         self.dtype, self.device = getattr(torch, dtype), torch.device(device)
         self.single_observation_space = feature_space(len(self.scenario.features), np.dtype(dtype))
-        self.single_action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.single_action_space = spaces.Box(-1.0, 1.0, (self.scenario.action_size,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._streams = random_streams(int(self.np_random.integers(2**63)), num_envs).to(self.device)
@@ -198,7 +198,7 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
 
     @torch.no_grad()
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Advance by one decision with `actions` (num_envs, 2) = acceleration, steering in [-1, 1], clipped if outside.
+        """Advance by one decision with `actions` (num_envs, A) = acceleration, steering in [-1, 1], clipped if outside.
 
         Raises:
             ValueError: the actions have the wrong shape, or, unless `tensors=True`, are not finite.
@@ -234,12 +234,13 @@ class DrivingVectorEnv(VectorEnv[Any, Any, Any]):
         return value.cpu().numpy()
 
     def _checked_actions(self, actions: Any) -> Tensor:
-        """(2, B) of actions (B, 2)."""
+        """(A, B) of actions (B, A)."""
         actions = actions if isinstance(actions, Tensor) else np.array(actions)  # a copy: it may be read-only
         actions = torch.as_tensor(actions, dtype=self.dtype, device=self.device)
-        shape = (self.num_envs, 2)
+        shape = (self.num_envs, self.scenario.action_size)
         if actions.shape != shape:
-            raise ValueError(f"actions have the shape {tuple(actions.shape)}, but must have (num_envs, 2) = {shape}")
+            expected = f"(num_envs, {shape[1]}) = {shape}"
+            raise ValueError(f"actions have the shape {tuple(actions.shape)}, but must have {expected}")
         if not self.tensors and not (finite := actions.isfinite()).all():
             wrong = (~finite).any(-1).nonzero().squeeze(-1).tolist()
             others = f" (and likewise in {len(wrong) - 1} more environments)" if len(wrong) > 1 else ""
@@ -312,7 +313,7 @@ class DrivingEnvironment:
         self._failed = torch.zeros(self.num_envs, dtype=torch.bool, device=self._twin.device)
 
     def step(self, actions: Tensor) -> Step:
-        """Advance by one decision with `actions` (B, 2)."""
+        """Advance by one decision with `actions` (B, A)."""
         obs, _, terminated, truncated, infos = self._twin.step(actions)
         self._states.append(infos["final_info"]["vehicle_state"])
         self._failed = self._failed | terminated

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infogail.envs.data.demonstrations import Demonstrations, concatenate, rows_of
-from infogail.envs.data.world import ARRAYS, RecordedWorld
-from infogail.envs.data.world import problem as world_problem
+from infogail.envs.data.world import World
 from infogail.envs.environment import NO_STYLE
 from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, seal, unseal, versions, write_atomically
@@ -46,7 +45,7 @@ class Recording:
     """(E,) or (E, size) float64 each"""
     styles: np.ndarray
     """(E,) int64, indices into the scenario's `styles`; `NO_STYLE` where nobody labelled the episode"""
-    world: RecordedWorld | None = None
+    world: World | None = None
     """Road and traffic around the demonstrations, if the drivers were people."""
     source: str = ""
     """Who demonstrated, in words; empty if unknown."""
@@ -172,7 +171,8 @@ class Recording:
             InvalidDemonstrations: see `validate`.
         """
         arrays, metadata = _read(Path(path), scenario)
-        world = RecordedWorld.from_arrays(_named(arrays, "world."), metadata["files"]) if scenario.recorded else None
+        kind = scenario.world_type
+        world = None if kind is None else kind.from_arrays(_named(arrays, "world."), metadata["files"])
         observations, actions, bounds = (arrays[key] for key in ("observations", "actions", "episode_bounds"))
         demonstrations = Demonstrations(scenario.spec, observations, actions, bounds)
         states, styles = arrays["vehicle_states"], arrays["styles"]
@@ -252,7 +252,8 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
     rate = metadata.get("decisions_per_second")
     require(rate == str(scenario.policy_frequency), f"decisions_per_second is {rate}, not {scenario.policy_frequency}")
     scenes = tuple(f"scene.{draw}" for draw in scenario.draws)
-    worlds = tuple(f"world.{part}" for part in ARRAYS) if scenario.recorded else ()
+    world = scenario.world_type
+    worlds = () if world is None else tuple(f"world.{part}" for part in world.names())
     expected = ("observations", "actions", "episode_bounds", "vehicle_states", "styles", *scenes, *worlds)
     for key in expected:
         require(key in arrays, f"'{key}' is missing")
@@ -283,8 +284,8 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
         f"'styles' are outside {NO_STYLE} to {len(scenario.styles) - 1}",
     )
     require((wrong_source := source_problem(metadata)) is None, str(wrong_source))
-    if worlds:
-        wrong = world_problem(_named(arrays, "world."), metadata.get("files"), episodes, scenario.horizon)
+    if world is not None:
+        wrong = world.problem(_named(arrays, "world."), metadata.get("files"), episodes, scenario.horizon)
         require(wrong is None, f"its world: {wrong}")
 
 

@@ -92,7 +92,7 @@ def import_files(
     Raises:
         InvalidScenario: no file can be used, or no demonstration can be made of any; see `read_commonroad`.
     """
-    given = _in_order(paths, held_out)
+    given = in_order(paths, held_out)
     files, unreadable = _read(given, on_file)
     recorded = list(files.values())
     judged = set(held_out_files(len(files)))
@@ -153,7 +153,7 @@ def _demonstrate(
     return windows, tracks
 
 
-def _in_order(paths: Sequence[Path], held_out: Sequence[Path]) -> list[Path]:
+def in_order(paths: Sequence[Path], held_out: Sequence[Path]) -> list[Path]:
     """The files, each once, in natural order.
 
     Raises:

@@ -10,6 +10,11 @@ from infogail.envs.data.world import NOTHING_HELD_OUT
 LARGEST_MISS = 0.2  # [m], root mean square distance of a demonstration from the recorded positions, over a window
 
 
+def listed(counts: Mapping[str, int]) -> str:
+    """Counts by reason, as a phrase."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count) or "none"
+
+
 @dataclass(frozen=True)
 class Report:
     """The summary of an import."""
@@ -49,9 +54,6 @@ class Report:
 
     def lines(self) -> list[str]:
         """The summary as human-readable lines."""
-
-        def listed(counts: Mapping[str, int]) -> str:
-            return ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count) or "none"
 
         unread = f" ({len(self.unreadable)} more cannot be read)" if self.unreadable else ""
         notes = [f"commonroad-io: {len(self.notes):,} notes, e.g. {self.notes[0]}"] if self.notes else []

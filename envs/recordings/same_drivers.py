@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from infogail.envs.recordings.commonroad import Car, RecordedScene
@@ -19,9 +17,7 @@ def repeated_drivers(recorded: list[RecordedScene], held_out: set[int]) -> dict[
     Of one driver's recordings among the training files, and among the held-out ones, the longest is kept.
     """
     prints = {
-        (file, car.id): set(_fingerprints(car.states[:, 3]))
-        for file, scene in enumerate(recorded)
-        for car in scene.cars
+        (file, car.id): fingerprints(car.states[:, 3]) for file, scene in enumerate(recorded) for car in scene.cars
     }
     in_held_out = set[bytes]().union(*(own_prints for (file, _), own_prints in prints.items() if file in held_out))
     long = {
@@ -50,10 +46,10 @@ def _at_once(one: Car, other: Car) -> bool:
     return one.first_step < other.first_step + len(other.states) and other.first_step < one.first_step + len(one.states)
 
 
-def _fingerprints(speeds: np.ndarray) -> Iterator[bytes]:
+def fingerprints(speeds: np.ndarray) -> set[bytes]:
     """One for every `SAME_STEPS` consecutive `speeds` (T,) [m/s] that are not nearly constant."""
     if len(speeds) < SAME_STEPS:
-        return
+        return set()
     runs = np.lib.stride_tricks.sliding_window_view(speeds, SAME_STEPS)
-    for run in runs[runs.std(1) > SAME_SPREAD]:
-        yield np.round(run / SAME_ROUNDING).astype(np.int64).tobytes()
+    rounded = np.round(runs[runs.std(1) > SAME_SPREAD] / SAME_ROUNDING).astype(np.int64)
+    return {run.tobytes() for run in rounded}

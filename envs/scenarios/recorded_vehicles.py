@@ -43,20 +43,41 @@ class Replaced(SizedVehicle):
     """The ego, which replaces a recorded driver."""
 
 
-class RecordedVehicle(SizedVehicle):
-    """Follows its recorded states, whatever happens; only the ego checks for collisions."""
+class Follower(SizedVehicle):
+    """The ego in one lane: it stops rather than reverses.
 
-    def __init__(self, road: Road, recorded: np.ndarray, column: int) -> None:
+    Args:
+        state: (7,), see `FollowState`.
+    """
+
+    def __init__(self, road: Road, state: np.ndarray) -> None:
+        super().__init__(road, state[:4], *state[5:].tolist())
+        self.action = {"steering": 0.0, "acceleration": float(state[4])}
+
+    def step(self, dt: float) -> None:
+        self.action["acceleration"] = max(float(self.action["acceleration"]), -self.speed / dt)
+        super().step(dt)
+
+
+class RecordedVehicle(SizedVehicle):
+    """Follows its recorded states, whatever happens; only the ego checks for collisions.
+
+    Args:
+        recorded: (T, 7) or (T, 8), the states to come; see `FollowState` and `RecordedState`.
+        column: of the recording.
+    """
+
+    def __init__(self, road: Road, recorded: np.ndarray, column: int = 0) -> None:
         self._to_come = iter(recorded)
-        self.recorded = next(self._to_come)  # (8,), see `RecordedState`
-        self.column = column  # of the recording
-        super().__init__(road, self.recorded[:4], *self.recorded[6:].tolist())
+        self.recorded = next(self._to_come)
+        self.column = column
+        super().__init__(road, self.recorded[:4], *self.recorded[-2:].tolist())
         self.check_collisions = False
         self.color = VehicleGraphics.DEFAULT_COLOR
 
     def step(self, dt: float) -> None:
         """Move to the next recorded state; `dt` is the recording's."""
         self.recorded = next(self._to_come, self.recorded)
-        x, y, self.heading, self.speed, _, _, length, width = self.recorded.tolist()
+        x, y, self.heading, self.speed, *_, length, width = self.recorded.tolist()
         self.position = np.array((x, y))
         self._resize(length, width)

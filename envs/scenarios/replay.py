@@ -50,7 +50,7 @@ class Replay(Scenario):
 
     name = "replay"
     styles = (Style("human"),)  # the drivers are unlabelled
-    recorded = True
+    world_type = RecordedWorld
     steering_range = (-0.3, 0.3)
     screen = (1200, 400)
     policy_frequency = simulation_frequency = 10
@@ -68,7 +68,7 @@ class Replay(Scenario):
         if isinstance(recording, str | os.PathLike):
             recording = Recording.load(Path(recording), Replay())
         if recording is not None:
-            assert recording.world is not None
+            assert isinstance(recording.world, RecordedWorld)
             firsts = recording.demonstrations.episode_bounds[:-1] + np.arange(recording.demonstrations.num_episodes)
             self._enter(recording.world, recording.vehicle_states[firsts, 0])
 

@@ -25,6 +25,7 @@ from infogail.envs.scenarios.view import View
 
 if TYPE_CHECKING:
     from infogail.envs.data.recording import Recording
+    from infogail.envs.data.world import World
 
 SIMULATION_FREQUENCY = 15  # [Hz]
 POLICY_FREQUENCY = 5  # [Hz]
@@ -66,8 +67,10 @@ class Scenario(ABC):
     """Probability of each style among recorded drivers; None if uniform."""
     graded: bool = False
     """Styles differ by degree: `style_value` says more than the style."""
-    recorded: bool = False
-    """Demonstrations are of people, from `infogail import`; their styles are unknown."""
+    world_type: type[World] | None = None
+    """The world in which people were recorded; None if demonstrations are not of people from `infogail import`."""
+    steers: bool = True
+    """Actions are acceleration and steering; if not, acceleration alone."""
     measures: tuple[str, ...] = ()
     """What a nearest-centroid rule, fitted to demonstrations, distinguishes styles by; empty if geometry suffices."""
     style_tolerance: float = 1.0
@@ -96,6 +99,16 @@ class Scenario(ABC):
             cls.name = f"{cls.__module__}:{cls.__qualname__}"
 
     @property
+    def recorded(self) -> bool:
+        """Whether demonstrations are of people, from `infogail import`; their styles are unknown."""
+        return self.world_type is not None
+
+    @property
+    def action_size(self) -> int:
+        """Numbers in one action."""
+        return 2 if self.steers else 1
+
+    @property
     def recommended(self) -> dict[str, Any]:
         """Training settings that depend on the scenario, by name."""
         return {
@@ -110,7 +123,7 @@ class Scenario(ABC):
         return Spec(
             observation_shape=(len(self.features),),
             observation_dtype=np.dtype(np.float32),
-            action_space=spaces.Box(-1.0, 1.0, (2,), np.float32),
+            action_space=spaces.Box(-1.0, 1.0, (self.action_size,), np.float32),
             horizon=self.horizon,
             early_end=self.early_end,
             style_features=tuple(self.features.index(name) for name in self.style_features),

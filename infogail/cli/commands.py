@@ -6,12 +6,13 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from errno import EACCES
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -21,7 +22,11 @@ from infogail.envs.errors import BadInput
 
 if TYPE_CHECKING:
     from infogail.envs.data.episodes import Episodes
+    from infogail.envs.recordings.following import FollowingReport
+    from infogail.envs.recordings.report import Report
     from infogail.envs.tasks import Task
+
+TABLE_NAME = re.compile(r"\.(csv|txt)(\.gz)?$", re.IGNORECASE)
 
 # Torch, highway-env and other heavy packages are imported by the commands that need them, to keep --help fast.
 
@@ -120,18 +125,22 @@ class Record:
 
 @dataclass(frozen=True)
 class Import:
-    """Import demonstrations from CommonRoad recordings of motorways or intersections, or from a Minari data set."""
+    """Import demonstrations: recordings of traffic as CommonRoad files or trajectory tables, or a Minari data set."""
 
     paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE …")]
     """CommonRoad files (XML, 2018b or 2020a) with time steps of at most 0.2 s, which requires the extra 'data'; or
-    minari:NAME, a Minari data set, downloaded if it is not there, which requires the extra 'minari'."""
+    trajectory tables (CSV, also gzip) of NGSIM, highD, inD or exiD, in which drivers follow a leader; or minari:NAME, a
+    Minari data set, downloaded if it is not there, which requires the extra 'minari'."""
+    kind: Literal["ngsim", "highd", "ind", "exid"] | None = None
+    """Kind of the trajectory tables; by default their columns tell."""
     environment: str | None = None
     """Id of the environment of a Minari data set that does not name it."""
     held_out: tuple[Path, ...] = ()
     """Files held out for evaluation, whether or not listed in FILE …; by default every fourth of four or more files, or
     the last of two or three."""
     out: Path | None = None
-    """File to write; demos/replay.safetensors by default, or demos/ENVIRONMENT.safetensors."""
+    """File to write; by default demos/replay.safetensors, demos/follow.safetensors for tables, or
+    demos/ENVIRONMENT.safetensors."""
     force: bool = False
     """Overwrite the file if it exists."""
 
@@ -139,29 +148,41 @@ class Import:
         from infogail.envs.files import check_output
 
         if not self.paths:
-            raise BadInput("import: give CommonRoad files or minari:NAME; see 'infogail import --help'")
+            raise BadInput("import: give recordings of traffic or minari:NAME; see 'infogail import --help'")
         if str(self.paths[0]).startswith("minari:"):
             self.import_minari()
             return
         if self.environment is not None:
-            raise BadInput(f"--environment {self.environment}: CommonRoad files are of roads; leave it out")
-        out = self.out or Path("demos") / "replay.safetensors"
-        check_output(out, self.force)
-        from infogail.envs.recordings.importing import import_files
+            raise BadInput(f"--environment {self.environment}: recordings of traffic have none; leave it out")
         from infogail.parallel.progress import progress_bar
 
+        tables = self.kind is not None or any(TABLE_NAME.search(path.name) for path in self.paths + self.held_out)
+        out = self.out or Path("demos") / ("follow.safetensors" if tables else "replay.safetensors")
+        check_output(out, self.force)
         files = {path.resolve() for path in self.paths + self.held_out}
         with progress_bar("importing", 2 * len(files)) as advance:
-            imported = import_files(self.paths, lambda: advance(1), self.held_out)
-            imported.recording().save(out)
-        report = imported.report
+            report = self.import_traffic(tables, out, lambda: advance(1))
         for line in report.lines():
             print(line)
         for problem in report.unreadable:
             print(f"infogail: {problem}", file=sys.stderr)
-        print(f"imported: {out}, from {report.files} of {len(files)} files")
+        print(f"imported: {out}, from {len(files) - len(report.unreadable)} of {len(files)} files")
         if report.unreadable:
             sys.exit(1)
+
+    def import_traffic(self, tables: bool, out: Path, on_file: Callable[[], None]) -> Report | FollowingReport:
+        """Import trajectory tables or CommonRoad files; returns the summary."""
+        if tables:
+            from infogail.envs.recordings.following import import_tables
+
+            recording, summary = import_tables(self.paths, self.kind, self.held_out, on_file)
+            recording.save(out)
+            return summary
+        from infogail.envs.recordings.importing import import_files
+
+        imported = import_files(self.paths, on_file, self.held_out)
+        imported.recording().save(out)
+        return imported.report
 
     def import_minari(self) -> None:
         """Import one Minari data set."""

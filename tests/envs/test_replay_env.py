@@ -15,7 +15,7 @@ from infogail.config.config import Config
 from infogail.config.presets import settings
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.recording import InvalidDemonstrations, Recording
-from infogail.envs.data.world import problem
+from infogail.envs.data.world import RecordedWorld
 from infogail.envs.errors import BadInput
 from infogail.envs.physics.state import VehicleState
 from infogail.envs.recordings.importing import import_files
@@ -212,7 +212,7 @@ def test_a_world_is_not_believed(straight):
     recording = Recording.load(straight, get_scenario("replay"))
     world, episodes = recording.world, recording.demonstrations.num_episodes
     arrays = world.arrays()
-    assert problem(arrays, '["a", "b"]', episodes, 60) is None
+    assert RecordedWorld.problem(arrays, '["a", "b"]', episodes, 60) is None
     assert set(arrays) == {field.name for field in fields(world)} - {"files"}
     high = np.full(episodes, 10_000)
     for name, value in {
@@ -229,10 +229,10 @@ def test_a_world_is_not_believed(straight):
         "track": [0],
         "num_training": [0],
     }.items():
-        found = problem(spoiled(arrays, name, value), '["a", "b"]', episodes, 60)
+        found = RecordedWorld.problem(spoiled(arrays, name, value), '["a", "b"]', episodes, 60)
         assert found is not None and "\n" not in found, name
     for files in (None, "3", "[]", "[1]"):
-        assert "not a list of names" in problem(arrays, files, episodes, 60)
+        assert "not a list of names" in RecordedWorld.problem(arrays, files, episodes, 60)
     bad = replace(recording, world=replace(world, num_training=np.array([episodes + 1])))
     with pytest.raises(InvalidDemonstrations, match="num_training"):
         bad.save(straight.parent / "bad.safetensors")
