@@ -226,8 +226,9 @@ class Follow(Scenario):
 
     def states(self, traffic: Tensor, scene: Scene, elapsed: Tensor) -> Tensor:
         ego, leader = as_car(traffic[:, 0]), self.leader(traffic, scene, elapsed)
-        state = FollowState.stack(ego.x, ego.speed, ego.acceleration, self._ego_length(traffic, scene))
-        return torch.stack((state, leader), -2)
+        length = self._ego_length(traffic, scene)
+        state = FollowState(*ego[:5], length, torch.full_like(length, Vehicle.WIDTH))  # a crash may push it aside
+        return torch.stack((torch.stack(state, -1), leader), -2)
 
     def demonstrations(self, windows: np.ndarray) -> Demonstrations:
         """What the recorded drivers observed and did in windows (n,)."""

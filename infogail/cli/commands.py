@@ -156,10 +156,17 @@ class Import:
             raise BadInput(f"--environment {self.environment}: recordings of traffic have none; leave it out")
         from infogail.parallel.progress import progress_bar
 
-        tables = self.kind is not None or any(TABLE_NAME.search(path.name) for path in self.paths + self.held_out)
+        given = self.paths + self.held_out
+        table = next((path for path in given if TABLE_NAME.search(path.name)), None)
+        scene = next((path for path in given if path.suffix.lower() == ".xml"), None)
+        if table and scene:
+            raise BadInput(f"import: {table} is a trajectory table, {scene} a CommonRoad file; import them one by one")
+        if scene and self.kind is not None:
+            raise BadInput(f"--kind {self.kind}: is for trajectory tables, {scene} is a CommonRoad file; leave it out")
+        tables = self.kind is not None or table is not None
         out = self.out or Path("demos") / ("follow.safetensors" if tables else "replay.safetensors")
         check_output(out, self.force)
-        files = {path.resolve() for path in self.paths + self.held_out}
+        files = {path.resolve() for path in given}
         with progress_bar("importing", 2 * len(files)) as advance:
             report = self.import_traffic(tables, out, lambda: advance(1))
         for line in report.lines():
