@@ -150,7 +150,17 @@ class Follow(Scenario):
 
     @property
     def recommended(self) -> dict[str, Any]:
-        return super().recommended | {"num_codes": 3}
+        """People brake and accelerate little, so few drives give a good estimate; what a code is worth shows over
+        many seconds, hence the discount. Each code is compared with the people who were given it."""
+        return super().recommended | {
+            "num_codes": 3,
+            "num_envs": 256,
+            "iterations": 15,
+            "settling_iterations": None,
+            "gamma": 0.99,
+            "info_coef": 0.1,
+            "discriminator_reads_code": True,
+        }
 
     @property
     def view(self) -> View:
@@ -275,8 +285,7 @@ class Follow(Scenario):
 
     def headway(self, states: Array) -> Array:
         """(...) [s]: the gap at the ego's speed, or at 1 m/s if it is slower; at most `LONGEST_HEADWAY`."""
-        xp, (ego, _) = array_namespace(states), FollowState.of(states)
-        return xp.clip(self.gap(states) / xp.clip(ego.speed, MIN_SPEED, None), 0.0, LONGEST_HEADWAY)
+        return headway(array_namespace(states), self.gap(states), FollowState.of(states)[0].speed)
 
     def off_road(self, states: Array, scene: Scene) -> Array:
         return abs(states[..., 0, 1]) > LANE_WIDTH / 2
@@ -313,6 +322,11 @@ class Follow(Scenario):
 
     def _start(self, scene: Scene) -> Array:
         return self.follower(scene["demonstration"], scene, 0)
+
+
+def headway(xp: Any, gap: Array, speed: Array) -> Array:
+    """(...) [s] of gaps (...) [m] at speeds (...) [m/s], see `Follow.headway`; `xp` is the arrays' namespace."""
+    return xp.clip(gap / xp.clip(speed, MIN_SPEED, None), 0.0, LONGEST_HEADWAY)
 
 
 def _columns(rows: Array) -> list[Array]:

@@ -25,7 +25,7 @@ from infogail.envs.errors import BadInput
 from infogail.envs.files import check_folder
 from infogail.envs.recordings.record import record
 from infogail.envs.scenarios.scenario import Scenario
-from infogail.evaluation.people import judge_peers
+from infogail.evaluation.judges import JUDGES
 from infogail.evaluation.protocol import evaluate
 from infogail.learning.devices import check_device
 from infogail.parallel.progress import progress_bar
@@ -98,8 +98,9 @@ def benchmark(
     missing = [cell for cell in cells if cell not in judged]
     recorded = {cell.scenario: get_scenario(cell.scenario) for cell in missing if get_scenario(cell.scenario).recorded}
     peers = {  # shared by all cells, since evaluating them takes as long as a run
-        name: judge_peers(files[name], Recording.load(files[name], scenario), episodes, seeds[0])
+        name: JUDGES[world].judge_peers(files[name], Recording.load(files[name], scenario), episodes, seeds[0])
         for name, scenario in recorded.items()
+        if (world := scenario.world_type) is not None
     }
     jobs = [
         Job(cell, learners[cell.algorithm], out, episodes, seeds[0], force, peers.get(cell.scenario))

@@ -11,7 +11,8 @@ import numpy as np
 from infogail.config.config import Config
 from infogail.config.presets import DEFAULT
 from infogail.envs.tasks import get_task
-from infogail.evaluation.people import HORIZONS, PEERS, SAMPLED
+from infogail.evaluation.judges import PEERS
+from infogail.evaluation.people import HORIZONS, SAMPLED
 from infogail.evaluation.statistics import improvement_interval, probability_of_improvement
 
 
@@ -43,6 +44,12 @@ MEASURES = {
     "occupancy_mmd_worst_code": Measure("worst code's MMD ÷ floor"),
     **{f"position_rmse_{horizon}": Measure(f"RMSE after {horizon[0]} s [m]") for horizon in HORIZONS},
     "position_rmse_best_5s": Measure("RMSE after 5 s, best code [m]"),
+    "position_rmse_10s": Measure("RMSE after 10 s [m]"),
+    "position_rmse_20s": Measure("RMSE after 20 s [m]"),
+    "best_of_k_position_rmse_20s": Measure("RMSE after 20 s, best code [m]"),
+    "position_rmse": Measure("RMSE over 20 s [m]"),
+    "gap_median_error_20s": Measure("median gap error after 20 s [m]"),
+    "speed_rmse_20s": Measure("speed RMSE after 20 s [m/s]"),
     "speed_rmse_5s": Measure("speed RMSE after 5 s [m/s]"),
     "hard_brake_rate": Measure("hard brakes"),
     **{f"wasserstein_{name}": Measure(f"Wasserstein {name.replace('_', ' ')}") for name in SAMPLED},
@@ -51,6 +58,11 @@ MEASURES = {
     "ami_lane_change": Measure("AMI of code and lane changes"),
     "consistency": Measure("same code in both halves"),
     "consistency_chance": Measure("the same by chance"),
+    "realism": Measure("realism"),
+    "halves_agreement": Measure("same code in both halves"),
+    "halves_agreement_chance": Measure("the same by chance"),
+    "headway_ami": Measure("AMI of code and headway tercile"),
+    "headway_rank_correlation": Measure("rank correlation of code and headway"),
     "seconds_to_styles": Measure("s to styles"),
     "train_seconds": Measure("s to train"),
 }

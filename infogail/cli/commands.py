@@ -242,6 +242,9 @@ class Evaluate:
     """Standard deviation of noise added to the actions; the file is then named after it."""
     start_spread: float = 1.0
     """Factor by which the ranges of starts are widened; the file is then named after it."""
+    demonstrations: Path | None = None
+    """For a run of follow: file whose people all judge it, none of whom it learned from; by default, the held-out
+    people of its own."""
     style: str | None = None
     """For a Gymnasium environment: module:function, also from the current folder, which judges a trajectory by its
     observations (T + 1, F), actions and rewards, as a label or a float; for judging only."""
@@ -261,13 +264,24 @@ class Evaluate:
         from infogail.runs.folder import Manifest
 
         run, perturbation = self.path or newest_run(), Perturbation(self.action_noise, self.start_spread)
-        if is_environment(Manifest.load(run).scenario):
+        if is_environment(scenario := Manifest.load(run).scenario):
+            if self.demonstrations is not None:
+                raise BadInput(
+                    f"--demonstrations {self.demonstrations}: {run} is of {scenario}, not of follow; leave it out"
+                )
             self.evaluate_returns(run, perturbation == Perturbation())
             return
         if self.style is not None:
             raise BadInput(f"--style {self.style}: driving scenarios judge their own styles; leave it out")
         with progress_bar(f"evaluating {run} in highway-env", self.episodes) as advance:
-            result = evaluate(run, self.episodes, self.seed, progress=advance, perturbation=perturbation)
+            result = evaluate(
+                run,
+                self.episodes,
+                self.seed,
+                progress=advance,
+                perturbation=perturbation,
+                others=self.demonstrations,
+            )
         if self.json:
             print(json.dumps(result, indent=2))
         elif "peers" in result:

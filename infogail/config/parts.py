@@ -124,6 +124,10 @@ class DiscriminatorConfig(Part):
     """Weight of the gradient penalty, zero-centred for gan and one-centred for wasserstein."""
     weight_clip: float | None = setting(None, POSITIVE)
     """Clip the discriminator's weights to this magnitude, as in the original WGAN; None: no clipping."""
+    reads_code: bool = setting(False, name="discriminator_reads_code", varies=True)
+    """Whether the discriminator reads the code, too: it then compares the policy under each code with the
+    demonstrations that were given this code before the first iteration, not all with all (conditional GAN, Mirza &
+    Osindero 2014). Ignored by GAIL."""
     absorbing: bool | None = setting(None)
     """Whether an early end leads to an absorbing state, whose reward the discriminator learns (DAC); None: if an early
     end means neither failure nor success."""

@@ -44,7 +44,7 @@ def settings(scenario: Task, preset: str = DEFAULT, overrides: Mapping[str, Any]
 
 _WASSERSTEIN = {"discriminator_loss": "wasserstein"}
 _NO_WARM_START = {"warm_start_steps": 0, "held_iterations": 0, "initial_log_std": -1.5, "learning_rate": 3e-3}
-_NO_RIM = {"rim_coef": 0.0, "rim_steps": 0, "rim_tries": 1}
+_NO_RIM = {"rim_coef": 0.0, "rim_steps": 0, "rim_tries": 1, "discriminator_reads_code": False}
 
 PAPER = Preset(
     "InfoGAIL as in its authors' code: clipped WGAN critic, TRPO, log Q(c|s, a) at each step, replay, target network",

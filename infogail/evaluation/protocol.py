@@ -24,7 +24,7 @@ from infogail.envs.scenarios.styles import NO_STYLE, StyleJudge
 from infogail.evaluation import metrics
 from infogail.evaluation.codes import read_code, read_step_codes
 from infogail.evaluation.episodes import Episode, Perturbation, demonstrated_episodes, drive_episode, side_by_side
-from infogail.evaluation.people import judge_replay
+from infogail.evaluation.judges import JUDGES
 from infogail.learning.rollout import style_nmi
 from infogail.runs.driver import Driver, InvalidRun, load
 from infogail.runs.folder import DEMONSTRATIONS
@@ -50,9 +50,10 @@ def evaluate(
     progress: Callable[[int], None] = lambda _: None,
     peers: Mapping[str, Any] | None = None,
     perturbation: Perturbation = UNPERTURBED,
+    others: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate one run in highway-env and write its `metrics.json`; see `evaluate_many`."""
-    return evaluate_many([run], episodes, seed, processes, progress, peers, perturbation)[0]
+    return evaluate_many([run], episodes, seed, processes, progress, peers, perturbation, others)[0]
 
 
 def evaluate_many(
@@ -63,10 +64,11 @@ def evaluate_many(
     progress: Callable[[int], None] = lambda _: None,
     peers: Mapping[str, Any] | None = None,
     perturbation: Perturbation = UNPERTURBED,
+    others: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate each of `runs` on the same new initial scenes, every code equally often, and write its `metrics.json`.
 
-    A run that learned from recorded people is evaluated on the held-out windows; see `evaluation.people`.
+    A run that learned from recorded people is evaluated on held-out ones; see `evaluation.judges`.
 
     Args:
         runs: run folders, of any scenarios and learners; they share one pool of processes.
@@ -74,15 +76,17 @@ def evaluate_many(
         seed: for the initial scenes. Results do not depend on `processes` or on the other runs.
         processes: number of parallel processes; all cores by default. 1 means this process.
         progress: called with the number of further episodes done, of `len(runs) * episodes`.
-        peers: for recorded people, the result of `infogail.evaluation.people.judge_peers`, if already known.
+        peers: for recorded people, the result of `PeopleJudge.judge_peers`, if already known.
         perturbation: not for recorded people. The file is then `metrics-noise-X-spread-Y.json`.
+        others: for people who follow, a file with other people to judge by.
 
     Returns:
         the content of the files: plain numbers, None where a metric is undefined.
 
     Raises:
         ValueError: `episodes` is less than 1.
-        BadInput: a run of recorded people is to be perturbed.
+        BadInput: a run of recorded people is to be perturbed, `others` is given for a run of another kind, or some of
+            these people were learned from.
         InvalidRun: a folder is not a run.
         InvalidDemonstrations: a run's copy of its demonstrations is damaged.
     """
@@ -99,13 +103,22 @@ def evaluate_many(
         raise BadInput(
             f"{runs[people.index(True)]}: starts of recorded people cannot be perturbed; leave the flags out"
         )
+    if others is not None:
+        for run, driver in zip(runs, drivers, strict=True):
+            world = driver.scenario.world_type
+            if world is None or not JUDGES[world].takes_others:
+                raise BadInput(
+                    f"--demonstrations {others}: {run} is of {driver.scenario.name}, not of follow; leave it out"
+                )
     simulated = [run for run, recorded in zip(runs, people, strict=True) if not recorded]
     judges = [recording.scenario.fit_judge(recording) for recording in recordings if not recording.scenario.recorded]
     driven = iter(drive(load, simulated, episodes, seed, processes, progress, judges, perturbation))
     results = []
-    for run, driver, recording, recorded, cost in zip(runs, drivers, recordings, people, costs, strict=True):
-        if recorded:
-            judgement = judge_replay(driver, run, recording, episodes, seed, processes, progress, peers)
+    for run, driver, recording, cost in zip(runs, drivers, recordings, costs, strict=True):
+        if (world := driver.scenario.world_type) is not None:
+            extra = {} if others is None else {"others": others}
+            judge_people = JUDGES[world].judge
+            judgement = judge_people(driver, run, recording, episodes, seed, processes, progress, peers, **extra)
         else:
             judgement = judge(driver, next(driven), demonstrated_episodes(recording))
         result = (

@@ -25,7 +25,10 @@ def adversaries(
     spec = demonstrations.spec
     improver, device = actor_critic(spec, num_codes, config, generator), config.run.device
     improver.policy.standardise.fit(torch.from_numpy(demonstrations.observations).to(device))
-    discriminator = Discriminator(spec, config.discriminator, generator, config.policy.gamma, device)
+    read = num_codes if config.discriminator.reads_code else 1
+    discriminator = Discriminator(
+        spec, config.discriminator, generator, config.policy.gamma, device, read, config.codes.graded_code
+    )
     discriminator.standardise.fit(torch.from_numpy(demonstrations.pairs()).to(device))
     driven, possible = len(demonstrations.observations), demonstrations.num_episodes * spec.horizon
     discriminator.demonstrated_absorbed = 1.0 - driven / possible

@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid, softplus
 from infogail.config.parts import DiscriminatorConfig
 from infogail.envs.environment import EarlyEnd, Spec
 from infogail.learning.devices import Log
-from infogail.learning.networks import Standardise, adam, descend, mlp, rmsprop, step_by_step
+from infogail.learning.networks import Standardise, adam, code_size, descend, encode, mlp, rmsprop, step_by_step
 from infogail.learning.rollout import Rollout, start_of_each
 
 
@@ -85,10 +85,14 @@ def clip_weights(net: nn.Module, size: float) -> None:
 class Discriminator(nn.Module):
     """Logits of (observation, action) pairs, high for demonstrations, and their training.
 
+    It may read the code, too: D(s,a,c). Codes are arguments everywhere, and ignored if `num_codes` is 1.
+
     Args:
         spec: its `early_end` determines the reward, see `imitation_reward`; a Wasserstein critic's is its output.
         gamma: discount, for the absorbing state's reward.
         device: where its parameters live; `generator` is on it too.
+        num_codes: how many codes it distinguishes; 1: it does not read them.
+        graded: the code is graded.
     """
 
     def __init__(
@@ -98,6 +102,8 @@ class Discriminator(nn.Module):
         generator: torch.Generator,
         gamma: float,
         device: str = "cpu",
+        num_codes: int = 1,
+        graded: bool = False,
     ) -> None:
         super().__init__()
         self.config, self.generator, self.gamma, self.spec = config, generator, gamma, spec
@@ -105,11 +111,12 @@ class Discriminator(nn.Module):
         # Where only the first episode of a rollout counts, its later steps stand for the absorbing state instead.
         self.samples_absorbing = self.absorbing and not spec.one_episode
         self.demonstrated_absorbed = 0.0  # share of the demonstrators' steps in the absorbing state
+        self.num_codes, self.graded = num_codes, graded
         pair_size = spec.observation_size + spec.action_size
         self.standardise = Standardise(pair_size)
         self.wasserstein = config.loss == "wasserstein"
         self.net = mlp(
-            pair_size + self.absorbing,
+            pair_size + code_size(num_codes, graded) + self.absorbing,
             config.hidden,
             1,
             layers=config.layers,
@@ -119,17 +126,19 @@ class Discriminator(nn.Module):
         optimiser = adam if config.optimiser == "adam" else rmsprop
         self.optimiser = optimiser([self.net], config.learning_rate)
 
-    def forward(self, pairs: Tensor) -> Tensor:
-        """Logits (…) of pairs (…, F + A): observation, then action."""
-        return self.net(self.inputs(pairs)).squeeze(-1)
+    def forward(self, pairs: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Logits (…) of pairs (…, F + A), observation, then action, and codes (…)."""
+        return self.net(self.inputs(pairs, codes=codes)).squeeze(-1)
 
-    def inputs(self, pairs: Tensor, absorbed: Tensor | None = None) -> Tensor:
-        """The network's input: pairs (…, F + A), standardised.
+    def inputs(self, pairs: Tensor, absorbed: Tensor | None = None, codes: Tensor | None = None) -> Tensor:
+        """The network's input: pairs (…, F + A), standardised, and codes (…).
 
         With `absorbing`, an indicator is appended; where `absorbed` (…) is true, it is 1 and the rest is 0, as in
         discriminator-actor-critic (Kostrikov et al. 2019, arXiv 1809.02925).
         """
         x = self.standardise(pairs)
+        if codes is not None:
+            x = torch.cat((x, encode(codes, self.num_codes, self.graded)), -1)
         if not self.absorbing:
             return x
         indicator = torch.zeros_like(x[..., :1]) if absorbed is None else absorbed[..., None].to(x.dtype)
@@ -141,7 +150,9 @@ class Discriminator(nn.Module):
         With `absorbing`, a termination leads to the absorbing state forever, so the terminating step also earns that
         state's discounted reward. Whether ending early is worse than continuing is then learned.
         """
-        reward = self._reward(step_by_step(self, rollout.pairs()))
+        with torch.no_grad():  # one step at a time, as `step_by_step`
+            logits = [self(pairs, codes) for pairs, codes in zip(rollout.pairs(), rollout.codes, strict=True)]
+        reward = self._reward(torch.stack(logits))
         if self.absorbing:
             logit = step_by_step(self.net, self._absorbing_input())
             reward += rollout.terminated * self._reward(logit) * self.gamma / (1.0 - self.gamma)
@@ -151,11 +162,15 @@ class Discriminator(nn.Module):
         """The state that updates change, for checkpoints."""
         return {"discriminator": self, "discriminator_optimiser": self.optimiser}
 
-    def update(self, rollout: Rollout, demonstrations: Tensor) -> Log:
-        """A few steps on random pairs of the rollout and of `demonstrations` (N, F + A); returns the log."""
-        size, demonstrations = self.config.batch, self.inputs(demonstrations)
+    def update(self, rollout: Rollout, demonstrations: Tensor, codes: Tensor | None = None) -> Log:
+        """A few steps on random pairs of the rollout and of `demonstrations` (N, F + A); returns the log.
+
+        Args:
+            codes: (N,) int64, the code of each demonstrated pair, if it reads them.
+        """
+        size, demonstrations = self.config.batch, self.inputs(demonstrations, codes=codes)
         # Steps that do not count follow an early end: they are spent in the absorbing state, if used.
-        policy = rollout.decided(self.inputs(rollout.pairs(), ~rollout.counted(self.spec)))
+        policy = rollout.decided(self.inputs(rollout.pairs(), ~rollout.counted(self.spec), rollout.codes))
         absorbed = absorbed_share(rollout, self.spec) if self.samples_absorbing else 0.0
         for _ in range(self.config.steps):
             real = self._sample(demonstrations, size, self.demonstrated_absorbed)
@@ -190,4 +205,5 @@ class Discriminator(nn.Module):
     def _absorbing_input(self) -> Tensor:
         """(1, F + A + 1): the network's input in the absorbing state."""
         nothing = torch.zeros(1, len(self.standardise.mean), device=self.standardise.mean.device)
-        return self.inputs(nothing, torch.ones_like(nothing[:, 0]))
+        code = torch.zeros(1, dtype=torch.int64, device=nothing.device)
+        return self.inputs(nothing, torch.ones_like(nothing[:, 0]), code)

@@ -48,6 +48,8 @@ class InfoGAIL:
             codes = likeliest_codes(self.policy, self.demonstrations)
             self.posterior.learn(codes)
             warm_start(self.policy, self.demonstrations, codes, self.config.cloning, self.generator)
+        if codes is not None and self.config.discriminator.reads_code:
+            self.posterior.learn(codes)
         self.started = True
 
     def iterate(self) -> dict[str, float]:
@@ -56,7 +58,7 @@ class InfoGAIL:
             self.start()
         rollout = collect(self.env, self.policy, self.posterior.codes, self.generator)
         seen = self.memory.add(rollout)
-        log = self.discriminator.update(seen, self.pairs) | self.posterior.update(seen)
+        log = self.discriminator.update(seen, self.pairs, self.posterior.row_codes()) | self.posterior.update(seen)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
         info_coef, failure_penalty = self.config.codes.info_coef, self.config.policy.failure_penalty
         reward = imitation + info_coef * information - failure_penalty * rollout.terminated

@@ -92,6 +92,20 @@ def levels(count: int) -> Tensor:
     return torch.linspace(-1.0, 1.0, count)
 
 
+def code_size(num_codes: int, graded: bool) -> int:
+    """C, the number of inputs by which a network reads a code; see `encode`."""
+    return 0 if num_codes == 1 else 1 if graded else num_codes
+
+
+def encode(codes: Tensor, num_codes: int, graded: bool) -> Tensor:
+    """Codes (…) as inputs (…, C) of a network: one-hot, or as one number from -1 to 1; C = 0 if there is one code."""
+    if num_codes == 1:
+        return torch.zeros(*codes.shape, 0, device=codes.device)
+    if graded:
+        return (2.0 * codes / (num_codes - 1) - 1.0).float()[..., None]
+    return nn.functional.one_hot(codes, num_codes).float()
+
+
 class Policy(nn.Module):
     """π(a|s,c): for continuous actions a Gaussian whose mean is a network's output, with one standard deviation per
     action; for discrete ones categorical, its logits a network's output.
@@ -104,20 +118,14 @@ class Policy(nn.Module):
         super().__init__()
         self.num_codes, self.graded, self.categories = num_codes, graded, spec.categories
         self.standardise = Standardise(spec.observation_size)
-        code_inputs = 0 if num_codes == 1 else 1 if self.graded else num_codes
-        self.num_inputs = spec.observation_size + code_inputs
+        self.num_inputs = spec.observation_size + code_size(num_codes, graded)
         self.net = mlp(self.num_inputs, config.hidden, spec.action_size, last_gain=0.01)
         initial = torch.full((0 if self.categories else spec.action_size,), config.initial_log_std)
         self.log_std = nn.Parameter(initial, requires_grad=config.learn_std and not self.categories)
 
     def inputs(self, obs: Tensor, codes: Tensor) -> Tensor:
         """The network's input (…, num_inputs): obs (…, F), standardised, and codes (…), one-hot or as a number."""
-        x = self.standardise(obs)
-        if self.num_codes == 1:
-            return x
-        if self.graded:
-            return torch.cat((x, (2.0 * codes / (self.num_codes - 1) - 1.0).to(x.dtype)[..., None]), -1)
-        return torch.cat((x, nn.functional.one_hot(codes, self.num_codes).to(x.dtype)), -1)
+        return torch.cat((self.standardise(obs), encode(codes, self.num_codes, self.graded)), -1)
 
     def forward(self, inputs: Tensor) -> Gaussian | Categorical:
         """The action distribution for `inputs` (…, num_inputs)."""

@@ -248,7 +248,7 @@ class Posterior:
         self.num_tries = math.ceil(config.rim.tries * self.num_exemplars / 2)
         self.tolerance = self.spec.style_tolerance
         rows = demonstrations.pairs() if self.reads_pairs else demonstrations.observations
-        self.rows = torch.from_numpy(rows).to(self.device)
+        self.rows, self.lengths = (torch.from_numpy(x).to(self.device) for x in (rows, demonstrations.lengths))
         labels = [list(demonstrations.labels), list(demonstrations.labels.values())]
         self.known = Known(*torch.tensor(labels, dtype=torch.int64, device=self.device))
         self.evidence, self.optimiser = self._start()
@@ -342,8 +342,17 @@ class Posterior:
         return (error <= self.config.codes.graded_code) & rollout.finished(self.spec)
 
     def demonstration_codes(self) -> Tensor | None:
-        """(E,) int64: the most likely code of each demonstration; None if they were not divided."""
-        return self._inferred_codes() if self.config.rim.steps else None
+        """(E,) int64: the most likely code of each demonstration, or the known one; None if they were not divided."""
+        if not self.config.rim.steps:
+            return None
+        codes = self._inferred_codes()
+        codes[self.known.episodes] = self.known.codes
+        return codes
+
+    def row_codes(self) -> Tensor | None:
+        """(N,) int64: `demonstration_codes` for each row, if the discriminator reads them."""
+        codes = self.demonstration_codes() if self.config.discriminator.reads_code else None
+        return None if codes is None else codes.repeat_interleave(self.lengths)
 
     def _inferred_codes(self) -> Tensor:
         return belief(step_by_step(self.evidence, self.demonstrations), prior=self.evidence.prior)[-1].argmax(-1)
@@ -366,7 +375,7 @@ class Posterior:
     def parts(self) -> dict[str, Any]:
         """The state that updates change, for checkpoints."""
         extra: dict[str, Any] = {"posterior_target": self.target} if self.config.posterior.target is not None else {}
-        if self.config.cloning.refinements:
+        if self.config.cloning.refinements or self.config.discriminator.reads_code:
             extra["posterior_known"] = self.known
         return extra | {
             "posterior": self.evidence,

@@ -27,7 +27,7 @@ from infogail.rendering.captions import alarmed, caption, style_phrase
 from infogail.rendering.diagrams import plot, plot_people, write_plot
 from infogail.rendering.palette import ALARM, TRACK, colour
 from infogail.rendering.video import write_film
-from infogail.rendering.viewer import viewer_episode, write_page
+from infogail.rendering.viewer import code_label, viewer_episode, write_page
 from infogail.runs.driver import Driver, load
 from infogail.runs.folder import DEMONSTRATIONS
 
@@ -105,7 +105,7 @@ def render_page(
 def seen_episode(driver: Driver, scenario: Scenario, episode: Episode) -> dict[str, Any]:
     """EPISODE of what `driver` drove, for the viewer."""
     code = driver.codes[episode.code]
-    label = f"code {code:+.2f}" if driver.graded else f"code {code}"
+    label = code_label(code, driver.graded)
     belief = driver.belief(episode.observations, episode.actions)
     style = style_phrase(scenario, episode.style) or None
     return viewer_episode(scenario, episode, label=label, belief=belief, style=style)

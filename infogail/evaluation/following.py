@@ -1,0 +1,464 @@
+"""How human-like a driver follows: it drives in the place of people it never saw, behind their leaders.
+
+Each person's track has two halves. From the first, the posterior infers a code; with it, the policy drives windows of
+20 s of the second, in highway-env. Without a posterior the code is 0. A car that crashes stays where it stopped until
+the end, and counts at every horizon. Only likelihoods, which take many rollouts, are of the twin, whose motion is
+highway-env's to 1e-9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from infogail.envs.data.demonstrations import Demonstrations
+from infogail.envs.data.recording import Recording
+from infogail.envs.data.world import NOTHING_HELD_OUT, FollowedLeaders
+from infogail.envs.errors import BadInput
+from infogail.envs.recordings.same_drivers import fingerprints
+from infogail.envs.reference import DrivingEnv
+from infogail.envs.scenarios.following import JUDGED_STEPS, Follow, headway
+from infogail.envs.twin import DrivingVectorEnv
+from infogail.evaluation import metrics
+from infogail.evaluation.codes import read_code
+from infogail.evaluation.episodes import Act, run_episode, side_by_side
+from infogail.evaluation.following_peers import WINDOW, ConstantSpeed, Person, fitted, windows
+from infogail.evaluation.meaning import agreement, mutual_information, permutation_test, terciles
+from infogail.evaluation.responses import responses
+from infogail.runs.driver import Driver
+from infogail.runs.folder import DEMONSTRATIONS
+
+STEP = 1 / Follow.policy_frequency  # [s]
+HORIZONS = {"5s": 50, "10s": 100, "20s": WINDOW}  # decisions
+ROLLOUTS = 32
+WINDOWS_PER_TASK = 10  # per task of one process
+SAMPLED = ("headway", "speed", "acceleration")
+PERSON = "person"
+PEERS = {
+    PERSON: "person",
+    "constant_speed": "constant speed",
+    "pooled_idm": "one IDM",
+    "own_idm": "own IDM",
+    "k_idm": "K IDMs",
+}
+HALVINGS = 10  # random splits of the people into halves, over which a floor is averaged
+
+
+class Pilot(Protocol):
+    """A driver that takes a recorded one's place."""
+
+    def start(self, driver: int, row: int, code: int) -> Act:
+        """Begin a window of recorded driver number `driver`, at this row of the world, with `code`; returns what
+        chooses the actions."""
+
+
+class Trained(NamedTuple):
+    """A trained driver as a pilot."""
+
+    driver: Driver
+
+    def start(self, driver: int, row: int, code: int) -> Act:
+        return lambda obs, states: self.driver.act(obs, self.driver.codes[code])
+
+
+class Drives(NamedTuple):
+    """n drives of H decisions behind the same leaders as people."""
+
+    x: np.ndarray
+    """(n, H + 1) [m]"""
+    speed: np.ndarray
+    """(n, H + 1) [m/s]; 0 once it has crashed"""
+    steps: np.ndarray
+    """(n,) decisions until it ended"""
+    crashed: np.ndarray
+    """(n,) bool"""
+
+    @classmethod
+    def of(cls, states: Sequence[np.ndarray], crashed: Sequence[bool]) -> Drives:
+        """Of the states (T + 1, 2, 7) of each drive, T at most `WINDOW`."""
+        steps = np.array([len(each) - 1 for each in states])
+        padded = np.stack([np.pad(each[:, 0], ((0, WINDOW + 1 - len(each)), (0, 0)), "edge") for each in states])
+        after = np.arange(WINDOW + 1) > steps[:, None]
+        return cls(padded[..., 0], np.where(after, 0.0, padded[..., 3]), steps, np.array(crashed))
+
+    def driving(self) -> np.ndarray:
+        """(n, H + 1) bool: the steps until it ended."""
+        return np.arange(self.x.shape[1]) <= self.steps[:, None]
+
+
+class Scenes(NamedTuple):
+    """What is driven: windows of people, as a world of their own."""
+
+    world: FollowedLeaders
+    """Its demonstrations are the windows."""
+    people: np.ndarray
+    """(P,): drivers that are judged, by number"""
+
+    @classmethod
+    def of(cls, world: FollowedLeaders, people: np.ndarray) -> Scenes:
+        chosen = windows(world, people, (0.5, 1.0), WINDOW)
+        return cls(_with_windows(world, chosen), people)
+
+    @property
+    def scenario(self) -> Follow:
+        return Follow.of_world(self.world, WINDOW)
+
+    @property
+    def driver(self) -> np.ndarray:
+        """(n,): whose window it is"""
+        return self.world.track
+
+    def gap(self, x: np.ndarray) -> np.ndarray:
+        """(n, H + 1) [m] from bumper to bumper, at positions x (n, H + 1)."""
+        rows = self.world.demonstration_row[:, None] + np.arange(x.shape[1])
+        return self.world.leader[rows, 0] - x - self.world.lengths[self.driver].mean(1)[:, None]
+
+    def recorded(self) -> Drives:
+        """The people's own drives."""
+        rows = self.world.demonstration_row[:, None] + np.arange(WINDOW + 1)
+        none, number = np.zeros(len(rows), bool), len(rows)
+        return Drives(self.world.follower[rows, 0], self.world.follower[rows, 1], np.full(number, WINDOW), none)
+
+    def samples(self, drives: Drives) -> dict[str, list[np.ndarray]]:
+        """The `SAMPLED` quantities of each drive, until it ended: [s], [m/s], [m/s²]."""
+        until = drives.driving()
+        quantities = {
+            "headway": headway(np, self.gap(drives.x), drives.speed)[:, 1:],
+            "speed": drives.speed[:, 1:],
+            "acceleration": np.diff(drives.speed) / STEP,
+        }
+        return {name: [row[now] for row, now in zip(x, until[:, 1:], strict=True)] for name, x in quantities.items()}
+
+
+def judge_following(
+    driver: Driver,
+    run: Path,
+    recording: Recording,
+    episodes: int,
+    seed: int,
+    processes: int | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+    peers: Mapping[str, Any] | None = None,
+    others: Path | None = None,
+) -> dict[str, Any]:
+    """Judge `driver` by the people in held-out files, or by all in the file `others`.
+
+    Args:
+        episodes: only for `progress`: all windows are driven.
+        seed: for the rollouts with the policy's noise.
+        peers: the peers' metrics, if already known; see `judge_peers`.
+
+    Raises:
+        BadInput: some of `others` were learned from.
+    """
+    file = others or run / DEMONSTRATIONS
+    scenes = people_to_judge(recording, others)
+    if scenes is None:
+        progress(episodes)
+        return {"windows": 0, "note": NOTHING_HELD_OUT} | responses(driver) | {"peers": {}}
+    if peers is None:
+        peers = judge_peers(file, recording, episodes, seed, processes, others, driver.num_codes)
+    first, second = (_codes(driver, scenes, half) for half in (0, 1))
+    number = driver.num_codes if driver.evidence is not None else 1  # without a posterior, codes have no effect
+    tasks = [(Trained(driver), code) for code in range(number)]
+    driven = _drive(file, scenes, tasks, processes)
+    progress(episodes)
+    code = np.array([first[np.flatnonzero(scenes.people == person)[0]] for person in scenes.driver])
+    chosen = _choose(driven, code)
+    result: dict[str, Any] = {"windows": len(scenes.driver), "people": len(scenes.people)}
+    result |= closeness(scenes, chosen, driven) | {"realism": realism(scenes, _rollouts(driver, scenes, code, seed))}
+    result |= _recognition(driver, scenes, first, second) | _knob(driver, scenes, driven) | responses(driver)
+    result |= {f"{name}_{key}": value for name, numbers in peers.items() for key, value in numbers.items()}
+    return {key: _plain(value) for key, value in result.items()} | {"peers": dict(peers)}
+
+
+def judge_peers(
+    file: Path,
+    recording: Recording,
+    episodes: int,
+    seed: int,
+    processes: int | None = None,
+    others: Path | None = None,
+    kinds: int | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The same metrics for the people themselves and for non-learning drivers, on the windows of `judge_following`.
+
+    Args:
+        kinds: of IDM; by default, the scenario's recommended number of codes. Empty if nobody is held out.
+    """
+    scenes = people_to_judge(recording, others)
+    if scenes is None:
+        return {}
+    world = _world(recording)
+    models = fitted(world, learned_from(world), scenes.world, scenes.people, kinds or Follow().recommended["num_codes"])
+    pilots: dict[str, Pilot] = {PERSON: Person(scenes.world), "constant_speed": ConstantSpeed(), **models}
+    driven = _drive(file, scenes, [(pilot, 0) for pilot in pilots.values()], processes)
+    results = {}
+    for name, drives in zip(pilots, driven, strict=True):
+        repeated = Drives(*(np.repeat(field[None], ROLLOUTS, axis=0) for field in drives))
+        results[name] = closeness(scenes, drives) | {"realism": realism(scenes, repeated)}
+    return {name: {key: _plain(value) for key, value in result.items()} for name, result in results.items()}
+
+
+def people_to_judge(recording: Recording, others: Path | None = None) -> Scenes | None:
+    """The held-out people who are recorded for long enough, or all in the file `others`; None if there are none.
+
+    Raises:
+        BadInput: some of `others` were learned from, or none is recorded for long enough.
+    """
+    world = _world(recording)
+    if others is None:
+        chosen = np.unique(world.track[int(world.num_training[0]) :])
+    else:
+        learned, world = learned_from(world), _world(Recording.load(others, Follow()))
+        known = set[bytes]().union(*(_prints(_world(recording), driver) for driver in learned.tolist()))
+        chosen = np.arange(len(world.lengths))
+        if again := sum(bool(_prints(world, driver) & known) for driver in chosen.tolist()):
+            raise BadInput(f"{others}: {again} of its {len(chosen)} people were learned from; give a file of others")
+    chosen = chosen[np.diff(world.first_row)[chosen] > JUDGED_STEPS]
+    if len(chosen):
+        return Scenes.of(world, chosen)
+    if others is None:
+        return None
+    raise BadInput(f"{others}: nobody follows one leader for {JUDGED_STEPS * STEP:.0f} s; give longer recordings")
+
+
+def learned_from(world: FollowedLeaders) -> np.ndarray:
+    """Drivers, by number, of the training demonstrations."""
+    return np.unique(world.track[: int(world.num_training[0])])
+
+
+def closeness(scenes: Scenes, drives: Drives, of_codes: Sequence[Drives] = ()) -> dict[str, float | None]:
+    """How near the people `drives` are, and with the best of each window's drives in `of_codes`."""
+    person, result = scenes.recorded(), dict[str, float | None]()
+    off = np.abs(drives.x - person.x)
+    every = of_codes or [drives]
+    best = np.min([np.abs(each.x - person.x) for each in every], axis=0)
+    for prefix, errors in (("", off), ("best_of_k_", best) if of_codes else ("", off)):
+        result[f"{prefix}position_rmse"] = _root_mean_square(errors[:, 1:])
+        for horizon, step in HORIZONS.items():
+            result[f"{prefix}position_rmse_{horizon}"] = _root_mean_square(errors[:, step])
+        result[f"{prefix}gap_median_error_20s"] = float(np.median(errors[:, WINDOW]))
+    result["speed_rmse_20s"] = _root_mean_square(drives.speed[:, WINDOW] - person.speed[:, WINDOW])
+    if of_codes:
+        faster = np.min([np.abs(each.speed - person.speed)[:, WINDOW] for each in of_codes], axis=0)
+        result["best_of_k_speed_rmse_20s"] = _root_mean_square(faster)
+    result["collision_rate"] = float(drives.crashed.mean())
+    ours, theirs = scenes.samples(drives), scenes.samples(person)
+    result["hard_brake_rate"] = metrics.hard_brake_rate(ours["acceleration"])
+    for name in SAMPLED:
+        result[f"wasserstein_{name}"] = metrics.wasserstein(np.concatenate(ours[name]), np.concatenate(theirs[name]))
+        result[f"wasserstein_{name}_floor"] = _floor(theirs[name], scenes.driver)
+    return result
+
+
+class Histogram(NamedTuple):
+    """How the likelihood of one quantity is estimated."""
+
+    low: float
+    high: float
+    bins: int
+    weight: float
+
+
+HISTOGRAMS = {
+    "speed": Histogram(0.0, 25.0, 10, 0.05),
+    "acceleration": Histogram(-12.0, 12.0, 11, 0.05),
+    "gap": Histogram(-5.0, 40.0, 10, 0.10),
+    "time_to_collision": Histogram(0.0, 5.0, 10, 0.10),
+}
+"""The kinematic and interactive features of the Waymo Open Sim Agents Challenge that exist in one lane."""
+COLLISION_WEIGHT, SMOOTHING, BERNOULLI_SMOOTHING = 0.25, 0.1, 0.001
+
+
+def realism(scenes: Scenes, rollouts: Drives) -> float:
+    """The realism metametric of Waymo's Sim Agents Challenge, from 0 to 1 (Montali et al. 2023, arXiv 2305.12032).
+
+    For each quantity, a histogram of all steps of a window's rollouts gives the likelihood of each step of the person;
+    the geometric mean over the steps is averaged over the windows. Collisions: the likelihood of none.
+
+    Args:
+        rollouts: fields (R, n, …), R rollouts of each window.
+    """
+    person = scenes.recorded()
+    quantities = [_features(scenes, Drives(*(field[r] for field in rollouts))) for r in range(len(rollouts.x))]
+    recorded, total, weights = _features(scenes, person), 0.0, COLLISION_WEIGHT
+    for name, histogram in HISTOGRAMS.items():
+        simulated = np.concatenate([each[name] for each in quantities], axis=1)  # (n, R H)
+        likelihoods = []
+        for sample, real in zip(_bins(simulated, histogram), _bins(recorded[name], histogram), strict=True):
+            counts = np.bincount(sample, minlength=histogram.bins) + SMOOTHING
+            likelihoods.append(np.exp(np.log(counts / counts.sum())[real].mean()))
+        total, weights = total + histogram.weight * float(np.mean(likelihoods)), weights + histogram.weight
+    crashes, number = rollouts.crashed.sum(0), len(rollouts.crashed)
+    without = (number - crashes + BERNOULLI_SMOOTHING) / (number + 2 * BERNOULLI_SMOOTHING)
+    return (total + COLLISION_WEIGHT * float(without.mean())) / weights
+
+
+def _features(scenes: Scenes, drives: Drives) -> dict[str, np.ndarray]:
+    """(n, H) each: [m/s], [m/s²], [m], [s]"""
+    gap = scenes.gap(drives.x)
+    closing = -np.diff(gap) / STEP
+    with np.errstate(divide="ignore", invalid="ignore"):
+        time = np.where(closing > 0, np.maximum(gap[:, 1:], 0.0) / closing, np.inf)
+    accelerations = np.diff(drives.speed) / STEP
+    return {"speed": drives.speed[:, 1:], "acceleration": accelerations, "gap": gap[:, 1:], "time_to_collision": time}
+
+
+def _bins(x: np.ndarray, histogram: Histogram) -> np.ndarray:
+    """Number of the bin of each of `x`; beyond the ends, of the first or last."""
+    low, high, bins, _ = histogram
+    return np.clip((np.clip(x, low, high) - low) / (high - low) * bins, 0, bins - 1).astype(np.int64)
+
+
+def _rollouts(driver: Driver, scenes: Scenes, codes: np.ndarray, seed: int) -> Drives:
+    """`ROLLOUTS` drives of each window in the twin, with the policy's noise: fields (R, n, …)."""
+    number, generator = len(codes) * ROLLOUTS, torch.Generator().manual_seed(seed)
+    env = DrivingVectorEnv(scenes.scenario, number, dtype="float64", tensors=True)
+    scene = {"demonstration": np.tile(np.arange(len(codes)), ROLLOUTS) + 0.5}
+    obs, _ = env.reset(options={"scene": scene})
+    level = torch.from_numpy(np.tile(codes, ROLLOUTS))
+    alive, steps = torch.ones(number, dtype=torch.bool), torch.zeros(number, dtype=torch.int64)
+    x, speed = [env.states[:, 0, 0]], [env.states[:, 0, 3]]
+    for _ in range(WINDOW):
+        with torch.inference_mode():
+            action = driver.policy(driver.policy.inputs(obs.float(), level)).sample(generator)
+        obs, _, terminated, _, infos = env.step(action)
+        states = infos["final_info"]["vehicle_state"][:, 0]
+        x.append(torch.where(alive, states[:, 0], x[-1]))
+        speed.append(torch.where(alive, states[:, 3], 0.0))
+        steps += alive
+        alive = alive & ~terminated
+    shaped = [torch.stack(column, 1).numpy().reshape(ROLLOUTS, len(codes), -1) for column in (x, speed)]
+    return Drives(*shaped, *(each.numpy().reshape(ROLLOUTS, -1) for each in (steps, ~alive)))
+
+
+def _recognition(
+    driver: Driver, scenes: Scenes, first: np.ndarray, second: np.ndarray
+) -> dict[str, float | list[float] | None]:
+    """Whether people keep their code, and whether codes tell headways apart."""
+    if driver.evidence is None:
+        names = ("halves_agreement", "halves_agreement_chance", "halves_agreement_p", "headway_ami", "headway_ami_p")
+        return dict.fromkeys(names)
+    world, headways = scenes.world, []
+    for person in scenes.people.tolist():
+        rows = slice(*world.first_row[person : person + 2])
+        gap = world.leader[rows, 0] - world.follower[rows, 0] - world.lengths[person].mean()
+        headways.append(float(np.median(headway(np, gap, world.follower[rows, 1]))))
+    thirds, whole = terciles(np.array(headways)), _codes(driver, scenes, None)
+    chance, p = permutation_test(first, second, agreement)
+    return {
+        "halves_agreement": agreement(first, second),
+        "halves_agreement_chance": chance,
+        "halves_agreement_p": p,
+        "headway_ami": metrics.style_ami(whole, thirds),
+        "headway_ami_p": permutation_test(whole, thirds, mutual_information)[1],
+        "code_shares": (np.bincount(whole, minlength=driver.num_codes) / len(whole)).tolist(),
+    }
+
+
+def _knob(driver: Driver, scenes: Scenes, driven: Sequence[Drives]) -> dict[str, float | None]:
+    """What each code does in the same scenes."""
+    if len(driven) < 2:
+        return {"headway_rank_correlation": None}
+    result: dict[str, float | None] = {}
+    samples = [scenes.samples(drives) for drives in driven]
+    for code, (sample, drives) in enumerate(zip(samples, driven, strict=True)):
+        for name in SAMPLED:
+            result[f"code_{code}_driven_{name}"] = float(np.concatenate(sample[name]).mean())
+        result[f"code_{code}_collision_rate"] = float(drives.crashed.mean())
+        result[f"code_{code}_hard_brake_rate"] = metrics.hard_brake_rate(sample["acceleration"])
+    means = np.array([[row.mean() for row in sample["headway"]] for sample in samples])  # (K, n)
+    return result | {"headway_rank_correlation": _rank_correlation(means) if driver.graded else None}
+
+
+def _rank_correlation(means: np.ndarray) -> float:
+    """Spearman's correlation of code and headway (K, n), of the mean over scenes."""
+    from scipy.stats import spearmanr
+
+    return float(np.mean([spearmanr(np.arange(len(means)), column).statistic for column in means.T]))
+
+
+def _codes(driver: Driver, scenes: Scenes, half: int | None) -> np.ndarray:
+    """(P,): the code of each person, inferred from a half of his track, or from all of it."""
+    read = [read_code(driver, *_seen(scenes.world, person, half)) for person in scenes.people.tolist()]
+    return np.array([0 if code is None else code for code in read])
+
+
+def _seen(world: FollowedLeaders, driver: int, half: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Observations (T, F) and actions (T, 1) of a person in the first (0) or second (1) half of his track, or all."""
+    first, last = world.first_row[driver : driver + 2].tolist()
+    middle = first + (last - first) // 2
+    begin, end = {0: (first, middle), 1: (middle, last - 1), None: (first, last - 1)}[half]
+    part = Follow.of_world(_with_windows(world, np.array([(driver, begin)])), end - begin)
+    seen: Demonstrations = part.demonstrations(np.arange(1))
+    return seen.observations, seen.actions
+
+
+def _drive(file: Path, scenes: Scenes, pilots: Sequence[tuple[Pilot, int]], processes: int | None) -> list[Drives]:
+    """The drives of each pilot with its code, in highway-env."""
+    chosen = np.column_stack((scenes.driver, scenes.world.demonstration_row))
+    parts = [chosen[k : k + WINDOWS_PER_TASK] for k in range(0, len(chosen), WINDOWS_PER_TASK)]
+    tasks = [(file, part, pilot, code) for pilot, code in pilots for part in parts]
+    driven = side_by_side(_drive_windows, tasks, processes)
+    return [Drives.of(*zip(*driven[k * len(chosen) : (k + 1) * len(chosen)], strict=True)) for k in range(len(pilots))]
+
+
+def _drive_windows(file: Path, chosen: np.ndarray, pilot: Pilot, code: int) -> list[tuple[np.ndarray, bool]]:
+    """States (T + 1, 2, 7) of the drive through each window (n, 2), and whether it crashed."""
+    world = _with_windows(_world(Recording.load(file, Follow())), chosen)
+    env = DrivingEnv(Follow.of_world(world, WINDOW))
+    driven = []
+    for window, (driver, row) in enumerate(chosen.tolist()):
+        episode = run_episode(env, pilot.start(driver, row, code), scene={"demonstration": np.float64(window)})
+        driven.append((episode.vehicle_states, episode.crashed))
+    return driven
+
+
+def _choose(driven: Sequence[Drives], code: np.ndarray) -> Drives:
+    """Of each window, the drive with its code (n,)."""
+    windows = np.arange(len(code))
+    code = code if len(driven) > 1 else np.zeros_like(code)
+    return Drives(*(np.stack(fields)[code, windows] for fields in zip(*driven, strict=True)))
+
+
+def _with_windows(world: FollowedLeaders, chosen: np.ndarray) -> FollowedLeaders:
+    """The world with other windows (n, 2): driver, and row of the first state."""
+    return replace(
+        world, track=chosen[:, 0], demonstration_row=chosen[:, 1], num_training=np.array([max(len(chosen), 1)])
+    )
+
+
+def _world(recording: Recording) -> FollowedLeaders:
+    assert isinstance(recording.world, FollowedLeaders)
+    return recording.world
+
+
+def _prints(world: FollowedLeaders, driver: int) -> set[bytes]:
+    return fingerprints(world.follower[slice(*world.first_row[driver : driver + 2]), 1])
+
+
+def _floor(samples: Sequence[np.ndarray], drivers: np.ndarray) -> float | None:
+    """Wasserstein distance between people: the mean over `HALVINGS` random splits of the drivers (n,) into halves."""
+    rng, distances = np.random.default_rng(0), []
+    for _ in range(HALVINGS):
+        half = np.isin(drivers, rng.permutation(np.unique(drivers))[::2])
+        sides = [[s for s, here in zip(samples, side, strict=True) if here] for side in (half, ~half)]
+        if all(sides):
+            distances.append(metrics.wasserstein(*(np.concatenate(side) for side in sides)))
+    known = [distance for distance in distances if distance is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _root_mean_square(errors: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(errors**2)))
+
+
+def _plain(value: Any) -> Any:
+    """None for what JSON cannot hold."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value
