@@ -83,10 +83,10 @@ class Perturbation:
         middle, half = (draw.low + draw.high) / 2, (draw.high - draw.low) / 2 * self.start_spread
         return draw if draw.only_ends else replace(draw, low=middle - half, high=middle + half)
 
-    def noise(self, seed: int | None) -> Callable[[], np.ndarray]:
-        """A source of noise (2,) for the actions of the episode with this seed."""
+    def noise(self, seed: int | None, size: int = 2) -> Callable[[], np.ndarray]:
+        """A source of noise (size,) for the actions of the episode with this seed."""
         rng = np.random.default_rng(seed)
-        return lambda: rng.normal(0.0, self.action_noise, 2) if self.action_noise else np.zeros(2)
+        return lambda: rng.normal(0.0, self.action_noise, size) if self.action_noise else np.zeros(size)
 
 
 def drive_episode(
@@ -105,7 +105,7 @@ def drive_episode(
         judge: the style judge, for styles not determined by geometry alone; see `Scenario.fit_judge`.
         perturbation: its noise is added to the actions; None: none.
     """
-    noise = (perturbation or Perturbation()).noise(seed)
+    noise = (perturbation or Perturbation()).noise(seed, env.scenario.action_size)
 
     def act(obs: np.ndarray, states: np.ndarray) -> np.ndarray:
         return (driver.act(obs, driver.codes[code]) + noise()).clip(-1.0, 1.0)

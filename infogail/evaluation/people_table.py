@@ -66,4 +66,4 @@ def print_table(result: Mapping[str, Any]) -> None:
 
 
 def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    return "–" if value is None else f"{round(value, 6):.3g}"
