@@ -4,12 +4,15 @@ import csv
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import FollowedLeaders
 from infogail.envs.recordings.following import recording_of
 from infogail.envs.recordings.tables import FOOT
-from infogail.envs.scenarios.following import Follow
+from infogail.envs.scenarios.following import FOLLOW_STEPS, Follow
+from infogail.learning.networks import levels
+from infogail.runs.driver import Driver
 
 DT, STEPS = 0.1, 701  # [s]; states of a driver, 70 s
 HEADWAYS = (0.8, 2.2)  # [s], in turn
@@ -105,3 +108,68 @@ def write_ngsim(path, drivers=2, seed=0, steps=STEPS, first_id=1, first_frame=1,
                     cells = (vehicle, first_frame + k, f"{front:.3f}", f"{length / FOOT:.5f}", f"{speed:.4f}")
                     table.writerow((*cells, preceding))
     return made
+
+
+def steady_world(gaps, training=1, speed=10.0, lengths=(4.0, 6.0)) -> FollowedLeaders:
+    """Drivers at a constant speed, driver p `gaps[p]` (T,) [m] behind a leader as fast; the first are for training."""
+    states = np.array([len(each) for each in gaps])
+    first_row = np.concatenate(([0], np.cumsum(states)))
+    windows = [(p, k) for p, count in enumerate(states) for k in range(0, count - FOLLOW_STEPS, FOLLOW_STEPS)]
+    track, start = np.array(windows).T
+    ahead = np.concatenate([speed * DT * np.arange(count) for count in states])
+    behind = ahead - np.concatenate(gaps) - np.mean(lengths)
+    return FollowedLeaders(
+        track=track,
+        demonstration_row=first_row[track] + start,
+        num_training=np.array([int((track < training).sum())]),
+        files=("training.csv", "held out.csv"),
+        leader=np.column_stack((ahead, np.full_like(ahead, speed))),
+        follower=np.column_stack((behind, np.full_like(ahead, speed), np.zeros_like(ahead))),
+        lengths=np.tile(lengths, (len(gaps), 1)).astype(np.float64),
+        first_row=first_row,
+        file=np.where(np.arange(len(gaps)) < training, 0, 1),
+    )
+
+
+def save_world(world: FollowedLeaders, path) -> Recording:
+    """The recording of a world, written to `path`."""
+    recording_of(world).save(path)
+    return Recording.load(path, Follow())
+
+
+class ScriptedFollower:
+    """A driver by rule: code c asks for `accelerations[c]` [m/s²], with noise of `spread` [m/s²] in rollouts.
+
+    Its posterior reads the last code behind a gap over 20 m, else code 0; without `reads`, it has none.
+    """
+
+    scenario, algorithm, seed, named = Follow(), "infogail", 0, False
+
+    def __init__(self, accelerations=(0.0,), reads=True, spread=0.0, graded=False) -> None:
+        self.accelerations, self.spread, self.graded = torch.tensor(accelerations), spread, graded
+        self.num_codes = len(accelerations)
+        self.codes = levels(self.num_codes).tolist() if graded else list(range(self.num_codes))
+        self.prior = np.full(self.num_codes, 1 / self.num_codes)
+        self.evidence = "of the gap" if reads else None
+        self.policy = self
+
+    def act(self, obs, code):
+        return np.array([self.accelerations[self.codes.index(code)] / 5.0], np.float32)
+
+    def inputs(self, obs, codes):
+        return codes
+
+    def __call__(self, codes):
+        self.mean = self.accelerations[codes][:, None] / 5.0
+        return self
+
+    def sample(self, generator):
+        return self.mean + self.spread / 5.0 * torch.randn(self.mean.shape, generator=generator)
+
+    belief = Driver.belief
+
+    def log_posterior(self, observations, actions):
+        if self.evidence is None:
+            return None
+        code = np.where(observations[:, 1] > 1.0, self.num_codes - 1, 0)
+        return np.log(np.where(code[:, None] == np.arange(self.num_codes), 0.9, 0.1))

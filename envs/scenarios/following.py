@@ -99,6 +99,7 @@ class Follow(Scenario):
     styles = (Style("human"),)  # the drivers are unlabelled
     world_type = FollowedLeaders
     steers = False
+    usable_as_traffic = True
     steering_range = (-0.3, 0.3)  # of highway-env's other action types
     screen = (1200, 200)
     policy_frequency = simulation_frequency = 10

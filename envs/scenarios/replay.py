@@ -51,6 +51,7 @@ class Replay(Scenario):
     name = "replay"
     styles = (Style("human"),)  # the drivers are unlabelled
     world_type = RecordedWorld
+    burn_in = BURN_IN
     steering_range = (-0.3, 0.3)
     screen = (1200, 400)
     policy_frequency = simulation_frequency = 10

@@ -69,6 +69,8 @@ class Scenario(ABC):
     """Styles differ by degree: `style_value` says more than the style."""
     world_type: type[World] | None = None
     """The world in which people were recorded; None if demonstrations are not of people from `infogail import`."""
+    burn_in: int = 0
+    """Decisions of the recorded driver, from which a code is inferred, before another driver takes over."""
     steers: bool = True
     """Actions are acceleration and steering; if not, acceleration alone."""
     measures: tuple[str, ...] = ()

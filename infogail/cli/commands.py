@@ -245,6 +245,8 @@ class Evaluate:
     demonstrations: Path | None = None
     """For a run of follow: file whose people all judge it, none of whom it learned from; by default, the held-out
     people of its own."""
+    transfer: bool = False
+    """For a run of follow: also drive as traffic of highway-v0, and among IDM cars."""
     style: str | None = None
     """For a Gymnasium environment: module:function, also from the current folder, which judges a trajectory by its
     observations (T + 1, F), actions and rewards, as a label or a float; for judging only."""
@@ -265,9 +267,9 @@ class Evaluate:
 
         run, perturbation = self.path or newest_run(), Perturbation(self.action_noise, self.start_spread)
         if is_environment(scenario := Manifest.load(run).scenario):
-            if self.demonstrations is not None:
+            if self.demonstrations is not None or self.transfer:
                 raise BadInput(
-                    f"--demonstrations {self.demonstrations}: {run} is of {scenario}, not of follow; leave it out"
+                    f"--demonstrations and --transfer: {run} is of {scenario}, not of follow; leave them out"
                 )
             self.evaluate_returns(run, perturbation == Perturbation())
             return
@@ -281,6 +283,7 @@ class Evaluate:
                 progress=advance,
                 perturbation=perturbation,
                 others=self.demonstrations,
+                elsewhere=self.transfer,
             )
         if self.json:
             print(json.dumps(result, indent=2))

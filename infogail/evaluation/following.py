@@ -30,6 +30,7 @@ from infogail.evaluation.episodes import Act, run_episode, side_by_side
 from infogail.evaluation.following_peers import WINDOW, ConstantSpeed, Person, fitted, windows
 from infogail.evaluation.meaning import agreement, mutual_information, permutation_test, terciles
 from infogail.evaluation.responses import responses
+from infogail.evaluation.transfer import transfer
 from infogail.runs.driver import Driver
 from infogail.runs.folder import DEMONSTRATIONS
 
@@ -145,6 +146,7 @@ def judge_following(
     progress: Callable[[int], None] = lambda _: None,
     peers: Mapping[str, Any] | None = None,
     others: Path | None = None,
+    elsewhere: bool = False,
 ) -> dict[str, Any]:
     """Judge `driver` by the people in held-out files, or by all in the file `others`.
 
@@ -152,6 +154,7 @@ def judge_following(
         episodes: only for `progress`: all windows are driven.
         seed: for the rollouts with the policy's noise.
         peers: the peers' metrics, if already known; see `judge_peers`.
+        elsewhere: also drive in highway-v0 and among IDM cars; see `evaluation.transfer`.
 
     Raises:
         BadInput: some of `others` were learned from.
@@ -173,6 +176,7 @@ def judge_following(
     result: dict[str, Any] = {"windows": len(scenes.driver), "people": len(scenes.people)}
     result |= closeness(scenes, chosen, driven) | {"realism": realism(scenes, _rollouts(driver, scenes, code, seed))}
     result |= _recognition(driver, scenes, first, second) | _knob(driver, scenes, driven) | responses(driver)
+    result |= transfer(driver, run, seed) if elsewhere else {}
     result |= {f"{name}_{key}": value for name, numbers in peers.items() for key, value in numbers.items()}
     return {key: _plain(value) for key, value in result.items()} | {"peers": dict(peers)}
 

@@ -20,8 +20,8 @@ class PeopleJudge:
     """As `people.judge_peers`."""
     peers: Mapping[str, str]
     """Names of the peers in tables, by key."""
-    takes_others: bool = False
-    """Whether `judge` can judge by the people of another file."""
+    is_of_followers: bool = False
+    """Whether `judge` can judge by the people of another file, and elsewhere; see `following.judge_following`."""
 
 
 JUDGES: Mapping[type[World], PeopleJudge] = {

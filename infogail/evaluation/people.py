@@ -22,7 +22,7 @@ from infogail.envs.physics.state import Scene
 from infogail.envs.reference import DrivingEnv
 from infogail.envs.scenarios.recorded_road import RecordedState
 from infogail.envs.scenarios.replay import BURN_IN, Replay
-from infogail.envs.scenarios.scenario import EPISODE_STEPS
+from infogail.envs.scenarios.scenario import EPISODE_STEPS, Scenario
 from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.evaluation import metrics
 from infogail.evaluation.codes import read_code
@@ -50,8 +50,8 @@ class Pilot(Protocol):
     def choose_code(self, observations: np.ndarray, actions: np.ndarray) -> int:
         """Choose the code from the person's burn-in: observations (n, F), actions (n, 2)."""
 
-    def start(self, code: int, scenario: Replay, scene: Scene) -> Act:
-        """Start driving a window with `code`; returns the function that chooses the actions."""
+    def start(self, code: int, scenario: Any, scene: Scene) -> Act:
+        """Start driving a window of the recorded `scenario` with `code`; returns what chooses the actions."""
 
 
 class Trained:
@@ -64,7 +64,7 @@ class Trained:
     def choose_code(self, observations: np.ndarray, actions: np.ndarray) -> int:
         return read_code(self.driver, observations, actions) or 0
 
-    def start(self, code: int, scenario: Replay, scene: Scene) -> Act:
+    def start(self, code: int, scenario: Scenario, scene: Scene) -> Act:
         return lambda obs, states: self.driver.act(obs, self.driver.codes[code])
 
 
@@ -158,16 +158,16 @@ def drive_window(env: DrivingEnv, recording: Recording, window: int, pilot: Pilo
     """Drive one window in highway-env: the person's burn-in, then `pilot` with `code`, or with the code it chooses.
 
     Args:
-        env: for the replay scenario of this recording.
+        env: for the scenario of this recording.
     """
     demonstrations = recording.demonstrations
-    given = demonstrations.actions[demonstrations.episode_bounds[window] :][:BURN_IN]
-    scenario, seen = cast(Replay, env.scenario), list[np.ndarray]()
+    scenario, seen = env.scenario, list[np.ndarray]()
+    given = demonstrations.actions[demonstrations.episode_bounds[window] :][: scenario.burn_in]
     take_over: Act | None = None
 
     def act(obs: np.ndarray, states: np.ndarray) -> np.ndarray:
         nonlocal code, take_over
-        if len(seen) < BURN_IN:
+        if len(seen) < scenario.burn_in:
             seen.append(obs)
             action = given[len(seen) - 1]
         else:

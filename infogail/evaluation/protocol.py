@@ -51,9 +51,10 @@ def evaluate(
     peers: Mapping[str, Any] | None = None,
     perturbation: Perturbation = UNPERTURBED,
     others: Path | None = None,
+    elsewhere: bool = False,
 ) -> dict[str, Any]:
     """Evaluate one run in highway-env and write its `metrics.json`; see `evaluate_many`."""
-    return evaluate_many([run], episodes, seed, processes, progress, peers, perturbation, others)[0]
+    return evaluate_many([run], episodes, seed, processes, progress, peers, perturbation, others, elsewhere)[0]
 
 
 def evaluate_many(
@@ -65,6 +66,7 @@ def evaluate_many(
     peers: Mapping[str, Any] | None = None,
     perturbation: Perturbation = UNPERTURBED,
     others: Path | None = None,
+    elsewhere: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate each of `runs` on the same new initial scenes, every code equally often, and write its `metrics.json`.
 
@@ -79,6 +81,7 @@ def evaluate_many(
         peers: for recorded people, the result of `PeopleJudge.judge_peers`, if already known.
         perturbation: not for recorded people. The file is then `metrics-noise-X-spread-Y.json`.
         others: for people who follow, a file with other people to judge by.
+        elsewhere: for people who follow, also drive in highway-v0 and among IDM cars; see `evaluation.transfer`.
 
     Returns:
         the content of the files: plain numbers, None where a metric is undefined.
@@ -103,22 +106,21 @@ def evaluate_many(
         raise BadInput(
             f"{runs[people.index(True)]}: starts of recorded people cannot be perturbed; leave the flags out"
         )
-    if others is not None:
-        for run, driver in zip(runs, drivers, strict=True):
-            world = driver.scenario.world_type
-            if world is None or not JUDGES[world].takes_others:
-                raise BadInput(
-                    f"--demonstrations {others}: {run} is of {driver.scenario.name}, not of follow; leave it out"
-                )
+    following: dict[str, Any] = {"others": others} if others is not None else {}
+    following |= {"elsewhere": True} if elsewhere else {}
+    for run, driver in zip(runs, drivers, strict=True):
+        world = driver.scenario.world_type
+        if following and (world is None or not JUDGES[world].is_of_followers):
+            flag = "--transfer" if others is None else f"--demonstrations {others}"
+            raise BadInput(f"{flag}: {run} is of {driver.scenario.name}, not of follow; leave it out")
     simulated = [run for run, recorded in zip(runs, people, strict=True) if not recorded]
     judges = [recording.scenario.fit_judge(recording) for recording in recordings if not recording.scenario.recorded]
     driven = iter(drive(load, simulated, episodes, seed, processes, progress, judges, perturbation))
     results = []
     for run, driver, recording, cost in zip(runs, drivers, recordings, costs, strict=True):
         if (world := driver.scenario.world_type) is not None:
-            extra = {} if others is None else {"others": others}
             judge_people = JUDGES[world].judge
-            judgement = judge_people(driver, run, recording, episodes, seed, processes, progress, peers, **extra)
+            judgement = judge_people(driver, run, recording, episodes, seed, processes, progress, peers, **following)
         else:
             judgement = judge(driver, next(driven), demonstrated_episodes(recording))
         result = (

@@ -1,15 +1,16 @@
 """`codes.png`: one picture of what all codes do, each in its colour.
 
 For simulated scenarios, trajectories on the road, with demonstrations in grey; for recorded people, how the people
-drive for whom each code is inferred.
+drive for whom each code is inferred; for those who follow, how each code follows the same leader.
 """
 
 from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,17 +19,22 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 
 from infogail.envs.data.recording import Recording
+from infogail.envs.data.world import FollowedLeaders, RecordedWorld
 from infogail.envs.files import write_atomically
+from infogail.envs.physics.neighbours import LONGEST_HEADWAY
+from infogail.envs.scenarios.following import FOLLOW_STEPS, Follow
 from infogail.envs.scenarios.scenario import Scenario
 from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.envs.scenarios.view import Area, Diagram, Label, Line, Panel
 from infogail.evaluation.codes import read_codes
 from infogail.evaluation.episodes import Episode
 from infogail.evaluation.meaning import Manner, manners_of
+from infogail.evaluation.responses import CRUISING, drive_responses
 from infogail.rendering.captions import style_phrase
 from infogail.rendering.palette import DEMONSTRATION, GRID, code_colour
 from infogail.runs.driver import Driver
 
+ENOUGH = 5  # states at a speed, for a median
 LEGEND_WIDTH = 100  # characters that fit in one row
 
 
@@ -113,7 +119,7 @@ def write_plot(path: Path, figure: Figure) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def plot_people(driver: Driver, recording: Recording) -> Figure:
+def plot_people(driver: Driver, recording: Recording, driven: Sequence[Episode]) -> Figure:
     """Headway, relative speed and absolute acceleration of the people for whom each code is inferred.
 
     Without a posterior, all have code 0.
@@ -150,3 +156,53 @@ def plot_people(driver: Driver, recording: Recording) -> Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     return figure
+
+
+def plot_following(driver: Driver, recording: Recording, driven: Sequence[Episode]) -> Figure:
+    """Each code behind the same leader: where it is over time, and its headway at each speed beside people's; and what
+    it does behind a made-up leader who brakes."""
+    scenario = Follow()
+    leader, braking = driven[0].vehicle_states[:, 1], drive_responses(driver)
+    seconds = np.arange(FOLLOW_STEPS + 1) / scenario.policy_frequency
+    figure = Figure(figsize=(11.0, 3.6), dpi=150, layout="constrained")
+    place, manner, reaction = figure.subplots(1, 3)
+    person = cast(Follow, recording.scenario).recorded_states(np.array([int(driven[0].scene["demonstration"])]))[0]
+    start = leader[0, 0]
+    place.plot(seconds[: len(leader)], leader[:, 0] - start, color="black", lw=1.5, label="leader")
+    place.plot(seconds, person[:, 0, 0] - start, "--", color=DEMONSTRATION, lw=2, label="people")
+    people = np.concatenate([*cast(Follow, recording.scenario).recorded_states(np.arange(recording.num_training))])
+    manner.plot(*_by_speed(people[:, 0, 3], scenario.headway(people)), "--", color=DEMONSTRATION, lw=2, label="people")
+    for code, (episode, response) in enumerate(zip(driven, braking, strict=True)):
+        paint, states = code_colour(code), episode.vehicle_states
+        place.plot(seconds[: len(states)], states[:, 0, 0] - start, color=paint, lw=1.2, label=f"code {code}")
+        reaction.plot(
+            seconds[: len(response.vehicle_states)], scenario.gap(response.vehicle_states), color=paint, lw=1.5
+        )
+        manner.plot(*_by_speed(states[:, 0, 3], scenario.headway(states)), color=paint, lw=1.5)
+    place.set(xlabel="time [s]", ylabel="distance [m]", title="behind one leader")
+    manner.set(
+        xlabel="speed [m/s]", ylabel="median headway [s]", ylim=(0.0, LONGEST_HEADWAY), title="headway at each speed"
+    )
+    reaction.axvline(CRUISING / scenario.policy_frequency, color=DEMONSTRATION, lw=1)
+    reaction.set(xlabel="time [s]", ylabel="gap [m]", ylim=(0.0, None), title="the leader brakes and stands")
+    handles, labels = place.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    for axes in (place, manner, reaction):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color=GRID, lw=0.8)
+    return figure
+
+
+def _by_speed(speeds: np.ndarray, headways: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Speeds [m/s], and the median headway [s] at each, where there is enough to say it."""
+    bins = np.arange(0.0, speeds.max() + 1.0)
+    number = np.digitize(speeds, bins) - 1
+    kept = [k for k in range(len(bins)) if (number == k).sum() >= ENOUGH]
+    return bins[kept] + 0.5, np.array([np.median(headways[number == k]) for k in kept])
+
+
+PEOPLE_PLOTS: Mapping[type, Callable[[Driver, Recording, Sequence[Episode]], Figure]] = {
+    RecordedWorld: plot_people,
+    FollowedLeaders: plot_following,
+}
+"""What is plotted of a driver, its recording and what was filmed, by the recorded world."""

@@ -24,7 +24,7 @@ from infogail.evaluation.styles import styles_so_far
 from infogail.parallel.progress import note
 from infogail.rendering.camera import Stage, draw_offscreen
 from infogail.rendering.captions import alarmed, caption, style_phrase
-from infogail.rendering.diagrams import plot, plot_people, write_plot
+from infogail.rendering.diagrams import PEOPLE_PLOTS, plot, write_plot
 from infogail.rendering.palette import ALARM, TRACK, colour
 from infogail.rendering.video import write_film
 from infogail.rendering.viewer import code_label, viewer_episode, write_page
@@ -54,7 +54,7 @@ def render(
     if scenario.recorded:
         filmed = _drive_one_window(driver, env, recording, _windows(recording, seed)[0])
         progress(f"plotting {png}")
-        figure = plot_people(driver, recording)
+        figure = PEOPLE_PLOTS[type(recording.world)](driver, recording, filmed)
     else:
         progress(f"driving {episodes} episodes")
         filmed = drive_each_code(driver, env, drawn_scene(env, seed), judge)
@@ -123,7 +123,7 @@ def drive_each_code(driver: Driver, env: DrivingEnv, scene: Scene, judge: StyleJ
 
 
 def _drive_one_window(driver: Driver, env: DrivingEnv, recording: Recording, window: int) -> list[Episode]:
-    """Drive this window with each code after the person's burn-in."""
+    """Drive this window with each code after the person's burn-in, if there is one."""
     return [drive_window(env, recording, window, Trained(driver), code) for code in range(driver.num_codes)]
 
 

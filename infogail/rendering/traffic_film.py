@@ -20,7 +20,8 @@ from infogail.rendering.camera import Camera, draw_offscreen
 from infogail.rendering.captions import MARGIN, ROW, write_text
 from infogail.rendering.palette import BACKGROUND, DIMMED, TRACK, WHITE, colour
 from infogail.rendering.video import FPS, write_film
-from infogail.traffic.population import StyledVehicle, make_populated, population
+from infogail.traffic.population import make_populated, population
+from infogail.traffic.styled import StyledVehicle
 
 SIZE, SCALING = (1280, 560), 6.4  # maximum [px], and [px/m]
 ROADSIDE = 3.0  # [m] beside the outermost lanes

@@ -17,39 +17,22 @@ demands it, or where they are about to leave the road; otherwise it does not int
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from copy import copy, deepcopy
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote, unquote
 
 import gymnasium
 import numpy as np
-import torch
-from highway_env.road.lane import StraightLane
-from highway_env.road.road import LaneIndex, Road, Route
-from highway_env.utils import wrap_to_pi
-from highway_env.vehicle.controller import ControlledVehicle
-from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.errors import BadInput
-from infogail.envs.physics.roads import LANE_WIDTH
-from infogail.envs.scenarios.highway import SIDES, Highway
-from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
-from infogail.runs.driver import Driver, load
+from infogail.runs.driver import load
+from infogail.traffic.followers import StyledFollower
+from infogail.traffic.styled import NumpyPolicy, StyledVehicle
 
 PREFIX = "driven by "
-REACTION = 0.3  # [s], the reaction time assumed for safe distances: one and a half decisions
-CLEARANCE = 1.0  # [m]
-ALERT = 0.5  # [m]; a driver leaves its lane if it will be further from the centre within `OUTLOOK`
-EDGE = (LANE_WIDTH - Vehicle.WIDTH) / 2  # [m], the same at the edge of the road: wheels on the line
-OUTLOOK = 1.0  # [s]
-HIGHWAY = Highway()
-SLOTS = [
-    [Highway.features.index(f"{side}{what}") for side in SIDES]
-    for what in ("leader_gap", "leader_closing", "follower_gap", "follower_closing")
-]
 
 
 def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bool = True) -> str:
@@ -58,17 +41,19 @@ def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bo
     It encodes all the arguments, so any process that can read the run can create the class.
 
     Args:
-        run: trained on `highway`; `highway-manners` has only one lane.
+        run: trained on `highway`, or on `follow`, whose drivers keep their lane; `highway-manners` has only one lane.
         mix: (K,) relative frequency of each code; by default the posterior's estimate from the demonstrations.
         assisted: whether the assistant is on.
 
     Raises:
-        BadInput: `run` is not a run of `highway`, or `mix` does not fit its codes.
+        BadInput: `run` is of neither, or `mix` does not fit its codes.
     """
     driver = load(run)
     scenario = driver.scenario
     if not scenario.usable_as_traffic:
-        raise BadInput(f"{run}: trained on {scenario.name}, which has no multi-lane traffic; give a run of highway")
+        raise BadInput(
+            f"{run}: trained on {scenario.name}, which has no multi-lane traffic; give a run of highway or follow"
+        )
     shares = driver.prior if mix is None else np.asarray(mix, dtype=np.float64)
     if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():
         shown = " ".join(f"{share:g}" for share in np.ravel(shares))
@@ -83,8 +68,13 @@ def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bo
         "period": 1 / scenario.policy_frequency,
         "__module__": __name__,
     }
-    globals()[name] = type(name, (StyledVehicle,), members)
+    globals()[name] = type(name, (StyledVehicle if scenario.steers else StyledFollower,), members)
     return f"{__name__}.{name}"
+
+
+def vehicle_class(path: str) -> type[StyledVehicle]:
+    """The class called `path`, as `population` returned it."""
+    return getattr(sys.modules[__name__], path.removeprefix(f"{__name__}."))
 
 
 def make_populated(
@@ -129,170 +119,3 @@ def __getattr__(name: str) -> type[StyledVehicle]:
     run, shares, how = unquote(name.removeprefix(PREFIX), errors="surrogateescape").rsplit(" ", 2)
     population(run, [float(share) for share in shares.split(",")], how == "assisted")
     return globals()[name]
-
-
-class NumpyPolicy:
-    """`Driver.act` for codes 0 to K - 1, in NumPy: for a network this small, torch's call overhead dominates."""
-
-    def __init__(self, driver: Driver) -> None:
-        policy = deepcopy(driver.policy).double()
-        first, *others = (layer for layer in policy.net if isinstance(layer, torch.nn.Linear))
-        nothing = torch.zeros(driver.num_codes, len(policy.standardise.mean), dtype=torch.float64)
-        with torch.no_grad():
-            self.weight = (first.weight[:, : nothing.shape[1]] / policy.standardise.scale).T.numpy()
-            self.bias = first(policy.inputs(nothing, torch.arange(driver.num_codes))).numpy()
-            self.layers = [(layer.weight.T.numpy(), layer.bias.numpy()) for layer in others]
-
-    def __call__(self, observations: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """The mean actions (N, 2) in [-1, 1], for observations (N, F) and codes (N,)."""
-        x = observations @ self.weight + self.bias[codes]
-        for weight, bias in self.layers:
-            x = np.maximum(x, 0.0) @ weight + bias
-        return x.clip(-1.0, 1.0)
-
-
-class StyledVehicle(ControlledVehicle):
-    """Drives with a trained policy and a fixed code, drawn at creation. `population` makes subclasses.
-
-    A `ControlledVehicle` for compatibility with environments: it keeps its route, and `IDMVehicle.create_from` works.
-    """
-
-    policy: ClassVar[NumpyPolicy]
-    mix: ClassVar[np.ndarray]
-    """(K,): probability of each code"""
-    assisted: ClassVar[bool]
-    steering_range: ClassVar[tuple[float, float]]
-    period: ClassVar[float]
-    """[s] between decisions"""
-
-    def __init__(
-        self,
-        road: Road,
-        position: np.ndarray,
-        heading: float = 0.0,
-        speed: float = 0.0,
-        target_lane_index: LaneIndex | None = None,
-        target_speed: float | None = None,
-        route: Route | None = None,
-        enable_lane_change: bool = True,
-        timer: float | None = None,
-        code: int | None = None,
-    ) -> None:
-        super().__init__(road, position, heading, speed, route=route)
-        if code is None:  # one number from the road's generator, as `IDMVehicle.randomize_behavior` takes one
-            code = int(np.searchsorted(np.cumsum(self.mix)[:-1], road.np_random.uniform(), side="right"))
-        self.code = code
-        self.wait = 0.0  # [s] until its next decision
-        self.overruled = False  # whether the assistant overrode its last decision
-
-    @classmethod
-    def create_from(cls, vehicle: Vehicle) -> StyledVehicle:
-        """A vehicle with the position, heading and speed of `vehicle`, and its code if it has one."""
-        code, route = getattr(vehicle, "code", None), getattr(vehicle, "route", None)
-        return cls(vehicle.road, vehicle.position, vehicle.heading, vehicle.speed, route=route, code=code)
-
-    def randomize_behavior(self) -> None:
-        """Do nothing: the code determines the behaviour."""
-
-    def act(self, action: dict | str | None = None) -> None:
-        """Once per period, decide together with all vehicles of this class that are due, in one call of the policy."""
-        if not self._is_due():
-            return
-        due = (v for v in self.road.vehicles if type(v) is type(self) and v._is_due())
-        drivers = list(dict.fromkeys([self, *due]))
-        observations = observe(drivers)
-        actions = self.policy(observations, np.array([driver.code for driver in drivers]))
-        (slowest, fastest), (left, right) = ACCELERATION_RANGE, self.steering_range
-        accelerations = slowest + (actions[:, 0] + 1.0) / 2.0 * (fastest - slowest)
-        steerings = left + (actions[:, 1] + 1.0) / 2.0 * (right - left)
-        brake, hold = too_close(observations) & self.assisted
-        accelerations[brake] = slowest
-        if self.assisted:  # never roll backwards
-            speeds = np.array([driver.speed for driver in drivers])
-            accelerations = np.maximum(accelerations, -np.maximum(speeds, 0.0) / self.period)
-        for k in np.flatnonzero(hold):
-            steerings[k] = np.clip(drivers[k].steering_control(drivers[k].lane_index), left, right)
-        commands = accelerations.tolist(), steerings.tolist(), (brake | hold).tolist()
-        for driver, acceleration, steering, overruled in zip(drivers, *commands, strict=True):
-            driver.action = {"acceleration": acceleration, "steering": steering}
-            driver.overruled = overruled
-            driver.wait += self.period
-
-    def step(self, dt: float) -> None:
-        """Move like any vehicle."""
-        super().step(dt)
-        self.wait -= dt
-        # For other vehicles: an `IDMVehicle` considering a lane change assumes that a vehicle without a `target_speed`
-        # wants to stop, and merge-v0 divides by it.
-        self.target_lane_index, self.target_speed = self.lane_index, max(self.speed, 1.0)
-
-    def _is_due(self) -> bool:
-        return self.wait < 1e-6 and not self.crashed
-
-
-def observe(drivers: Sequence[Vehicle]) -> np.ndarray:
-    """Observations (N, F) of drivers on the same road, each along its own lane as if on a straight highway."""
-    road = drivers[0].road
-    seen = list(dict.fromkeys([*drivers, *road.vehicles, *(thing for thing in road.objects if thing.solid)]))
-    world = np.array([(*thing.position, thing.heading, thing.speed) for thing in seen])
-    indices = list(dict.fromkeys(driver.lane_index for driver in drivers))
-    views, counts = zip(*(along(road, index, world) for index in indices), strict=True)
-    view_of = np.array([indices.index(driver.lane_index) for driver in drivers])
-    states = np.pad(np.stack(views)[view_of], ((0, 0), (0, 1), (0, 0)))  # the last is a placeholder for no vehicle
-    itself = np.arange(len(drivers))
-    egos = states[itself, itself]
-    states[itself, itself], states[:, 0] = states[:, 0].copy(), egos
-    highway, lanes = copy(HIGHWAY), np.array(counts)[view_of]
-    highway.lanes = lanes  # one number per driver
-    # In training there were no vehicles beside the road.
-    aside = abs(states[:, 1:, 1] - LANE_WIDTH * (lanes[:, None] - 1) / 2)
-    states[:, 1:, 1][aside > LANE_WIDTH * lanes[:, None] / 2 + 1.0] = np.inf
-    states[:, -1, 1] = np.inf
-    return np.stack(highway.observe(states, {}), axis=1)
-
-
-def along(road: Road, index: LaneIndex, world: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Convert states (V, 4) from world coordinates to those of `Highway`, as if lane `index` and the adjacent lanes
-    open to lane changes were its road; also returns the number of these lanes."""
-    start, end, number = index
-    side = road.network.graph[start][end]
-    first, last, lane = number, number, side[number]
-    while first > 0 and not side[first - 1].forbidden:
-        first -= 1
-    while last < len(side) - 1 and not side[last + 1].forbidden:
-        last += 1
-    if type(lane) is StraightLane:
-        places = (world[:, :2] - lane.start) @ np.stack((lane.direction, lane.direction_lateral), axis=1)
-        heading = lane.heading
-    else:
-        places = np.array([lane.local_coordinates(position) for position in world[:, :2]])
-        heading = np.array([lane.heading_at(longitudinal) for longitudinal in places[:, 0]])
-    y = places[:, 1] + LANE_WIDTH * (number - first)
-    return np.stack((places[:, 0], y, wrap_to_pi(world[:, 2] - heading), world[:, 3]), axis=1), last - first + 1
-
-
-def too_close(observations: np.ndarray) -> np.ndarray:
-    """(2, N) bool: whether drivers with observations (N, F) have to brake, and whether they have to keep their lane.
-
-    They brake if the gap to their leader is unsafe, and keep their lane if the gap to the leader or follower in the
-    lane they are about to enter would be, or if there is no such lane.
-    """
-    features = dict(zip(Highway.features, observations.T, strict=True))  # scaled by `Highway.observe`
-    offset, heading, speed = 2.0 * features["lane_offset"], 0.1 * features["heading"], 20.0 + 10.0 * features["speed"]
-    ahead, nearing, behind, pressing = (observations[:, columns].T for columns in SLOTS)
-    leader, follower = speed - 10.0 * nearing, speed + 10.0 * pressing
-    near = 50.0 * ahead - Vehicle.LENGTH < safe_distance(speed, leader)
-    pressed = 50.0 * behind - Vehicle.LENGTH < safe_distance(follower, speed)
-    _, left, right = near | pressed
-    goal = offset + OUTLOOK * speed * np.sin(heading)
-    left_room, right_room = np.where(left, ALERT, np.inf), np.where(right, ALERT, np.inf)
-    left_room[features["left_lane"] == 0] = right_room[features["right_lane"] == 0] = EDGE
-    return np.stack((near[0], (goal < -left_room) | (goal > right_room)))
-
-
-def safe_distance(rear: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """Safe distance [m] from bumper to bumper, at speeds [m/s]: leaves `CLEARANCE` if the front car brakes as hard as
-    possible, and the rear car, after keeping its speed for the reaction time, does the same."""
-    hardest = -ACCELERATION_RANGE[0]
-    rear, front = np.maximum(rear, 0.0), np.maximum(front, 0.0)
-    return CLEARANCE + np.maximum(REACTION * rear + (rear**2 - front**2) / (2.0 * hardest), 0.0)

@@ -67,8 +67,8 @@ def test_by_default_a_diagram_shows_the_ego_from_above():
 
 def test_of_people_it_shows_how_they_drive_of_whom_each_code_is_read(tmp_path):
     people = record_manners(tmp_path / "people.safetensors")
-    figure = plot_people(Reader((0.0, 0.0)), people)
+    figure = plot_people(Reader((0.0, 0.0)), people, [])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["code 0: 12 windows", "code 1: 4 windows"] and len(figure.axes) == 3
-    figure = plot_people(Scripted((0.0,), read=None), people)
+    figure = plot_people(Scripted((0.0,), read=None), people, [])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["code 0: 16 windows"]

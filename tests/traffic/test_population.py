@@ -17,12 +17,14 @@ from infogail.config.config import Config
 from infogail.envs.catalogue import environment_id, get_scenario
 from infogail.envs.errors import BadInput
 from infogail.envs.recordings.record import record
+from infogail.envs.scenarios.highway import Highway
 from infogail.learning.learner import InfoGAIL
 from infogail.rendering.traffic_film import check_environment, film_traffic, shares
 from infogail.runs.driver import load
 from infogail.runs.runner import train
 from infogail.traffic import population as module
-from infogail.traffic.population import StyledVehicle, make_populated, observe, population, safe_distance, too_close
+from infogail.traffic.population import make_populated, population
+from infogail.traffic.styled import CLEARANCE, REACTION, StyledVehicle, observe, safe_distance, too_close
 
 TINY = Config.of(num_codes=3, num_envs=16, iterations=1, rim_steps=2, rim_tries=1, bc_steps=100, hidden=16)
 ENVIRONMENTS = [
@@ -129,7 +131,7 @@ def test_a_turned_road_looks_the_same(make):
 def test_own_lane_only_on_a_ramp_and_the_obstacle_at_its_end(run, make):
     env = environment("merge-v0", population(run))
     network, kind = env.road.network, make()
-    names = list(module.Highway.features)
+    names = list(Highway.features)
 
     def seen_from(index, longitudinal):
         lane = network.get_lane(index)
@@ -232,13 +234,13 @@ def test_safe_distance_is_enough():
     """Front brakes with 5 m/s² to a stop; the rear does after its reaction."""
     for rear, front in ((30.0, 20.0), (20.0, 20.0), (15.0, 0.0), (10.0, 30.0), (0.0, 0.0)):
         gap = smallest = safe_distance(np.array(rear), np.array(front))
-        dt, reaction, v, w = 1e-3, module.REACTION, rear, front
+        dt, reaction, v, w = 1e-3, REACTION, rear, front
         for k in range(10_000):
             v = max(v - 5.0 * dt * (k * dt >= reaction), 0.0)
             w = max(w - 5.0 * dt, 0.0)
             gap = gap + (w - v) * dt
             smallest = min(smallest, gap)
-        assert smallest > module.CLEARANCE - 0.1
+        assert smallest > CLEARANCE - 0.1
 
 
 def test_brakes_and_holds_only_where_it_is_unsafe(make):
