@@ -208,6 +208,10 @@ class Scenario(ABC):
         """(...) int64: the demonstration whose driver the ego replaces; None if it replaces none."""
         return None
 
+    def complete(self, states: np.ndarray, scene: Scene) -> np.ndarray:
+        """States (T + 1, V, 4) of all vehicles, of the states that a recording holds: of people, the driver's only."""
+        return states
+
     def with_recording(self, recording: Recording) -> Scenario:
         """This scenario in the world of `recording`, if it has one."""
         return self

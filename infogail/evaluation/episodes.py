@@ -147,7 +147,8 @@ def demonstrated_episodes(recording: Recording) -> list[Episode]:
     for e, style in enumerate(recording.judged_styles):
         rows = slice(*demonstrations.episode_bounds[e : e + 2])
         observations, actions = demonstrations.observations[rows], demonstrations.actions[rows]
-        states, scene = recording.trajectory(e), recording.scene(e)
+        scene = recording.scene(e)
+        states = recording.scenario.complete(recording.trajectory(e), scene)
         episodes.append(Episode(UNKNOWN_CODE, observations, actions, states, scene, False, False, int(style)))
     return episodes
 

@@ -140,7 +140,7 @@ class Simulation(_Shown):
         return self._steps % self._steps_per_decision == 0
 
     def step(self, choose: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Advance by one physics step; at a decision, `choose` maps the observation (F,) to the action (2,)."""
+        """Advance by one physics step; at a decision, `choose` maps the observation (F,) to the action (A,)."""
         if self.at_decision:
             self.observations.append(self.obs)
             self.actions.append(np.clip(choose(self.obs), -1.0, 1.0).astype(np.float32))
@@ -165,10 +165,10 @@ class Simulation(_Shown):
 
     @property
     def driven(self) -> tuple[np.ndarray, np.ndarray]:
-        """Observations (T, F) and actions (T, 2) of the completed decisions."""
-        done = len(self.states) - 1
-        width = len(self.scenario.features)
-        return np.array(self.observations[:done]).reshape(done, width), np.array(self.actions[:done]).reshape(done, 2)
+        """Observations (T, F) and actions (T, A) of the completed decisions."""
+        done, spec = len(self.states) - 1, self.scenario.spec
+        seen = np.array(self.observations[:done]).reshape(done, spec.observation_size)
+        return seen, np.array(self.actions[:done]).reshape(done, spec.action_size)
 
     @property
     def style_name(self) -> str | None:

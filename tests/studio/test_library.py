@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from follow_world import record_followers
+from replay_world import record_world
 
 from infogail.config.presets import settings
 from infogail.envs.catalogue import get_scenario
@@ -28,8 +30,11 @@ from infogail.envs.gym_environment import record_policy
 from infogail.envs.recordings.record import record
 from infogail.envs.tasks import GymTask
 from infogail.learning.learner import InfoGAIL
+from infogail.runs.driver import load
 from infogail.runs.runner import train
 from infogail.studio.library import Library, append, count
+from infogail.studio.training import Show
+from infogail.studio.watching import DrivingPanel
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +86,35 @@ def test_an_episode_is_shown_as_it_was_recorded(library: Library, passes: Record
     assert shown["code"] is None and len(shown["road"]["lanes"]) == 3
     with pytest.raises(BadInput, match="has episodes 0 to 9, not 10"):
         library.episode("demos/pass.safetensors", 10)
+
+
+def test_recorded_people_are_shown_among_the_others(library: Library, tmp_path: Path) -> None:
+    people = record_world(tmp_path / "demos" / "replay.safetensors")
+    followers = record_followers(tmp_path / "demos" / "follow.safetensors", 2)
+    shown = library.episode("demos/replay.safetensors", 1)
+    assert np.array(shown["frames"]).shape == (61, 4, 4)  # the driver and the three cars near it
+    np.testing.assert_allclose(np.array(shown["frames"])[:, 0, :2], people.trajectory(1)[:, 0, :2], atol=6e-4)
+    shown = library.episode("demos/follow.safetensors", 1)
+    assert np.array(shown["frames"]).shape == (301, 2, 4)
+    np.testing.assert_allclose(np.array(shown["frames"])[:, 0, 0], followers.trajectory(1)[:, 0, 0], atol=6e-4)
+    row = followers.world.demonstration_row[1]
+    np.testing.assert_allclose(np.array(shown["frames"])[:, 1, 0], followers.world.leader[row:][:301, 0], atol=6e-4)
+    assert shown["details"][0].startswith("headway")
+
+
+def test_a_follower_is_watched_behind_a_recorded_leader(tmp_path: Path) -> None:
+    followers = record_followers(tmp_path / "follow.safetensors", 2)
+    config = settings(followers.scenario, overrides=QUICK)
+    train(InfoGAIL, "infogail", tmp_path / "follow.safetensors", "follow", config, tmp_path / "run")
+    driver = load(tmp_path / "run")
+    panel = DrivingPanel(driver, tmp_path / "run", 1)
+    panel.begin(seed=3, demonstration=None)
+    for _ in range(5):
+        panel.step()
+    frame = panel.frame()
+    assert len(frame["cars"]) == 2 and len(frame["belief"]) == 3 and frame["ghost"] is not None
+    shown = Show(get_scenario("follow"), tmp_path / "run").episodes(driver.policy)
+    assert [episode["label"] for episode in shown] == ["code 0", "code 1", "code 2"]
 
 
 def test_other_environments_are_listed_too(library: Library, balances: Episodes, tmp_path: Path) -> None:
