@@ -199,7 +199,8 @@ def _reference_loop(
 ) -> Callable[[], int]:
     env = gymnasium.make(environment_id(name), config=dict(config or {}), **road)
     env.reset(seed=seed)
-    actions = np.random.default_rng(seed).uniform(-1.0, 1.0, (64, 2)).astype(np.float32)
+    shape = (64, *(env.action_space.shape or ()))
+    actions = np.random.default_rng(seed).uniform(-1.0, 1.0, shape).astype(np.float32)
     if idle:
         actions *= 0.0
 
@@ -250,7 +251,7 @@ def _twin_loop(name: str, num_envs: int, seed: int, idle: bool = False, **settin
     env = gymnasium.make_vec(environment_id(name), num_envs, **settings)
     env.reset(seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    actions = torch.rand((8, num_envs, 2), generator=generator) * 2 - 1
+    actions = torch.rand((8, *(env.action_space.shape or ())), generator=generator) * 2 - 1
     if idle:
         actions *= 0.0
 
@@ -272,24 +273,27 @@ def _rate(steps: Callable[[], int]) -> float:
 
 
 def measure_run(run: Path, seed: int) -> tuple[str, dict[str, dict[str, float]]]:
-    """A title and rows of measurements: for a highway run, its cost as traffic; for a replay run, the speed of
-    simulation with its people."""
+    """A title and rows of measurements: for a highway run, its cost as traffic; for a run that learned from people, the
+    speed of simulation with them."""
     scenario = Manifest.load(run).scenario
     if get_scenario(scenario).recorded:
-        return f"{scenario}, the twin with {TRAFFIC:,} environments", measure_replay(run, seed)
+        number = COMPARED if get_scenario(scenario).compilable else TRAFFIC
+        return f"{scenario}, the twin with {number:,} environments", measure_replay(run, seed, number)
     return "traffic of highway-v0, microseconds per vehicle and physics step", measure_traffic(run, seed)
 
 
-def measure_replay(run: Path, seed: int) -> dict[str, dict[str, float]]:
+def measure_replay(run: Path, seed: int, number: int) -> dict[str, dict[str, float]]:
     """Steps per second in the recorded traffic that `run` learned from, with an idle ego: medians of `ROUNDS` rounds.
 
-    The twin is measured with one thread, and with one per core.
+    The twin of `number` environments is measured with one thread, with one per core, and, if it can be, compiled.
     """
     people: dict[str, Any] = {"recording": run / DEMONSTRATIONS, "idle": True}
     scenario = Manifest.load(run).scenario
-    reference, twin = _reference_loop(scenario, seed, **people), _twin_loop(scenario, TRAFFIC, seed, **people)
+    reference, twin = _reference_loop(scenario, seed, **people), _twin_loop(scenario, number, seed, **people)
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
     loops = {"highway-env": (reference, 1), "twin, 1 thread": (twin, 1), f"twin, {cores} threads": (twin, cores)}
+    if get_scenario(scenario).compilable and missing_compiler() is None:
+        loops["twin, 1 thread, compiled"] = _twin_loop(scenario, number, seed, compile=True, **people), 1
     rounds: list[dict[str, float]] = []
     for _ in range(ROUNDS):
         rounds.append({})
