@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from math import log
 from pathlib import Path
@@ -16,14 +16,17 @@ import gymnasium
 import highway_env  # noqa: F401 (registers highway-v0)
 import numpy as np
 import torch
+from torch.utils._triton import has_triton
 
 from infogail.config.config import Config
 from infogail.config.presets import settings
 from infogail.envs.catalogue import BASIC_SCENARIOS, environment_id, get_scenario
+from infogail.envs.errors import BadInput
 from infogail.envs.recordings.record import record
 from infogail.envs.scenarios.scenario import Scenario
 from infogail.envs.stepping import missing_compiler
 from infogail.envs.twin import DrivingEnvironment
+from infogail.learning.devices import check_device
 from infogail.learning.learner import InfoGAIL
 from infogail.parallel import terminal
 from infogail.runs import checkpoint
@@ -31,6 +34,7 @@ from infogail.runs.folder import DEMONSTRATIONS, Manifest, RunFolder
 from infogail.traffic.population import population
 
 NUM_ENVS = (256, 1024, 4096, 16384)
+DEVICE_ENVS = (4096, 65_536, 1_048_576)
 COMPARED = 4096  # environments of the twin that is compared with highway-env, also compiled
 ROUNDS = 5  # highway-env and the twins take turns, so that slowdowns of the machine affect all equally
 SECONDS = 0.7  # per turn
@@ -49,6 +53,27 @@ def measure(seed: int, progress: Callable[[str], None] = lambda message: None) -
     torch.set_num_threads(Config().run.threads)
     basic = {name: _measure_scenario(name, seed, progress) for name in BASIC_SCENARIOS}
     return basic | {"highway": _measure_highway(seed, progress)}
+
+
+def measure_device(device: str, seed: int, sizes: Sequence[int] = DEVICE_ENVS) -> dict[str, dict[str, float]]:
+    """Steps per second of the compiled twin on `device`, by scenario and number of environments: medians of `ROUNDS`
+    rounds, with random actions and including resets and observations.
+
+    Raises:
+        BadInput: this machine lacks the device, or what compiling for it takes.
+    """
+    check_device(device)
+    on_cpu = torch.device(device).type == "cpu"
+    if missing := missing_compiler() if on_cpu else None if has_triton() else "Triton":
+        raise BadInput(f"--device {device}: compiling takes {missing}; install it")
+    results: dict[str, dict[str, float]] = {}
+    for name in BASIC_SCENARIOS:
+        results[name] = {}
+        for size in sizes:
+            loop = _twin_loop(name, size, seed, compile=True, device=device)
+            wait = (lambda: None) if on_cpu else torch.cuda.synchronize
+            results[name][f"{size:,} environments"] = median(_rate(loop, wait) for _ in range(ROUNDS))
+    return results
 
 
 def _measure_scenario(name: str, seed: int, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -251,7 +276,7 @@ def _twin_loop(name: str, num_envs: int, seed: int, idle: bool = False, **settin
     env = gymnasium.make_vec(environment_id(name), num_envs, **settings)
     env.reset(seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    actions = torch.rand((8, *(env.action_space.shape or ())), generator=generator) * 2 - 1
+    actions = (torch.rand((8, *(env.action_space.shape or ())), generator=generator) * 2 - 1).to(settings.get("device"))
     if idle:
         actions *= 0.0
 
@@ -264,11 +289,14 @@ def _twin_loop(name: str, num_envs: int, seed: int, idle: bool = False, **settin
     return steps
 
 
-def _rate(steps: Callable[[], int]) -> float:
+def _rate(steps: Callable[[], int], wait: Callable[[], None] = lambda: None) -> float:
+    """Steps per second; `wait` returns when the device has done what it was told."""
+    wait()
     start = time.perf_counter()
     done = 0
     while time.perf_counter() - start < SECONDS:
         done += steps()
+        wait()
     return done / (time.perf_counter() - start)
 
 

@@ -436,13 +436,25 @@ class Speed:
     seed: int = 0
     """Seed for initial scenes and actions."""
     path: Annotated[Path | None, tyro.conf.arg(name="run", metavar="RUN")] = None
-    """Highway run to compare, as traffic, with highway-env's own; or replay run whose recorded traffic to measure."""
+    """Highway run to compare, as traffic, with highway-env's own; or a run that learned from people, whose recorded
+    traffic to measure."""
+    device: str | None = None
+    """Measure only the compiled twin, on this device, such as cuda, with up to a million environments."""
 
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
-        from infogail.benchmark.speed import measure, measure_run, print_run, print_table
+        from infogail.benchmark.speed import measure, measure_device, measure_run, print_run, print_table
         from infogail.parallel.progress import status
 
+        if self.device is not None:
+            with status(f"measuring on {self.device}"):
+                on_device = measure_device(self.device, self.seed)
+            if self.json:
+                print(json.dumps(on_device, indent=2))
+                return
+            for scenario, rates in on_device.items():
+                print_run(f"{scenario}, on {self.device}", {name: {"steps per second": r} for name, r in rates.items()})
+            return
         with status("measuring") as update:
             of_run = measure_run(self.path, self.seed) if self.path else None
             results = measure(self.seed, update)
