@@ -98,14 +98,15 @@ def windows(world: FollowedLeaders, drivers: np.ndarray, part: tuple[float, floa
     """(n, 2) int64: driver, and row of the first state, of each window of `WINDOW` decisions in a part of his track.
 
     Args:
-        part: where it begins and ends, as shares of the track.
+        part: where it begins and ends, as shares of the track; a window may end in the first state after the part.
         stride: steps from one window to the next.
     """
     found = []
     for driver in drivers.tolist():
         first, states = int(world.first_row[driver]), int(np.diff(world.first_row)[driver])
         begin, end = (int(share * states) for share in part)
-        found += [(driver, first + start) for start in range(begin, end - WINDOW, stride)]
+        last = min(end, states - 1)
+        found += [(driver, first + start) for start in range(begin, last - WINDOW + 1, stride)]
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
