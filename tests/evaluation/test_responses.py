@@ -36,7 +36,7 @@ def episode_of(gap, speed, acceleration, crashed=False):
 
 
 def made_up(length=301, reaction=12):
-    """Gaps, speeds and accelerations of one who, from `reaction` tenths after the leader on, brakes at 2 m/s², then 4."""
+    """Gaps, speeds and accelerations of one who, `reaction` tenths after the leader, brakes at 2 m/s², then at 4."""
     step = np.arange(length)
     gap, speed, acceleration = np.full(length, 12.0), np.full(length, 8.0), np.zeros(length)
     gap[120:150] = 16.0
