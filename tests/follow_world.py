@@ -52,7 +52,7 @@ def follow_leaders(drivers, seed=0, headways=HEADWAYS, speed=10.0, swing=4.0, ro
         follower.append((x, v, acceleration))
         x, v = x + v * DT, v + acceleration * DT
     states = np.moveaxis(follower, -1, 0)
-    states[:, 1:, 2] = states[:, :-1, 2].copy()  # the first has none before; it keeps its own, as imported drivers do
+    states[:, 1:, 2], states[:, 0, 2] = states[:, :-1, 2].copy(), 0.0  # the first has none before
     return Traffic(np.stack((ahead + rough * rng.standard_normal(ahead.shape), speeds), -1), states, lengths)
 
 

@@ -49,9 +49,15 @@ class World(ABC):
 
         `arrays` has the `names`.
         """
-        names = json.loads(files or "null")
+        try:
+            names = json.loads(files or "null")
+        except ValueError:
+            names = None
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             return f"files are {files}, not a list of names"
+        for name in cls.names():
+            if not arrays[name].ndim:
+                return f"'{name}' is a single number"
         shapes = {**cls.shapes(arrays), "num_training": (np.int64, (1,))}
         shapes |= dict.fromkeys(("track", "demonstration_row"), (np.int64, (episodes,)))
         for name, (dtype, shape) in shapes.items():
@@ -165,7 +171,7 @@ class FollowedLeaders(World):
     leader: np.ndarray
     """(R, 2) float64: x [m] of the leader's centre along the lane, speed [m/s]"""
     follower: np.ndarray
-    """(R, 3) float64: the driver's x [m], speed [m/s], and acceleration [m/s²] since the step before"""
+    """(R, 3) float64: the driver's x [m], speed [m/s], and acceleration [m/s²] since the step before, 0 at first"""
     lengths: np.ndarray
     """(P, 2) float64 [m]: of the follower and of the leader"""
     first_row: np.ndarray

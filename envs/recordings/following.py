@@ -96,7 +96,7 @@ class _Driver(NamedTuple):
             np.column_stack((x, nothing, nothing, speed)), pair.follower_length, Follow.steering_range[1], TIME_STEP
         )
         accelerations = ACCELERATION_RANGE[1] * recovered.actions[:, 0].astype(np.float64)
-        states = np.column_stack((recovered.states[:, [0, 3]], np.append(accelerations[:1], accelerations)))
+        states = np.column_stack((recovered.states[:, [0, 3]], np.append(0.0, accelerations)))
         return cls(file, pair, states, recovered.misses)
 
     @property

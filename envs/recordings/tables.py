@@ -460,7 +460,7 @@ class _Columns(NamedTuple):
 
 def _read(path: Path, layouts: Mapping[str, _Layout]) -> _Columns:
     """Read the columns of the layout that the header fits best."""
-    with _opened(path) as (header, rows):
+    with open_table(path) as (header, rows):
         position: dict[str, int] = {}
         for k, name in enumerate(header):  # NGSIM's own files write v_Length or v_length, some Preceeding
             position.setdefault(name.strip().lower().replace("preceeding", "preceding"), k)
@@ -540,7 +540,7 @@ def _number(path: Path, line: int, name: str, cell: str) -> float:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+def open_table(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
     """The cells of the header, and an iterator over line and cells of the other rows."""
     if path.is_dir():
         raise InvalidTable(f"{path}: is a folder; give a trajectory table in it")

@@ -209,7 +209,8 @@ class Scenario(ABC):
         return None
 
     def complete(self, states: np.ndarray, scene: Scene) -> np.ndarray:
-        """States (T + 1, V, 4) of all vehicles, of the states that a recording holds: of people, the driver's only."""
+        """States (T + 1, V, …) of all vehicles in a demonstration; of people, a recording holds only the
+        driver's `states` (T + 1, 1, 4)."""
         return states
 
     def with_recording(self, recording: Recording) -> Scenario:

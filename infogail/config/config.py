@@ -52,7 +52,10 @@ class Config:
         if run.labelled is not None and codes.graded_code:
             raise BadInput(f"--labelled {run.labelled}: a graded code has no labels; leave it out")
         if self.discriminator.reads_code and not self.rim.steps:
-            raise BadInput("--discriminator-reads-code: demonstrations have no codes with --rim-steps 0; leave one out")
+            remedy = "turn off --discriminator-reads-code, or give more steps"
+            raise BadInput(
+                f"--rim-steps 0: leaves demonstrations without codes, which the discriminator reads; {remedy}"
+            )
         if run.num_envs < codes.num_codes:
             raise BadInput(f"--num-envs {run.num_envs}: give at least one for each of the {codes.num_codes} codes")
 

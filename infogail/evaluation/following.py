@@ -27,8 +27,9 @@ from infogail.envs.twin import DrivingVectorEnv
 from infogail.evaluation import metrics
 from infogail.evaluation.codes import read_code
 from infogail.evaluation.episodes import Act, run_episode, side_by_side
-from infogail.evaluation.following_peers import WINDOW, ConstantSpeed, Person, fitted, windows
+from infogail.evaluation.following_peers import WINDOW, ConstantSpeed, Person, cut_out, fitted, windows
 from infogail.evaluation.meaning import agreement, mutual_information, permutation_test, terciles
+from infogail.evaluation.realism import realism
 from infogail.evaluation.responses import responses
 from infogail.evaluation.transfer import transfer
 from infogail.runs.driver import Driver
@@ -103,11 +104,9 @@ class Scenes(NamedTuple):
     @classmethod
     def of(cls, world: FollowedLeaders, people: np.ndarray) -> Scenes:
         chosen = windows(world, people, (0.5, 1.0), WINDOW)
-        return cls(_with_windows(world, chosen), people)
-
-    @property
-    def scenario(self) -> Follow:
-        return Follow.of_world(self.world, WINDOW)
+        apart = [bool((_gaps(world, driver, row) > 0).all()) for driver, row in chosen.tolist()]
+        track, row = chosen[apart].T
+        return cls(replace(world, track=track, demonstration_row=row, num_training=np.array([len(row)])), people)
 
     @property
     def driver(self) -> np.ndarray:
@@ -159,24 +158,23 @@ def judge_following(
     Raises:
         BadInput: some of `others` were learned from.
     """
-    file = others or run / DEMONSTRATIONS
     scenes = people_to_judge(recording, others)
+    there = transfer(driver, run, seed) if elsewhere else {}
     if scenes is None:
         progress(episodes)
-        return {"windows": 0, "note": NOTHING_HELD_OUT} | responses(driver) | {"peers": {}}
+        return {"windows": 0, "note": NOTHING_HELD_OUT} | responses(driver) | there | {"peers": {}}
     if peers is None:
-        peers = judge_peers(file, recording, episodes, seed, processes, others, driver.num_codes)
+        peers = judge_peers(run / DEMONSTRATIONS, recording, episodes, seed, processes, others, driver.num_codes)
     first, second = (_codes(driver, scenes, half) for half in (0, 1))
-    number = driver.num_codes if driver.evidence is not None else 1  # without a posterior, codes have no effect
-    tasks = [(Trained(driver), code) for code in range(number)]
-    driven = _drive(file, scenes, tasks, processes)
-    progress(episodes)
+    tasks = [(Trained(driver), code) for code in range(driver.num_distinct)]
+    driven = _drive(scenes, tasks, processes, _shares(progress, episodes, len(tasks) * len(scenes.driver)))
     code = np.array([first[np.flatnonzero(scenes.people == person)[0]] for person in scenes.driver])
     chosen = _choose(driven, code)
     result: dict[str, Any] = {"windows": len(scenes.driver), "people": len(scenes.people)}
-    result |= closeness(scenes, chosen, driven) | {"realism": realism(scenes, _rollouts(driver, scenes, code, seed))}
+    result |= closeness(scenes, chosen, driven) | floors(scenes)
+    result["realism"] = likelihood(scenes, _rollouts(driver, scenes, code, seed))
     result |= _recognition(driver, scenes, first, second) | _knob(driver, scenes, driven) | responses(driver)
-    result |= transfer(driver, run, seed) if elsewhere else {}
+    result |= there
     result |= {f"{name}_{key}": value for name, numbers in peers.items() for key, value in numbers.items()}
     return {key: _plain(value) for key, value in result.items()} | {"peers": dict(peers)}
 
@@ -200,12 +198,12 @@ def judge_peers(
         return {}
     world = _world(recording)
     models = fitted(world, learned_from(world), scenes.world, scenes.people, kinds or Follow().recommended["num_codes"])
-    pilots: dict[str, Pilot] = {PERSON: Person(scenes.world), "constant_speed": ConstantSpeed(), **models}
-    driven = _drive(file, scenes, [(pilot, 0) for pilot in pilots.values()], processes)
+    pilots: dict[str, Pilot] = {PERSON: Person.of(scenes.world, WINDOW), "constant_speed": ConstantSpeed(), **models}
+    driven = _drive(scenes, [(pilot, 0) for pilot in pilots.values()], processes)
     results = {}
     for name, drives in zip(pilots, driven, strict=True):
         repeated = Drives(*(np.repeat(field[None], ROLLOUTS, axis=0) for field in drives))
-        results[name] = closeness(scenes, drives) | {"realism": realism(scenes, repeated)}
+        results[name] = closeness(scenes, drives) | {"realism": likelihood(scenes, repeated)}
     return {name: {key: _plain(value) for key, value in result.items()} for name, result in results.items()}
 
 
@@ -241,13 +239,14 @@ def closeness(scenes: Scenes, drives: Drives, of_codes: Sequence[Drives] = ()) -
     """How near the people `drives` are, and with the best of each window's drives in `of_codes`."""
     person, result = scenes.recorded(), dict[str, float | None]()
     off = np.abs(drives.x - person.x)
-    every = of_codes or [drives]
-    best = np.min([np.abs(each.x - person.x) for each in every], axis=0)
-    for prefix, errors in (("", off), ("best_of_k_", best) if of_codes else ("", off)):
-        result[f"{prefix}position_rmse"] = _root_mean_square(errors[:, 1:])
+    every = [("", off[None])]
+    if of_codes:
+        every.append(("best_of_k_", np.array([np.abs(each.x - person.x) for each in of_codes])))
+    for prefix, errors in every:  # (K, n, H + 1)
+        result[f"{prefix}position_rmse"] = float(np.sqrt((errors[..., 1:] ** 2).mean(-1).min(0).mean()))
         for horizon, step in HORIZONS.items():
-            result[f"{prefix}position_rmse_{horizon}"] = _root_mean_square(errors[:, step])
-        result[f"{prefix}gap_median_error_20s"] = float(np.median(errors[:, WINDOW]))
+            result[f"{prefix}position_rmse_{horizon}"] = _root_mean_square(errors[..., step].min(0))
+        result[f"{prefix}gap_median_error_20s"] = float(np.median(errors[..., WINDOW].min(0)))
     result["speed_rmse_20s"] = _root_mean_square(drives.speed[:, WINDOW] - person.speed[:, WINDOW])
     if of_codes:
         faster = np.min([np.abs(each.speed - person.speed)[:, WINDOW] for each in of_codes], axis=0)
@@ -257,55 +256,17 @@ def closeness(scenes: Scenes, drives: Drives, of_codes: Sequence[Drives] = ()) -
     result["hard_brake_rate"] = metrics.hard_brake_rate(ours["acceleration"])
     for name in SAMPLED:
         result[f"wasserstein_{name}"] = metrics.wasserstein(np.concatenate(ours[name]), np.concatenate(theirs[name]))
-        result[f"wasserstein_{name}_floor"] = _floor(theirs[name], scenes.driver)
     return result
 
 
-class Histogram(NamedTuple):
-    """How the likelihood of one quantity is estimated."""
-
-    low: float
-    high: float
-    bins: int
-    weight: float
+def floors(scenes: Scenes) -> dict[str, float | None]:
+    """How far people are from other people, in the quantities of `closeness`."""
+    samples = scenes.samples(scenes.recorded())
+    return {f"wasserstein_{name}_floor": _floor(samples[name], scenes.driver) for name in SAMPLED}
 
 
-HISTOGRAMS = {
-    "speed": Histogram(0.0, 25.0, 10, 0.05),
-    "acceleration": Histogram(-12.0, 12.0, 11, 0.05),
-    "gap": Histogram(-5.0, 40.0, 10, 0.10),
-    "time_to_collision": Histogram(0.0, 5.0, 10, 0.10),
-}
-"""The kinematic and interactive features of the Waymo Open Sim Agents Challenge that exist in one lane."""
-COLLISION_WEIGHT, SMOOTHING, BERNOULLI_SMOOTHING = 0.25, 0.1, 0.001
-
-
-def realism(scenes: Scenes, rollouts: Drives) -> float:
-    """The realism metametric of Waymo's Sim Agents Challenge, from 0 to 1 (Montali et al. 2023, arXiv 2305.12032).
-
-    For each quantity, a histogram of all steps of a window's rollouts gives the likelihood of each step of the person;
-    the geometric mean over the steps is averaged over the windows. Collisions: the likelihood of none.
-
-    Args:
-        rollouts: fields (R, n, …), R rollouts of each window.
-    """
-    person = scenes.recorded()
-    quantities = [_features(scenes, Drives(*(field[r] for field in rollouts))) for r in range(len(rollouts.x))]
-    recorded, total, weights = _features(scenes, person), 0.0, COLLISION_WEIGHT
-    for name, histogram in HISTOGRAMS.items():
-        simulated = np.concatenate([each[name] for each in quantities], axis=1)  # (n, R H)
-        likelihoods = []
-        for sample, real in zip(_bins(simulated, histogram), _bins(recorded[name], histogram), strict=True):
-            counts = np.bincount(sample, minlength=histogram.bins) + SMOOTHING
-            likelihoods.append(np.exp(np.log(counts / counts.sum())[real].mean()))
-        total, weights = total + histogram.weight * float(np.mean(likelihoods)), weights + histogram.weight
-    crashes, number = rollouts.crashed.sum(0), len(rollouts.crashed)
-    without = (number - crashes + BERNOULLI_SMOOTHING) / (number + 2 * BERNOULLI_SMOOTHING)
-    return (total + COLLISION_WEIGHT * float(without.mean())) / weights
-
-
-def _features(scenes: Scenes, drives: Drives) -> dict[str, np.ndarray]:
-    """(n, H) each: [m/s], [m/s²], [m], [s]"""
+def realism_quantities(scenes: Scenes, drives: Drives) -> dict[str, np.ndarray]:
+    """What `realism` compares, (n, H) each: [m/s], [m/s²], [m], [s]"""
     gap = scenes.gap(drives.x)
     closing = -np.diff(gap) / STEP
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -314,16 +275,16 @@ def _features(scenes: Scenes, drives: Drives) -> dict[str, np.ndarray]:
     return {"speed": drives.speed[:, 1:], "acceleration": accelerations, "gap": gap[:, 1:], "time_to_collision": time}
 
 
-def _bins(x: np.ndarray, histogram: Histogram) -> np.ndarray:
-    """Number of the bin of each of `x`; beyond the ends, of the first or last."""
-    low, high, bins, _ = histogram
-    return np.clip((np.clip(x, low, high) - low) / (high - low) * bins, 0, bins - 1).astype(np.int64)
+def likelihood(scenes: Scenes, rollouts: Drives) -> float:
+    """The `realism` of rollouts, fields (R, n, …)."""
+    each = [realism_quantities(scenes, Drives(*(field[r] for field in rollouts))) for r in range(len(rollouts.x))]
+    return realism(realism_quantities(scenes, scenes.recorded()), each, rollouts.crashed)
 
 
 def _rollouts(driver: Driver, scenes: Scenes, codes: np.ndarray, seed: int) -> Drives:
     """`ROLLOUTS` drives of each window in the twin, with the policy's noise: fields (R, n, …)."""
     number, generator = len(codes) * ROLLOUTS, torch.Generator().manual_seed(seed)
-    env = DrivingVectorEnv(scenes.scenario, number, dtype="float64", tensors=True)
+    env = DrivingVectorEnv(Follow.of_world(scenes.world, WINDOW), number, dtype="float64", tensors=True)
     scene = {"demonstration": np.tile(np.arange(len(codes)), ROLLOUTS) + 0.5}
     obs, _ = env.reset(options={"scene": scene})
     level = torch.from_numpy(np.tile(codes, ROLLOUTS))
@@ -368,8 +329,6 @@ def _recognition(
 
 def _knob(driver: Driver, scenes: Scenes, driven: Sequence[Drives]) -> dict[str, float | None]:
     """What each code does in the same scenes."""
-    if len(driven) < 2:
-        return {"headway_rank_correlation": None}
     result: dict[str, float | None] = {}
     samples = [scenes.samples(drives) for drives in driven]
     for code, (sample, drives) in enumerate(zip(samples, driven, strict=True)):
@@ -378,14 +337,21 @@ def _knob(driver: Driver, scenes: Scenes, driven: Sequence[Drives]) -> dict[str,
         result[f"code_{code}_collision_rate"] = float(drives.crashed.mean())
         result[f"code_{code}_hard_brake_rate"] = metrics.hard_brake_rate(sample["acceleration"])
     means = np.array([[row.mean() for row in sample["headway"]] for sample in samples])  # (K, n)
-    return result | {"headway_rank_correlation": _rank_correlation(means) if driver.graded else None}
+    result["headway_rank_correlation"] = _rank_correlation(means) if driver.graded and len(driven) > 1 else None
+    return result
 
 
 def _rank_correlation(means: np.ndarray) -> float:
-    """Spearman's correlation of code and headway (K, n), of the mean over scenes."""
-    from scipy.stats import spearmanr
+    """Magnitude of Spearman's correlation of code and headway (K, n), of the mean over scenes; ties count as none.
 
-    return float(np.mean([spearmanr(np.arange(len(means)), column).statistic for column in means.T]))
+    Nobody told the learner which end of the code is which.
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(means, axis=0) - (len(means) + 1) / 2
+    steps, spread = np.arange(len(means)) - (len(means) - 1) / 2, np.sqrt((ranks**2).sum(0))
+    correlations = steps @ ranks / np.maximum(spread * np.sqrt((steps**2).sum()), 1e-12)
+    return float(abs(correlations.mean()))
 
 
 def _codes(driver: Driver, scenes: Scenes, half: int | None) -> np.ndarray:
@@ -399,23 +365,30 @@ def _seen(world: FollowedLeaders, driver: int, half: int | None) -> tuple[np.nda
     first, last = world.first_row[driver : driver + 2].tolist()
     middle = first + (last - first) // 2
     begin, end = {0: (first, middle), 1: (middle, last - 1), None: (first, last - 1)}[half]
-    part = Follow.of_world(_with_windows(world, np.array([(driver, begin)])), end - begin)
+    part = Follow.of_world(cut_out(world, np.array([(driver, begin)]), end - begin), end - begin)
     seen: Demonstrations = part.demonstrations(np.arange(1))
     return seen.observations, seen.actions
 
 
-def _drive(file: Path, scenes: Scenes, pilots: Sequence[tuple[Pilot, int]], processes: int | None) -> list[Drives]:
+def _drive(
+    scenes: Scenes,
+    pilots: Sequence[tuple[Pilot, int]],
+    processes: int | None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Drives]:
     """The drives of each pilot with its code, in highway-env."""
     chosen = np.column_stack((scenes.driver, scenes.world.demonstration_row))
     parts = [chosen[k : k + WINDOWS_PER_TASK] for k in range(0, len(chosen), WINDOWS_PER_TASK)]
-    tasks = [(file, part, pilot, code) for pilot, code in pilots for part in parts]
-    driven = side_by_side(_drive_windows, tasks, processes)
+    tasks = [(cut_out(scenes.world, part, WINDOW), part, pilot, code) for pilot, code in pilots for part in parts]
+    driven = side_by_side(_drive_windows, tasks, processes, progress)
     return [Drives.of(*zip(*driven[k * len(chosen) : (k + 1) * len(chosen)], strict=True)) for k in range(len(pilots))]
 
 
-def _drive_windows(file: Path, chosen: np.ndarray, pilot: Pilot, code: int) -> list[tuple[np.ndarray, bool]]:
-    """States (T + 1, 2, 7) of the drive through each window (n, 2), and whether it crashed."""
-    world = _with_windows(_world(Recording.load(file, Follow())), chosen)
+def _drive_windows(
+    world: FollowedLeaders, chosen: np.ndarray, pilot: Pilot, code: int
+) -> list[tuple[np.ndarray, bool]]:
+    """States (T + 1, 2, 7) of the drive through each window of a world, cut out at `chosen` (n, 2) of another, and
+    whether it crashed."""
     env = DrivingEnv(Follow.of_world(world, WINDOW))
     driven = []
     for window, (driver, row) in enumerate(chosen.tolist()):
@@ -431,16 +404,27 @@ def _choose(driven: Sequence[Drives], code: np.ndarray) -> Drives:
     return Drives(*(np.stack(fields)[code, windows] for fields in zip(*driven, strict=True)))
 
 
-def _with_windows(world: FollowedLeaders, chosen: np.ndarray) -> FollowedLeaders:
-    """The world with other windows (n, 2): driver, and row of the first state."""
-    return replace(
-        world, track=chosen[:, 0], demonstration_row=chosen[:, 1], num_training=np.array([max(len(chosen), 1)])
-    )
-
-
 def _world(recording: Recording) -> FollowedLeaders:
     assert isinstance(recording.world, FollowedLeaders)
     return recording.world
+
+
+def _gaps(world: FollowedLeaders, driver: int, row: int) -> np.ndarray:
+    """(WINDOW + 1,) [m] from bumper to bumper, as recorded, in the window that begins at `row`."""
+    rows = slice(row, row + WINDOW + 1)
+    return world.leader[rows, 0] - world.follower[rows, 0] - world.lengths[driver].mean()
+
+
+def _shares(progress: Callable[[int], None], total: int, steps: int) -> Callable[[int], None]:
+    """`progress`, called with `total` in all while `steps` are done."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        before, done = done, done + count
+        progress(total * done // steps - total * before // steps)
+
+    return advance
 
 
 def _prints(world: FollowedLeaders, driver: int) -> set[bytes]:

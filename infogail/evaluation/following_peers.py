@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from infogail.envs.data.world import FollowedLeaders
-from infogail.envs.scenarios.following import Follow
+from infogail.envs.scenarios.following import MEMORY, Follow
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
 from infogail.evaluation.episodes import Act
 from infogail.evaluation.peers import Neighbour, Parameters, idm_acceleration
@@ -21,8 +21,8 @@ SETS, RESTARTS, MAX_ROUNDS = 1500, 30, 30
 LOWEST, HIGHEST = Parameters(8.0, 0.3, 0.5, 0.3, 0.5), Parameters(40.0, 3.5, 6.0, 3.0, 4.0)
 WINDOW = 200  # decisions, 20 s, of the windows that are judged and fitted to
 STRIDE = 50  # from one window to the next, where a driver chooses
-SECOND = Follow.policy_frequency
-"""Positions are compared once per second."""
+RATE = Follow.policy_frequency
+"""[Hz]; positions are compared once per second."""
 
 
 class ConstantSpeed(NamedTuple):
@@ -55,11 +55,40 @@ class IDM(NamedTuple):
 class Person(NamedTuple):
     """The recorded drivers themselves, by the accelerations recovered from their positions."""
 
-    world: FollowedLeaders
+    actions: dict[int, np.ndarray]
+    """(H, 1) of each window, by the row of its first state"""
+
+    @classmethod
+    def of(cls, world: FollowedLeaders, horizon: int) -> Person:
+        """The drivers of all windows of `horizon` decisions of a world."""
+        actions = (world.follower[:, 2:] / ACCELERATION_RANGE[1]).astype(np.float32)
+        return cls({row: actions[row + 1 : row + 1 + horizon] for row in world.demonstration_row.tolist()})
 
     def start(self, driver: int, row: int, code: int) -> Act:
-        accelerations = iter(self.world.follower[row + 1 :, 2:])
-        return lambda obs, states: (next(accelerations) / ACCELERATION_RANGE[1]).astype(np.float32)
+        actions = iter(self.actions[row])
+        return lambda obs, states: next(actions)
+
+
+def cut_out(world: FollowedLeaders, chosen: np.ndarray, steps: int) -> FollowedLeaders:
+    """A world of only the windows (n, 2), driver and row of the first state, of `steps` decisions each.
+
+    Each becomes a driver of its own, with what his leader did in the second before.
+    """
+    begins = np.maximum(chosen[:, 1] - MEMORY, world.first_row[chosen[:, 0]])
+    rows = [np.arange(begin, row + steps + 1) for begin, row in zip(begins, chosen[:, 1], strict=True)]
+    first_row, every = np.cumsum([0, *map(len, rows)]), np.concatenate(rows)
+    number = len(chosen)
+    return FollowedLeaders(
+        track=np.arange(number),
+        demonstration_row=first_row[:-1] + (chosen[:, 1] - begins),
+        num_training=np.array([number]),
+        files=world.files,
+        leader=world.leader[every],
+        follower=world.follower[every],
+        lengths=world.lengths[chosen[:, 0]],
+        first_row=first_row,
+        file=world.file[chosen[:, 0]],
+    )
 
 
 def fitted(
@@ -119,11 +148,11 @@ def squared_errors(sets: np.ndarray, world: FollowedLeaders, chosen: np.ndarray)
     for step in range(WINDOW):
         leader_x, leader_speed = world.leader[rows + step].T
         leader = Neighbour(np.array(True), leader_x - x - bodies, speed - leader_speed)
-        acceleration = np.maximum(idm_acceleration(parameters, speed, leader), -speed * SECOND)
-        x, speed = x + speed / SECOND, speed + acceleration / SECOND
-        if (step + 1) % SECOND == 0:
+        acceleration = np.maximum(idm_acceleration(parameters, speed, leader), -speed * RATE)
+        x, speed = x + speed / RATE, speed + acceleration / RATE
+        if (step + 1) % RATE == 0:
             total += (x - world.follower[rows + step + 1, 0]) ** 2
-    return total / (WINDOW // SECOND)
+    return total / (WINDOW // RATE)
 
 
 def _medoids(losses: np.ndarray, kinds: int) -> np.ndarray:

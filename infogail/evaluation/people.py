@@ -59,7 +59,7 @@ class Trained:
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
-        self.num_codes = 1 if driver.evidence is None else driver.num_codes  # without a posterior, codes have no effect
+        self.num_codes = driver.num_distinct
 
     def choose_code(self, observations: np.ndarray, actions: np.ndarray) -> int:
         return read_code(self.driver, observations, actions) or 0

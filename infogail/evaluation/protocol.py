@@ -80,7 +80,7 @@ def evaluate_many(
         progress: called with the number of further episodes done, of `len(runs) * episodes`.
         peers: for recorded people, the result of `PeopleJudge.judge_peers`, if already known.
         perturbation: not for recorded people. The file is then `metrics-noise-X-spread-Y.json`.
-        others: for people who follow, a file with other people to judge by.
+        others: for people who follow, a file with other people to judge by; `metrics-on-NAME.json` is written then.
         elsewhere: for people who follow, also drive in highway-v0 and among IDM cars; see `evaluation.transfer`.
 
     Returns:
@@ -116,7 +116,7 @@ def evaluate_many(
     simulated = [run for run, recorded in zip(runs, people, strict=True) if not recorded]
     judges = [recording.scenario.fit_judge(recording) for recording in recordings if not recording.scenario.recorded]
     driven = iter(drive(load, simulated, episodes, seed, processes, progress, judges, perturbation))
-    results = []
+    results, on = [], "" if others is None else f"-on-{others.stem}"
     for run, driver, recording, cost in zip(runs, drivers, recordings, costs, strict=True):
         if (world := driver.scenario.world_type) is not None:
             judge_people = JUDGES[world].judge
@@ -129,10 +129,12 @@ def evaluate_many(
             | judgement
             | cost
             | ({} if perturbation == UNPERTURBED else {"perturbation": asdict(perturbation)})
+            | ({} if others is None else {"demonstrations": str(others)})
             | {"versions": versions()}
         )
         write_atomically(
-            run / f"metrics{perturbation.name}.json", (json.dumps(result, indent=2, allow_nan=False) + "\n").encode()
+            run / f"metrics{perturbation.name}{on}.json",
+            (json.dumps(result, indent=2, allow_nan=False) + "\n").encode(),
         )
         results.append(result)
     return results

@@ -39,9 +39,8 @@ def made_up_leader() -> FollowedLeaders:
 def drive_responses(driver: Driver) -> list[Episode]:
     """Each code behind the made-up leader, in highway-env."""
     env = DrivingEnv(Follow.of_world(made_up_leader()))
-    number = driver.num_codes if driver.evidence is not None else 1  # without a posterior, codes have no effect
     scene = {"demonstration": np.float64(0.0)}
-    return [drive_episode(driver, env, code, scene=scene) for code in range(number)]
+    return [drive_episode(driver, env, code, scene=scene) for code in range(driver.num_distinct)]
 
 
 def responses(driver: Driver) -> dict[str, float | None]:
@@ -60,7 +59,8 @@ def response(episode: Episode) -> dict[str, float | None]:
     steady = slice(CRUISING - SETTLED, CRUISING)
     if len(states) <= CRUISING:
         return dict.fromkeys(("steady_headway", "reaction_time", "hardest_brake", "smallest_gap", "standstill_gap"))
-    after = decelerations[CRUISING + 1 :] - decelerations[steady].mean()
+    # The first slower leader is seen after CRUISING + 1 decisions; what is decided then shows in the state after it.
+    after = decelerations[CRUISING + 2 :] - decelerations[steady].mean()
     reacted = np.flatnonzero(after > REACTION)
     return {
         "steady_headway": float(scenario.headway(states)[steady].mean()),

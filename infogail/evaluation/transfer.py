@@ -21,10 +21,10 @@ TRAFFIC = {"lanes_count": 3, "vehicles_count": 20, "duration": SECONDS}
 
 
 def transfer(driver: Driver, run: Path, seed: int = 0) -> dict[str, float | None]:
-    """For each code, the median headway [s] and whether anybody crashed: `code_k_traffic_…` if all cars of `highway-v0`
-    but its own ego are driven with it, `code_k_among_idm_…` of one car between IDM cars."""
+    """For each code, the median headway [s] and the share of its cars that crashed: `code_k_traffic_…` of 20 cars with
+    this code in `highway-v0`, `code_k_among_idm_…` of one car between IDM cars."""
     result: dict[str, float | None] = {}
-    for code in range(driver.num_codes):
+    for code in range(driver.num_distinct):
         mix = np.eye(driver.num_codes)[code]
         path = population(run, mix, assisted=False)
         for name, (headway, crashed) in (("traffic", traffic(path, seed)), ("among_idm", among_idm(path))):
@@ -36,6 +36,8 @@ def traffic(path: str, seed: int) -> tuple[float | None, float]:
     """Median headway [s] of the vehicles of the class `path` in highway-v0, and the share that crashed."""
     env = make_populated("highway-v0", path, seed=seed, config=TRAFFIC)
     road = env.unwrapped.road  # type: ignore[attr-defined]
+    ego = env.unwrapped.vehicle  # type: ignore[attr-defined]
+    road.vehicles[road.vehicles.index(ego)] = IDMVehicle.create_from(ego)  # which would otherwise drive blindly
     own = [vehicle for vehicle in road.vehicles if isinstance(vehicle, vehicle_class(path))]
     seen = _drive(road, own)
     env.close()

@@ -329,7 +329,7 @@ class Posterior:
         codes = share_out(self.evidence.prior, self.config.run.num_envs)
         if in_place_of is None:
             return codes
-        inferred = self._inferred_codes()
+        inferred = self._assigned_codes()
         known = (in_place_of >= 0) & (in_place_of < len(inferred))  # the others are held out
         return torch.where(known, inferred[in_place_of.clamp(0, len(inferred) - 1)], codes)
 
@@ -343,16 +343,20 @@ class Posterior:
 
     def demonstration_codes(self) -> Tensor | None:
         """(E,) int64: the most likely code of each demonstration, or the known one; None if they were not divided."""
-        if not self.config.rim.steps:
-            return None
-        codes = self._inferred_codes()
-        codes[self.known.episodes] = self.known.codes
-        return codes
+        return self._assigned_codes() if self.config.rim.steps else None
 
     def row_codes(self) -> Tensor | None:
         """(N,) int64: `demonstration_codes` for each row, if the discriminator reads them."""
         codes = self.demonstration_codes() if self.config.discriminator.reads_code else None
         return None if codes is None else codes.repeat_interleave(self.lengths)
+
+    def _assigned_codes(self) -> Tensor:
+        """(E,) int64: the known codes, and the most likely ones of the other demonstrations."""
+        if len(self.known.codes) == self.demonstrations.shape[1]:
+            return self.known.codes
+        codes = self._inferred_codes()
+        codes[self.known.episodes] = self.known.codes
+        return codes
 
     def _inferred_codes(self) -> Tensor:
         return belief(step_by_step(self.evidence, self.demonstrations), prior=self.evidence.prior)[-1].argmax(-1)

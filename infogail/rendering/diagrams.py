@@ -172,7 +172,7 @@ def plot_following(driver: Driver, recording: Recording, driven: Sequence[Episod
     place.plot(seconds, person[:, 0, 0] - start, "--", color=DEMONSTRATION, lw=2, label="people")
     people = np.concatenate([*cast(Follow, recording.scenario).recorded_states(np.arange(recording.num_training))])
     manner.plot(*_by_speed(people[:, 0, 3], scenario.headway(people)), "--", color=DEMONSTRATION, lw=2, label="people")
-    for code, (episode, response) in enumerate(zip(driven, braking, strict=True)):
+    for code, (episode, response) in enumerate(zip(driven, braking, strict=False)):
         paint, states = code_colour(code), episode.vehicle_states
         place.plot(seconds[: len(states)], states[:, 0, 0] - start, color=paint, lw=1.2, label=f"code {code}")
         reaction.plot(

@@ -41,6 +41,11 @@ class Driver:
         return self.task
 
     @property
+    def num_distinct(self) -> int:
+        """The number of codes that drive differently: without a posterior, codes have no effect."""
+        return self.num_codes if self.evidence is not None else 1
+
+    @property
     def codes(self) -> list[int] | list[float]:
         """The codes to evaluate: 0 to K - 1, or K values of a graded code from -1 to 1."""
         return levels(self.num_codes).tolist() if self.graded else list(range(self.num_codes))

@@ -41,8 +41,13 @@ class StyledFollower(StyledVehicle):
             limit = ControlledVehicle.MAX_STEERING_ANGLE
             self.action = {"acceleration": acceleration, "steering": float(np.clip(steering, -limit, limit))}
 
+    def step(self, dt: float) -> None:
+        """Move like any vehicle, but stop rather than reverse."""
+        self.action["acceleration"] = max(self.action["acceleration"], -max(self.speed, 0.0) / dt)
+        super().step(dt)
+
     def _accelerate(self) -> float:
-        """[m/s²]; never enough to roll backwards."""
+        """[m/s²]"""
         leader, _ = self.road.neighbour_vehicles(self)
         gap = np.inf if leader is None else self.lane_distance_to(leader) - (leader.LENGTH + self.LENGTH) / 2
         if gap > SENSOR_RANGE:
@@ -51,7 +56,7 @@ class StyledFollower(StyledVehicle):
             chosen = IDMVehicle.COMFORT_ACC_MAX * (1 - (max(self.speed, 0.0) / limit) ** IDMVehicle.DELTA)
         else:
             chosen = ACCELERATION_RANGE[1] * float(self.policy(self._observe(leader, gap), np.array([self.code]))[0, 0])
-        return max(chosen, -max(self.speed, 0.0) / self.period)
+        return float(np.clip(chosen, *ACCELERATION_RANGE))
 
     def _observe(self, leader: Vehicle, gap: float) -> np.ndarray:
         """(1, F): what `Follow` observes, along the lane."""

@@ -1,0 +1,119 @@
+"""An area in square cells, and paths as moves between neighbouring cells.
+
+A state is a cell and the heading with which it was entered, for people go on in the direction in which they go. Columns
+are along x, rows along y; heading k is 45° k from the x axis toward the y axis.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from infogail.baselines.maxent_irl import NOWHERE, Graph
+
+USUAL_CELLS = 27 * 48
+"""About so many cells has a grid whose cell size is not given."""
+MOST_CELLS = 10_000
+MOVES = np.array([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)])
+"""(8, 2): columns and rows of each move; its number is also the heading it leads to."""
+HEADINGS = len(MOVES)
+TURNS = 5
+"""Kinds of turns: by 0°, 45°, 90°, 135° and 180°."""
+FINE = 20
+"""Points per cell, when a path is followed from cell to cell."""
+
+
+def usual_cell(points: np.ndarray) -> float:
+    """The cell size, to one digit, with which the area of `points` (N, 2) has about `USUAL_CELLS` cells."""
+    spans = np.ptp(points, axis=0)
+    exact = max(math.sqrt(spans.prod() / USUAL_CELLS), spans.max() / USUAL_CELLS)
+    return float(f"{exact:.0e}")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Square cells over an area.
+
+    Raises:
+        ValueError: there are more than `MOST_CELLS`.
+    """
+
+    left: float
+    """The smallest x."""
+    bottom: float
+    """The smallest y."""
+    cell: float
+    """Width of a cell, in the unit of the points."""
+    columns: int
+    rows: int
+
+    def __post_init__(self) -> None:
+        if len(self) > MOST_CELLS:
+            raise ValueError(f"{self.columns} x {self.rows} cells, more than {MOST_CELLS:,}")
+
+    @classmethod
+    def over(cls, points: np.ndarray, cell: float) -> Grid:
+        """The grid that covers `points` (N, 2)."""
+        (left, bottom), spans = points.min(0).tolist(), np.ptp(points, axis=0) / cell
+        columns, rows = (math.floor(span) + 1 for span in spans.tolist())
+        return cls(left, bottom, cell, columns, rows)
+
+    def __len__(self) -> int:
+        return self.columns * self.rows
+
+    def places(self, cells: np.ndarray) -> np.ndarray:
+        """(n, 2): column and row of each cell (n,)."""
+        return np.stack((cells % self.columns, cells // self.columns), -1)
+
+    def walk(self, points: np.ndarray) -> np.ndarray:
+        """(m,) int64: the cells of a path along `points` (n, 2), each a neighbour of the one before.
+
+        A corner is cut where the cell before it and the one after are neighbours, so that diagonals are moves.
+        """
+        scaled = (points - (self.left, self.bottom)) / self.cell
+        along = np.concatenate(([0.0], np.hypot(*np.diff(scaled, axis=0).T).cumsum()))
+        steps = np.linspace(0.0, along[-1], math.ceil(along[-1] * FINE) + 1)
+        fine = np.stack([np.interp(steps, along, of_axis) for of_axis in scaled.T], -1)
+        places = np.floor(fine).astype(np.int64).clip(0, (self.columns - 1, self.rows - 1))
+        entered = np.append(True, (np.diff(places, axis=0) != 0).any(1))
+        walked: list[tuple[int, int]] = []
+        for x, y in places[entered].tolist():
+            if len(walked) > 1 and max(abs(x - walked[-2][0]), abs(y - walked[-2][1])) == 1:
+                walked[-1] = x, y
+            else:
+                walked.append((x, y))
+        return np.array([y * self.columns + x for x, y in walked])
+
+    def moves(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """States (m - 1,) and moves (m - 2,) of a walk over m cells, which begins when its first move is known."""
+        steps = np.diff(self.places(cells), axis=0)
+        headings = (steps[:, None] == MOVES).all(-1).argmax(1)
+        return cells[1:] * HEADINGS + headings, headings[1:]
+
+    def graph(self) -> Graph:
+        """All states and moves. Features (F,): the cell entered (one of all), the turn (`TURNS`), the length in cells."""
+        states = np.arange(len(self) * HEADINGS)
+        there = self.places(states // HEADINGS)[:, None] + MOVES
+        inside = ((there >= 0) & (there < (self.columns, self.rows))).all(-1)
+        cells = there[..., 1] * self.columns + there[..., 0]
+        following = np.where(inside, cells * HEADINGS + np.arange(HEADINGS), NOWHERE)
+        turn = abs(np.arange(HEADINGS) - (states % HEADINGS)[:, None])
+        turn = np.minimum(turn, HEADINGS - turn)
+        length = np.broadcast_to(np.hypot(*MOVES.T), turn.shape)
+        move = np.flatnonzero(inside)
+        columns = np.stack((cells[inside], len(self) + turn[inside], np.full(len(move), len(self) + TURNS)), -1)
+        values = np.stack((np.ones(len(move)), np.ones(len(move)), length[inside]), -1)
+        size = inside.size, len(self) + TURNS + 1
+        places = torch.from_numpy(np.stack((move.repeat(3), columns.flatten())))
+        features = torch.sparse_coo_tensor(
+            places, torch.from_numpy(values.flatten()).float(), size, check_invariants=True
+        )
+        return Graph(torch.from_numpy(following), features.coalesce())
+
+    @property
+    def costs(self) -> range:
+        """The features of the graph that are costs: turns and length."""
+        return range(len(self), len(self) + TURNS + 1)
