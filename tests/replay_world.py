@@ -111,7 +111,7 @@ class Scripted:
     def act(self, obs, code):
         return np.array([self.accelerations[code] / 5.0, self.steering], np.float32)
 
-    belief = Driver.belief
+    belief, num_distinct = Driver.belief, Driver.num_distinct
 
     def log_posterior(self, observations, actions):
         if self.read is None:

@@ -48,6 +48,24 @@ PEERS = {
     "own_idm": "own IDM",
     "k_idm": "K IDMs",
 }
+TABLES: dict[str, dict[str, str]] = {
+    "distance from the person, RMS [m]": {
+        **{f"position_rmse_{horizon}": horizon.replace("s", " s") for horizon in HORIZONS},
+        "position_rmse": "over 20 s",
+        "best_of_k_position_rmse_20s": "20 s, best code",
+        "gap_median_error_20s": "20 s, median",
+    },
+    "speed difference after 20 s, RMS [m/s], failure rates and realism": {
+        "speed_rmse_20s": "speed",
+        "collision_rate": "collisions",
+        "hard_brake_rate": "hard brakes",
+        "realism": "realism",
+    },
+    "Wasserstein distance from people": {
+        f"wasserstein_{name}": f"{name}\n{unit}" for name, unit in zip(SAMPLED, ("s", "m/s", "m/s²"), strict=True)
+    },
+}
+"""As `people.TABLES`."""
 HALVINGS = 10  # random splits of the people into halves, over which a floor is averaged
 
 
@@ -106,7 +124,8 @@ class Scenes(NamedTuple):
         chosen = windows(world, people, (0.5, 1.0), WINDOW)
         apart = [bool((_gaps(world, driver, row) > 0).all()) for driver, row in chosen.tolist()]
         track, row = chosen[apart].T
-        return cls(replace(world, track=track, demonstration_row=row, num_training=np.array([len(row)])), people)
+        cut = replace(world, track=track, demonstration_row=row, num_training=np.array([len(row)]))
+        return cls(cut, np.unique(track))
 
     @property
     def driver(self) -> np.ndarray:
@@ -223,8 +242,9 @@ def people_to_judge(recording: Recording, others: Path | None = None) -> Scenes 
         if again := sum(bool(_prints(world, driver) & known) for driver in chosen.tolist()):
             raise BadInput(f"{others}: {again} of its {len(chosen)} people were learned from; give a file of others")
     chosen = chosen[np.diff(world.first_row)[chosen] > JUDGED_STEPS]
-    if len(chosen):
-        return Scenes.of(world, chosen)
+    scenes = Scenes.of(world, chosen)
+    if len(scenes.people):
+        return scenes
     if others is None:
         return None
     raise BadInput(f"{others}: nobody follows one leader for {JUDGED_STEPS * STEP:.0f} s; give longer recordings")

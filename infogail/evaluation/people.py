@@ -40,6 +40,24 @@ DRIVEN = ("headway", "speed")  # quantities whose mean is reported for each code
 PERSON, CONSTANT_VELOCITY, IDM_MOBIL = "person", "constant_velocity", "idm_mobil"
 PEERS = {PERSON: "person", CONSTANT_VELOCITY: "constant velocity", IDM_MOBIL: "IDM/MOBIL"}
 
+TABLES: dict[str, dict[str, str]] = {
+    "distance from the person, RMS [m]": {
+        **{f"position_rmse_{horizon}": f"{horizon[0]} s" for horizon in HORIZONS},
+        "position_rmse_best_5s": "5 s, best code",
+    },
+    "speed difference, RMS [m/s], and failure rates": {
+        **{f"speed_rmse_{horizon}": f"{horizon[0]} s" for horizon in ("1s", "5s")},
+        "collision_rate": "collisions",
+        "off_road_rate": "off road",
+        "hard_brake_rate": "hard brakes",
+    },
+    "Wasserstein distance from people": {
+        f"wasserstein_{name}": f"{name.replace('_', ' ')}\n{unit}"
+        for name, unit in zip(SAMPLED, ("m/s", "m/s²", "m/s³", "s", "s"), strict=True)
+    },
+}
+"""The measures in the tables of `infogail evaluate`: by title, columns by key."""
+
 
 class Pilot(Protocol):
     """A driver that replaces a recorded one."""

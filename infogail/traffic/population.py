@@ -52,7 +52,7 @@ def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bo
     scenario = driver.scenario
     if not scenario.usable_as_traffic:
         raise BadInput(
-            f"{run}: trained on {scenario.name}, which has no multi-lane traffic; give a run of highway or follow"
+            f"{run}: trained on {scenario.name}, which has no other drivers in lanes; give a run of highway or follow"
         )
     shares = driver.prior if mix is None else np.asarray(mix, dtype=np.float64)
     if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():

@@ -305,7 +305,7 @@ def test_bad_input(run, tmp_path):
     with pytest.raises(BadInput, match="no such file"):
         population(tmp_path)
     other = trained(tmp_path, "pass", Config.of(num_envs=16, iterations=1, rim_steps=2, rim_tries=1, bc_steps=100))
-    with pytest.raises(BadInput, match="trained on pass, which has no multi-lane traffic; give a run of highway"):
+    with pytest.raises(BadInput, match="trained on pass, which has no other drivers in lanes; give a run of highway"):
         population(other)
     with pytest.raises(BadInput, match="did you mean 'merge-v0'"):
         check_environment("marge-v0")
