@@ -153,6 +153,8 @@ class ScriptedFollower:
         self.evidence = "of the gap" if reads else None
         self.policy = self
 
+    num_distinct = Driver.num_distinct
+
     def act(self, obs, code):
         return np.array([self.accelerations[self.codes.index(code)] / 5.0], np.float32)
 

@@ -82,7 +82,8 @@ def test_evaluate_by_the_people_of_another_file(folder, capsys):
     assert command(f"evaluate {folder}/infogail --demonstrations {others} --json") == 0
     out, errors = capsys.readouterr()
     result = json.loads(out)  # JSON alone
-    assert result == json.loads((folder / "infogail/metrics.json").read_text())
+    assert result == json.loads((folder / "infogail/metrics-on-others.json").read_text())
+    assert result["demonstrations"] == str(others)
     assert result["people"] == result["windows"] == 6 and "Traceback" not in errors
     assert result["person_position_rmse_20s"] == pytest.approx(0.0, abs=1e-6)
     assert command(f"evaluate {folder}/infogail --json") == 0
@@ -119,9 +120,10 @@ def test_only_runs_of_people_who_follow_take_others(folder, capsys):
 
 def test_a_discriminator_that_reads_codes_needs_them(folder, capsys):
     file = folder / "people.safetensors"
-    expected = "--discriminator-reads-code: demonstrations have no codes with --rim-steps 0; leave one out"
+    expected = "turn off --discriminator-reads-code, or give more steps"
     for flags in ("--discriminator-reads-code --rim-steps 0", "--rim-steps 0"):  # it is recommended for them
-        assert refused(capsys, f"train follow --demonstrations {file} --out {folder}/x {flags}").endswith(expected)
+        line = refused(capsys, f"train follow --demonstrations {file} --out {folder}/x {flags}")
+        assert line.startswith("infogail: --rim-steps 0: ") and line.endswith(expected)
     assert not (folder / "x").exists()
 
 

@@ -14,7 +14,7 @@ from infogail.evaluation.following_peers import (
     HIGHEST,
     IDM,
     LOWEST,
-    SECOND,
+    RATE,
     WINDOW,
     ConstantSpeed,
     Person,
@@ -85,14 +85,14 @@ def test_squared_errors_are_those_in_highway_env(world):
     sets = np.array([Parameters(30.0, 1.5, 2.0, 1.5, 2.0), Parameters(15.0, 0.5, 4.0, 0.7, 1.0)])
     scenes = Scenes.of(world, JUDGED)
     chosen = np.column_stack((scenes.driver, scenes.world.demonstration_row))
-    expected, env = squared_errors(sets, world, chosen), DrivingEnv(scenes.scenario)
+    expected, env = squared_errors(sets, world, chosen), DrivingEnv(Follow.of_world(scenes.world, WINDOW))
     assert expected.shape == (2, 4) and (expected > 0.1).all()
     for k, parameters in enumerate(sets):
         pilot = IDM(np.tile(parameters, (8, 1)))
         for window, (driver, row) in enumerate(chosen.tolist()):
             episode = run_episode(env, pilot.start(driver, row, 0), scene={"demonstration": np.float64(window)})
             assert len(episode.vehicle_states) == WINDOW + 1 and not episode.crashed
-            seconds = np.arange(SECOND, WINDOW + 1, SECOND)
+            seconds = np.arange(RATE, WINDOW + 1, RATE)
             off = episode.vehicle_states[seconds, 0, 0] - world.follower[row + seconds, 0]
             assert expected[k, window] == pytest.approx(np.mean(off**2), rel=1e-4)
 
@@ -106,7 +106,7 @@ def test_each_drives_by_its_own_parameters(world):
     free = 1 - (1 / 3) ** 4
     assert given == pytest.approx([free - (7 / 30) ** 2, free - (32 / 30) ** 2], abs=1e-6)
     assert ConstantSpeed().start(1, 0, 0)(np.zeros(6), states).tolist() == [0.0]
-    person = Person(world).start(0, 100, 0)
+    person = Person.of(replace(world, demonstration_row=np.array([100])), 3).start(0, 100, 0)
     actions = [float(person(np.zeros(6), states)[0]) * 5 for _ in range(3)]
     assert actions == pytest.approx(world.follower[101:104, 2].tolist(), abs=1e-6)
 

@@ -36,11 +36,15 @@ def episode_of(gap, speed, acceleration, crashed=False):
 
 
 def made_up(length=301, reaction=12):
-    """Gaps, speeds and accelerations of one who, `reaction` tenths after the leader, brakes at 2 m/s², then at 4."""
+    """Gaps, speeds and accelerations of one who brakes at 2 m/s², then at 4.
+
+    The leader is slower first 151 decisions after the start; an answer to that shows after the 152nd, and it counts as
+    a tenth of a second.
+    """
     step = np.arange(length)
     gap, speed, acceleration = np.full(length, 12.0), np.full(length, 8.0), np.zeros(length)
     gap[120:150] = 16.0
-    late = step - 150
+    late = step - 151
     acceleration[late >= reaction] = -2.0
     acceleration[late >= reaction + 10] = -4.0
     acceleration[late >= reaction + 20] = 0.0
@@ -65,9 +69,11 @@ def test_reactions_count_from_steady_driving():
     acceleration[:] = -0.4
     acceleration[155:] = -0.9 + 1e-6
     assert response(episode_of(gap, speed, acceleration))["reaction_time"] is None
-    acceleration[157] = -0.91
+    acceleration[158] = -0.91
     assert response(episode_of(gap, speed, acceleration))["reaction_time"] == pytest.approx(0.7)
-    acceleration[151] = -0.91
+    acceleration[151] = -0.91  # before
+    assert response(episode_of(gap, speed, acceleration))["reaction_time"] == pytest.approx(0.7)
+    acceleration[152] = -0.91
     assert response(episode_of(gap, speed, acceleration))["reaction_time"] == pytest.approx(0.1)
 
 

@@ -177,10 +177,8 @@ def test_people_keep_their_codes_while_the_posterior_learns(recorded):
 
 
 def test_it_needs_demonstrations_that_have_codes():
-    message = "--discriminator-reads-code: demonstrations have no codes with --rim-steps 0; leave one out"
-    with pytest.raises(BadInput) as error:
+    with pytest.raises(BadInput, match=r"^--rim-steps 0: .*; turn off --discriminator-reads-code, or give more steps$"):
         Config.of(discriminator_reads_code=True, rim_steps=0)
-    assert str(error.value) == message
     assert Config.of(discriminator_reads_code=True, rim_steps=1).discriminator.reads_code
     assert not settings(get_scenario("follow"), "no-rim").discriminator.reads_code
 
@@ -232,6 +230,11 @@ def drivers(people, tmp_path_factory):
     return made
 
 
+def headways(result):
+    """[s], the mean that each code drives."""
+    return [result[key] for key in sorted(result) if key.endswith("_driven_headway")]
+
+
 def test_codes_of_followers_are_their_headways(drivers, people):
     """The two kinds of people are told apart, unseen ones, too, and their codes drive unlike."""
     driver, result = drivers["infogail"]
@@ -241,16 +244,16 @@ def test_codes_of_followers_are_their_headways(drivers, people):
     codes = read_codes(driver, demonstrations)[held_out]
     kinds = world.track[held_out] % 2
     assert max((codes == kinds).mean(), (codes != kinds).mean()) >= 0.9 and len(held_out) == 20
-    driven = [result[f"code_{code}_driven_headway"] for code in (0, 1)]
-    assert abs(driven[0] - driven[1]) >= 0.5
+    driven = headways(result)
+    assert max(driven) - min(driven) >= 0.5
     far = int((codes == kinds).mean() > 0.5)  # the code of those who keep 2.2 s, whose number is odd
     assert driven[far] > driven[1 - far]
     assert result["halves_agreement"] >= 0.9
 
 
-def test_the_right_code_is_nearer_to_a_person_than_gail(drivers):
-    """The control: GAIL has one way to follow, between the two kinds."""
-    (_, ours), (_, theirs) = drivers["infogail"], drivers["gail"]
-    assert theirs["code_0_steady_headway"] is not None and "code_1_steady_headway" not in theirs
-    assert theirs["headway_ami"] is theirs["halves_agreement"] is None
-    assert ours["position_rmse_20s"] < 0.5 * theirs["position_rmse_20s"]
+def test_without_codes_there_is_one_way_to_follow(drivers):
+    """The control: what is asked for above, GAIL does not have."""
+    _, result = drivers["gail"]
+    (driven,) = headways(result)
+    assert 0.5 < driven < 4.0
+    assert result["headway_ami"] is result["halves_agreement"] is None
