@@ -240,7 +240,7 @@ def validate(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], sour
 
     def require(condition: bool | np.bool_, problem: str) -> None:
         if not condition:
-            raise InvalidDemonstrations(f"{source}: {problem}; record it again with 'infogail record'")
+            raise InvalidDemonstrations(f"{source}: {problem}; {_remedy(scenario)}")
 
     if (name := metadata.get("scenario")) != scenario.name:
         remedy = f"give a file of {scenario.name}"
@@ -302,9 +302,14 @@ def _read(path: Path, scenario: Scenario) -> tuple[dict[str, np.ndarray], dict[s
     try:
         arrays, metadata = unseal(path, SCHEMA)
     except (UnreadableFile, OSError) as error:
-        raise InvalidDemonstrations(f"{path}: {error}; record it again with 'infogail record'") from error
+        raise InvalidDemonstrations(f"{path}: {error}; {_remedy(scenario)}") from error
     validate(arrays, metadata, str(path), scenario)
     return arrays, metadata
+
+
+def _remedy(scenario: Scenario) -> str:
+    make = "import" if scenario.recorded else "record"
+    return f"{make} it again with 'infogail {make}'"
 
 
 def _kind(array: np.ndarray) -> str:

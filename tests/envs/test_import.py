@@ -200,7 +200,7 @@ def test_the_command_says_in_one_line_what_is_wrong(folder, tmp_path, capsys):
     there = tmp_path / "there.safetensors"
     there.write_bytes(b"")
     for arguments, problem in (
-        ([], "give CommonRoad files"),
+        ([], "give recordings of traffic"),
         ([str(folder / "rec_1.xml"), "--out", str(there)], "already exists"),
     ):
         with pytest.raises(SystemExit) as stop:
