@@ -125,22 +125,24 @@ class Record:
 
 @dataclass(frozen=True)
 class Import:
-    """Import demonstrations: recordings of traffic as CommonRoad files or trajectory tables, or a Minari data set."""
+    """Import demonstrations: recordings of traffic as CommonRoad files or trajectory tables, a Minari data set, or the
+    paths of people over an area, for 'infogail forecast'."""
 
     paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE …")]
     """CommonRoad files (XML, 2018b or 2020a) with time steps of at most 0.2 s, which requires the extra 'data'; or
     trajectory tables (CSV, also gzip) of NGSIM, highD, inD or exiD, in which drivers follow a leader; or minari:NAME, a
-    Minari data set, downloaded if it is not there, which requires the extra 'minari'."""
-    kind: Literal["ngsim", "highd", "ind", "exid"] | None = None
-    """Kind of the trajectory tables; by default their columns tell."""
+    Minari data set, downloaded if it is not there, which requires the extra 'minari'; or paths: CSV with columns time,
+    id, x, y and perhaps group, UCY's obsmat text, or npz with xyt, bounds and perhaps game or group."""
+    kind: Literal["ngsim", "highd", "ind", "exid", "paths"] | None = None
+    """Kind of the tables; by default their columns tell."""
     environment: str | None = None
     """Id of the environment of a Minari data set that does not name it."""
     held_out: tuple[Path, ...] = ()
     """Files held out for evaluation, whether or not listed in FILE …; by default every fourth of four or more files, or
     the last of two or three."""
     out: Path | None = None
-    """File to write; by default demos/replay.safetensors, demos/follow.safetensors for tables, or
-    demos/ENVIRONMENT.safetensors."""
+    """File to write; by default demos/replay.safetensors, demos/follow.safetensors for tables of traffic,
+    demos/paths.safetensors for paths, or demos/ENVIRONMENT.safetensors."""
     force: bool = False
     """Overwrite the file if it exists."""
 
@@ -154,6 +156,9 @@ class Import:
             return
         if self.environment is not None:
             raise BadInput(f"--environment {self.environment}: recordings of traffic have none; leave it out")
+        if self.kind == "paths" or (self.kind is None and self.given_paths()):
+            self.import_paths()
+            return
         from infogail.parallel.progress import progress_bar
 
         given = self.paths + self.held_out
@@ -190,6 +195,27 @@ class Import:
         imported = import_files(self.paths, on_file, self.held_out)
         imported.recording().save(out)
         return imported.report
+
+    def given_paths(self) -> bool:
+        """Whether the first file is a table of paths."""
+        from infogail.forecast.importing import holds_paths
+
+        return holds_paths(self.paths[0])
+
+    def import_paths(self) -> None:
+        """Import paths over an area."""
+        from infogail.envs.files import check_output
+        from infogail.forecast.importing import import_paths
+
+        if self.held_out:
+            raise BadInput("--held-out: 'infogail forecast' holds out the last fifth of paths; leave it out")
+        out = self.out or Path("demos/paths.safetensors")
+        check_output(out, self.force)
+        paths, report = import_paths(self.paths)
+        paths.save(out)
+        for line in report.lines():
+            print(line)
+        print(f"imported: {out}, {len(paths):,} paths")
 
     def import_minari(self) -> None:
         """Import one Minari data set."""

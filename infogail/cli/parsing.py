@@ -27,12 +27,27 @@ from tyro.constructors import (
 
 from infogail.cli.checks import suggestion
 from infogail.cli.commands import Evaluate, Export, Import, Recognise, Record, Render, Speed, Studio, Traffic
+from infogail.cli.forecast import Forecast
 from infogail.cli.training import Benchmark, Demo, Train, Typed, general_settings
 from infogail.config.config import SETTINGS, Config
 from infogail.config.setting import types
 from infogail.envs.errors import BadInput
 
-Command = Studio | Record | Import | Export | Train | Evaluate | Render | Traffic | Recognise | Speed | Benchmark | Demo
+Command = (
+    Studio
+    | Record
+    | Import
+    | Export
+    | Train
+    | Evaluate
+    | Render
+    | Traffic
+    | Recognise
+    | Forecast
+    | Speed
+    | Benchmark
+    | Demo
+)
 HELP = {"-h", "--help"}
 DESCRIPTION = """Imitate drivers, and anything else that acts in a Gymnasium environment, with style as a knob.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
 from infogail.baselines.maxent_irl import NOWHERE, Graph
 
@@ -20,8 +21,12 @@ MOST_CELLS = 10_000
 MOVES = np.array([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)])
 """(8, 2): columns and rows of each move; its number is also the heading it leads to."""
 HEADINGS = len(MOVES)
+STOP = HEADINGS
+"""The number of the move with which a path ends."""
 TURNS = 5
 """Kinds of turns: by 0°, 45°, 90°, 135° and 180°."""
+ABOUT, RARELY = 2.0, 0.01
+"""Standard deviation [cells] of the Gaussian that smooths where paths end, and what is added to their number."""
 FINE = 20
 """Points per cell, when a path is followed from cell to cell."""
 
@@ -88,30 +93,48 @@ class Grid:
         return np.array([y * self.columns + x for x, y in walked])
 
     def moves(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """States (m - 1,) and moves (m - 2,) of a walk over m cells, which begins when its first move is known."""
+        """States (m - 1,) and moves (m - 2,) of a walk over m cells, from its first heading on and without its stop."""
         steps = np.diff(self.places(cells), axis=0)
         headings = (steps[:, None] == MOVES).all(-1).argmax(1)
         return cells[1:] * HEADINGS + headings, headings[1:]
 
-    def graph(self) -> Graph:
-        """All states and moves. Features (F,): the cell entered (one of all), the turn (`TURNS`), the length in cells."""
-        states = np.arange(len(self) * HEADINGS)
+    def graph(self, goals: np.ndarray, ends: np.ndarray) -> Graph:
+        """All states and moves; `STOP` leads from a cell to the end state of its goal, where no moves are left.
+
+        Features (F,): the cell entered (C), the turn (`TURNS`), the length in cells; and of stopping, log of how many
+        paths end about there, and the cell (C).
+
+        Args:
+            goals: (C,) int64, the goal in which each cell lies, 0 to G - 1; end states follow the others.
+            ends: (N,) int64, the last cells of paths.
+        """
+        counts = np.bincount(ends, minlength=len(self)).astype(float).reshape(self.rows, self.columns)
+        about = np.log(gaussian_filter(counts, ABOUT, mode="constant").flatten() + RARELY)
+        number = len(self)
+        states = np.arange(number * HEADINGS)
         there = self.places(states // HEADINGS)[:, None] + MOVES
         inside = ((there >= 0) & (there < (self.columns, self.rows))).all(-1)
         cells = there[..., 1] * self.columns + there[..., 0]
-        following = np.where(inside, cells * HEADINGS + np.arange(HEADINGS), NOWHERE)
+        following = np.full((len(states) + goals.max() + 1, HEADINGS + 1), NOWHERE)
+        following[: len(states), :HEADINGS] = np.where(inside, cells * HEADINGS + np.arange(HEADINGS), NOWHERE)
+        following[: len(states), STOP] = len(states) + goals[states // HEADINGS]
         turn = abs(np.arange(HEADINGS) - (states % HEADINGS)[:, None])
         turn = np.minimum(turn, HEADINGS - turn)
         length = np.broadcast_to(np.hypot(*MOVES.T), turn.shape)
-        move = np.flatnonzero(inside)
-        columns = np.stack((cells[inside], len(self) + turn[inside], np.full(len(move), len(self) + TURNS)), -1)
-        values = np.stack((np.ones(len(move)), np.ones(len(move)), length[inside]), -1)
-        size = inside.size, len(self) + TURNS + 1
-        places = torch.from_numpy(np.stack((move.repeat(3), columns.flatten())))
-        features = torch.sparse_coo_tensor(
-            places, torch.from_numpy(values.flatten()).float(), size, check_invariants=True
+        move = (states[:, None] * (HEADINGS + 1) + np.arange(HEADINGS))[inside]
+        stop = states * (HEADINGS + 1) + STOP
+        costs = number + TURNS
+        features = (  # move, feature, value
+            (move, cells[inside], np.ones(len(move))),
+            (move, number + turn[inside], np.ones(len(move))),
+            (move, np.full(len(move), costs), length[inside]),
+            (stop, np.full(len(stop), costs + 1), about[states // HEADINGS]),
+            (stop, costs + 2 + states // HEADINGS, np.ones(len(stop))),
         )
-        return Graph(torch.from_numpy(following), features.coalesce())
+        rows, columns, values = (torch.from_numpy(np.concatenate(part)) for part in zip(*features, strict=True))
+        size = following.size, costs + 2 + number
+        matrix = torch.sparse_coo_tensor(torch.stack((rows, columns)), values.float(), size, check_invariants=True)
+        return Graph(torch.from_numpy(following), matrix.coalesce())
 
     @property
     def costs(self) -> range:

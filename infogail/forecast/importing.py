@@ -101,7 +101,9 @@ def import_paths(files: Sequence[Path]) -> tuple[RecordedPaths, PathsReport]:
         same, steps = np.diff(ids) == 0, np.diff(moments)
         if (same & (steps == 0)).any():
             twice = int((same & (steps == 0)).argmax())
-            raise InvalidTable(f"{path}: id {ids[twice]} is at two points at time {moments[twice]:g}; remove one of them")
+            raise InvalidTable(
+                f"{path}: id {ids[twice]} is at two points at time {moments[twice]:g}; remove one of them"
+            )
         gaps = same & (steps > GAP * np.median(steps[same])) if same.any() else same
         cuts += int(gaps.sum())
         for part in np.split(order, np.flatnonzero(~same | gaps) + 1):
@@ -218,7 +220,9 @@ def _read_npz(path: Path) -> _Rows:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, SyntaxError, TypeError) as error:
         raise InvalidTable(f"{path}: not a readable npz file, or a damaged one; download it again") from error
     if xyt.ndim != 2 or xyt.shape[1] != 3 or xyt.dtype.kind not in "fiu" or not len(xyt):
-        raise InvalidTable(f"{path}: xyt is {xyt.dtype} {xyt.shape}, not numbers (N, 3); give x, y and time of each point")
+        raise InvalidTable(
+            f"{path}: xyt is {xyt.dtype} {xyt.shape}, not numbers (N, 3); give x, y and time of each point"
+        )
     xyt = xyt.astype(np.float64)
     if not (abs(xyt) <= LARGEST).all():
         row = int((~(abs(xyt) <= LARGEST)).any(1).argmax())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from infogail.baselines.maxent_irl import Graph, Paths
 from infogail.envs.errors import BadInput
 from infogail.forecast.goals import Goals, find_goals
-from infogail.forecast.grid import HEADINGS, Grid, usual_cell
+from infogail.forecast.grid import HEADINGS, STOP, Grid, usual_cell
 from infogail.forecast.paths import RecordedPaths
 
 SHORTEST = 6
@@ -21,7 +20,7 @@ FEWEST = 10
 
 @dataclass(frozen=True)
 class Walks:
-    """Paths on a grid, each until it first reaches its goal."""
+    """Paths on a grid."""
 
     grid: Grid
     graph: Graph
@@ -31,8 +30,8 @@ class Walks:
     held_out: Paths
     recorded: np.ndarray
     """(n,) int64: number of each held-out path in the file"""
-    left_out: Counter[str]
-    """Paths that were left out, by reason."""
+    left_out: int
+    """Paths of fewer than `SHORTEST` cells, which were left out."""
     start_counts: np.ndarray
     """(G, G) int64: training paths that start nearest to one goal and go to another"""
 
@@ -43,8 +42,8 @@ class Walks:
 
     @property
     def goal_states(self) -> np.ndarray:
-        """(G, S) bool"""
-        return self.goals.regions.repeat(HEADINGS, axis=1)
+        """(G, S) bool: the end state of each goal."""
+        return np.eye(len(self.goals), len(self.graph.next_state), len(self.grid) * HEADINGS, dtype=bool)
 
     def goal_prior(self, paths: Paths) -> np.ndarray:
         """(n, G): P(goal | start): how often training paths from near the start go there, plus one."""
@@ -71,45 +70,33 @@ def make_walks(paths: RecordedPaths, cell: float | None, number: int | None, see
     walks = [grid.walk(paths.path(k)) for k in range(len(paths))]
     long_enough = np.array([len(cells) >= SHORTEST for cells in walks])
     held_out = paths.held_out()
-    training = np.flatnonzero(long_enough & ~held_out)
-    if len(training) < FEWEST:
-        raise BadInput(
-            f"only {len(training)} paths to learn from have {SHORTEST} cells of {size:g} or more, not {FEWEST}; "
-            "give more paths, or a smaller --cell"
-        )
+    training, judged = np.flatnonzero(long_enough & ~held_out), np.flatnonzero(long_enough & held_out)
+    for name, number_of, fewest in (("to learn from", len(training), FEWEST), ("held out", len(judged), 1)):
+        if number_of < fewest:
+            raise BadInput(
+                f"{number_of} paths {name} have {SHORTEST} cells of {size:g} or more, fewer than {fewest}; "
+                "give more paths, or a smaller --cell"
+            )
     try:
-        goals = find_goals(grid, np.array([walks[k][-1] for k in training]), number, seed)
+        ends = np.array([walks[k][-1] for k in training])
+        goals = find_goals(grid, ends, number, seed)
     except ValueError as error:
         raise BadInput(f"--goals {number}: {error}; give fewer") from error
-    left_out = Counter({f"with fewer than {SHORTEST} cells": int((~long_enough).sum())})
-    learned, _ = _cut(grid, goals, walks, training, left_out)
-    judged, kept = _cut(grid, goals, walks, np.flatnonzero(long_enough & held_out), left_out)
-    for name, those in (("to learn from", learned), ("held out", judged)):
-        if not len(those.goals):
-            raise BadInput(f"no path {name} remains; give more paths, or a smaller --cell")
+    graph = grid.graph(goals.nearest(grid.places(np.arange(len(grid)))), ends)
+    learned, unseen = (_paths(grid, goals, [walks[k] for k in which]) for which in (training, judged))
     counts = np.zeros((len(goals), len(goals)), np.int64)
     starts = grid.places(np.array([states[0] // HEADINGS for states in learned.states]))
     np.add.at(counts, (goals.nearest(starts), learned.goals), 1)
-    return Walks(grid, grid.graph(), goals, learned, judged, kept, left_out, counts)
+    return Walks(grid, graph, goals, learned, unseen, judged, int((~long_enough).sum()), counts)
 
 
-def _cut(
-    grid: Grid, goals: Goals, walks: list[np.ndarray], which: np.ndarray, left_out: Counter[str]
-) -> tuple[Paths, np.ndarray]:
-    """The paths `which` until they first reach the goal nearest to where they end, and their numbers."""
-    states, moves, to, kept = [], [], [], []
-    for k in which.tolist():
-        visited, made = grid.moves(walks[k])
-        goal = int(goals.nearest(grid.places(walks[k][-1:]))[0])
-        there = goals.regions[goal, visited // HEADINGS]
-        if not there.any():
-            left_out["that end where no other path did"] += 1
-        elif there[0]:
-            left_out["that start at their goal"] += 1
-        else:
-            end = int(there.argmax())
-            states.append(visited[: end + 1])
-            moves.append(made[:end])
-            to.append(goal)
-            kept.append(k)
-    return Paths(states, moves, np.array(to, np.int64)), np.array(kept, np.int64)
+def _paths(grid: Grid, goals: Goals, walks: list[np.ndarray]) -> Paths:
+    """The paths of these walks, with the stop in the goal in which they end."""
+    states, moves, to = [], [], []
+    for cells in walks:
+        visited, made = grid.moves(cells)
+        goal = int(goals.nearest(grid.places(cells[-1:]))[0])
+        states.append(np.append(visited, len(grid) * HEADINGS + goal))
+        moves.append(np.append(made, STOP))
+        to.append(goal)
+    return Paths(states, moves, np.array(to))

@@ -213,3 +213,16 @@ def test_both_precisions_agree(rng, dtype):
     assert learner.weights.dtype == dtype
     reference = MaxEntIRL(graph, goals, HORIZON)
     assert learner.fit(paths) == pytest.approx(reference.fit(paths), abs=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1.0, 60.0])
+def test_products_give_the_values_and_moves_of_the_recursion(rng, scale):
+    """Also where exp(V) overflows float64 in the products, and the recursion itself takes over."""
+    graph, goals = grid(), goals_at(8, 2)
+    paths = sampled_paths(graph, torch.from_numpy(rng.normal(-1.0, 0.7, HEIGHT * WIDTH + 1)), 12, rng)
+    learner = MaxEntIRL(graph, goals, 40)
+    learner.weights = torch.full((HEIGHT * WIDTH + 1,), scale).double()
+    reward, values = graph.reward(learner.weights), learner.values()
+    each = zip(paths.states, paths.moves, paths.goals, strict=True)
+    expected = sum(float(values[-1, goal, s[0]]) - total(reward, s, m) for s, m, goal in each)
+    assert learner.negative_log_likelihood(paths) == pytest.approx(expected / sum(map(len, paths.moves)), rel=1e-9)
