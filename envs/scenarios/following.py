@@ -26,7 +26,7 @@ from infogail.envs.physics.neighbours import LONGEST_HEADWAY
 from infogail.envs.physics.state import Array, Scene, VehicleState
 from infogail.envs.physics.streams import Draw
 from infogail.envs.scenarios.highway import headway_in_words
-from infogail.envs.scenarios.recorded_road import demonstration_of
+from infogail.envs.scenarios.recorded_road import Converted, demonstration_of
 from infogail.envs.scenarios.recorded_vehicles import Follower, RecordedVehicle
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
 from infogail.envs.scenarios.styles import Style
@@ -110,7 +110,7 @@ class Follow(Scenario):
     style_tolerance = 0.15
 
     def __init__(self, recording: Recording | str | os.PathLike[str] | None = None) -> None:
-        self._tables: dict[Any, Tables] = {}
+        self._tables: Converted[Tables] | None = None
         self.draws = {"demonstration": Draw(0.0, 1.0)}  # rounded down
         if isinstance(recording, str | os.PathLike):
             recording = Recording.load(Path(recording), Follow())
@@ -127,7 +127,7 @@ class Follow(Scenario):
         return follow
 
     def _enter(self, world: FollowedLeaders) -> None:
-        self._tables = {None: Tables.of(world)}
+        self._tables = Converted(Tables.of(world))
         self.draws = {"demonstration": Draw(0.0, float(world.num_training[0]))}
 
     def with_recording(self, recording: Recording) -> Follow:
@@ -139,15 +139,9 @@ class Follow(Scenario):
         Raises:
             BadInput: there is no recording.
         """
-        if None not in self._tables:
+        if self._tables is None:
             raise BadInput("follow: has no recording; give recording=FILE, a file from 'infogail import'")
-        if not isinstance(like, Tensor):
-            return self._tables[None]
-        kind = (like.dtype, like.device)
-        if kind not in self._tables:
-            tensors = [torch.from_numpy(np.ascontiguousarray(table)).to(like.device) for table in self._tables[None]]
-            self._tables[kind] = Tables(*(t.to(like.dtype) if t.is_floating_point() else t for t in tensors))
-        return self._tables[kind]
+        return self._tables.like(like)
 
     @property
     def recommended(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ it, positive rightwards. Functions take NumPy arrays and torch tensors alike; `.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from infogail.envs.data.world import RecordedWorld
 from infogail.envs.physics.neighbours import LONGEST_HEADWAY, SENSOR_RANGE, next_in_lane
 from infogail.envs.physics.roads import SPACING, place
 from infogail.envs.physics.state import Array, Scene
+
+T = TypeVar("T", bound=tuple)
 
 FAR = 1e6  # [m], the position of absent cars
 COARSE = 8  # stride, in reference points, of the coarse search for the nearest
@@ -75,6 +77,24 @@ class Tables(NamedTuple):
         return cls(others, starts, world.sizes[scene, car], reference, edges, scene, car, world.demonstration_row)
 
 
+class Converted(Generic[T]):
+    """A named tuple of arrays, converted once to each type and device that is asked for."""
+
+    def __init__(self, tables: T) -> None:
+        self._tables: dict[Any, T] = {None: tables}
+
+    def like(self, array: Array) -> T:
+        """As tensors of the type of `array` and on its device, or, beside a NumPy array, as they are."""
+        if not isinstance(array, Tensor):
+            return self._tables[None]
+        kind = (array.dtype, array.device)
+        if kind not in self._tables:
+            tensors = [torch.from_numpy(np.ascontiguousarray(table)).to(array.device) for table in self._tables[None]]
+            made = (t.to(array.dtype) if t.is_floating_point() else t for t in tensors)
+            self._tables[kind] = type(self._tables[None])(*made)
+        return self._tables[kind]
+
+
 class RecordedRoad:
     """The road and the traffic of a world; `scene` gives the demonstration whose driver the ego replaces.
 
@@ -85,19 +105,13 @@ class RecordedRoad:
 
     def __init__(self, world: RecordedWorld, starts: np.ndarray, steps: int) -> None:
         self._world, self._starts, self._steps = world, starts, steps
-        self._tables: dict[Any, Tables] = {}
+        self._tables: Converted[Tables] | None = None
 
     def tables(self, like: Array) -> Tables:
         """The recording, in the type of `like` and on its device."""
-        if None not in self._tables:
-            self._tables[None] = Tables.of(self._world, self._starts)
-        if not isinstance(like, Tensor):
-            return self._tables[None]
-        kind = (like.dtype, like.device)
-        if kind not in self._tables:
-            tensors = [torch.from_numpy(np.ascontiguousarray(table)).to(like.device) for table in self._tables[None]]
-            self._tables[kind] = Tables(*(t.to(like.dtype) if t.is_floating_point() else t for t in tensors))
-        return self._tables[kind]
+        if self._tables is None:
+            self._tables = Converted(Tables.of(self._world, self._starts))
+        return self._tables.like(like)
 
     def others(self, like: Array, demonstration: Tensor, elapsed: Tensor) -> Tensor:
         """(B, V, 8): all cars but the ego, `elapsed` (B,) decisions after the start of a `demonstration` (B,)."""
