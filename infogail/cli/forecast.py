@@ -21,13 +21,12 @@ class Forecast:
     """Learn where people go from recorded paths, and forecast the paths of others, held out; draws the rewards."""
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
-    """File from 'infogail import FILE … --kind paths'. The last fifth is held out: of its groups if every path has one,
-    else of the paths by time."""
+    """File from 'infogail import FILE … --kind paths'. Held out is the last fifth of its groups, or, if not all paths
+    have one, of the paths by time."""
     cell: float | None = None
     """Width of a cell, in the unit of the file; by default such that the area has about 1,300 cells."""
     goals: int | None = None
-    """Number of places where paths end; by default the smallest, up to 12, with ends near enough to the middle of
-    theirs."""
+    """Number of goals, places where paths end; by default as few as have all ends near by, and at most 12."""
     seed: int = 0
     """Seed for goals and sampled paths."""
     out: Path | None = None

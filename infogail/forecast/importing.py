@@ -12,6 +12,7 @@ Files are untrusted: every value that is used is checked.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import zipfile
@@ -75,13 +76,14 @@ class PathsReport:
 
 
 def holds_paths(path: Path) -> bool:
-    """Whether the name, or else the first line, shows that `path` is a table of paths."""
+    """Whether the name, or else the first line, shows that `path` is a table of paths; not if it cannot be read."""
     if path.suffix.lower() == ".npz":
         return True
     if not TEXT_NAME.search(path.name) or not path.is_file():
         return False
-    with open_table(path) as (header, _):
+    with contextlib.suppress(InvalidTable), open_table(path) as (header, _):
         return _is_columns(header) or _is_ucy(header)
+    return False
 
 
 def import_paths(files: Sequence[Path]) -> tuple[RecordedPaths, PathsReport]:

@@ -21,6 +21,7 @@ from infogail.rendering.palette import DEMONSTRATION, PALETTE
 NAMES = ("reward.png", "occupancy.png", "forecast.png")
 MOMENTS = (0.15, 0.35, 0.6)
 """Shares of a person's time at which the rest of the path is forecast."""
+MOST_LINES = 80  # paths drawn with the rewards
 CONTINUATIONS = 4000
 """Paths drawn for a forecast."""
 DENSITY = LinearSegmentedColormap.from_list("density", ("#ffffff", "#56B4E9", "#0072B2", "#00243d"))
@@ -51,10 +52,10 @@ def draw_reward(paths: RecordedPaths, walks: Walks, model: MaxEnt) -> Figure:
     largest = float(abs(reward[entered]).max())
     image = _show(axes, walks, np.where(entered, reward, np.nan), DIFFERENCE.reversed(), Normalize(-largest, largest))
     axes.set_facecolor("#d9d9d9")
-    for k in range(len(paths)):
-        axes.plot(*paths.path(k).T, color="black", lw=0.4, alpha=0.15)
+    for k in range(0, len(paths), -(-len(paths) // MOST_LINES)):
+        axes.plot(*paths.path(k).T, color="black", lw=0.5, alpha=0.2)
     _mark_goals(axes, walks, np.full(len(walks.goals), 1.0))
-    axes.set_title("reward of entering a cell [nats]; grey: nobody was there; lines: people")
+    axes.set_title("reward of entering a cell [nats]; grey: never entered; lines: paths")
     figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
 
@@ -82,15 +83,16 @@ def draw_forecast(paths: RecordedPaths, walks: Walks, model: MaxEnt, seed: int) 
     number = int(walks.recorded[k])
     points, seconds = paths.path(number), paths.seconds(number)
     prior = walks.goal_prior(walks.held_out)[k]
-    states, moves = walks.held_out.states[k], walks.held_out.moves[k]
     rng = np.random.default_rng(seed)
     figure, panels = _panels(walks, len(MOMENTS))
     for axes, share in zip(panels, MOMENTS, strict=True):
         seen = max(2, int(np.searchsorted(seconds, share * seconds[-1], side="right")))
-        made = min(max(len(walks.grid.walk(points[:seen])) - 2, 0), len(moves) - 1)
-        posterior = model.goal_posterior(states[: made + 1], moves[:made], prior)[-1]
+        states, moves = walks.grid.moves(walks.grid.walk(points[:seen]))
+        if not len(states):  # still in the first cell
+            states = walks.held_out.states[k][:1]
+        posterior = model.goal_posterior(states, moves, prior)[-1]
         goals = rng.choice(len(posterior), CONTINUATIONS, p=posterior / posterior.sum())
-        drawn = model.continue_from(np.full(CONTINUATIONS, states[made]), goals, made, rng)
+        drawn = model.continue_from(np.full(CONTINUATIONS, states[-1]), goals, len(moves), rng)
         chance = np.zeros(len(walks.grid))
         for row in drawn:
             chance[np.unique(row[row != ENDED] // HEADINGS)] += 1 / CONTINUATIONS

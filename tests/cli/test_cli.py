@@ -44,6 +44,7 @@ COMMANDS = (
     "render",
     "traffic",
     "recognise",
+    "forecast",
     "speed",
     "benchmark",
     "demo",
