@@ -147,7 +147,7 @@ class MaxEntIRL:
     Args:
         goals: (G, S) bool, the states of each goal.
         horizon: T, the largest number of moves.
-        penalty: λ of the penalty λ/2 |θ|² that is added to the negative log-likelihood of all paths.
+        penalty: λ of the penalty λ/2 ‖θ‖² that is added to the negative log-likelihood of all paths.
         costs: features (n,) whose weights must not be positive, such as those of turns.
     """
 

@@ -28,7 +28,7 @@ from infogail.forecast.walks import Walks
 
 ENDED = -1
 """In place of a state: the path has ended before."""
-ITERATIONS = 60
+ITERATIONS = 40
 PENALTY = 3.0
 FOLDS = 5
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

@@ -17,7 +17,7 @@ from infogail.baselines.maxent_irl import NOWHERE, Graph
 
 USUAL_CELLS = 27 * 48
 """About so many cells has a grid whose cell size is not given."""
-MOST_CELLS = 10_000
+MOST_CELLS = 4_000
 MOVES = np.array([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)])
 """(8, 2): columns and rows of each move; its number is also the heading it leads to."""
 HEADINGS = len(MOVES)

@@ -72,7 +72,7 @@ def test_cells_of_the_usual_size():
     grid = Grid.over(corners, 1.0)
     assert (grid.columns, grid.rows) == (49, 28)
     assert usual_cell(np.array([(0.0, 0.0), (1296.0, 0.0)])) == 1.0  # along a line
-    with pytest.raises(ValueError, match="more than 10,000"):
+    with pytest.raises(ValueError, match="more than 4,000"):
         Grid.over(corners, 0.1)
 
 
@@ -102,7 +102,7 @@ def test_walks_end_with_a_stop_in_their_goal():
 def test_what_cannot_be_learned_from_is_refused():
     with pytest.raises(BadInput, match="0 paths to learn from have 6 cells of 9 or more, fewer than 10"):
         make_walks(hall(40), 9.0, None, 0)
-    with pytest.raises(BadInput, match=r"--cell 0.001: .* more than 10,000; give a larger one"):
+    with pytest.raises(BadInput, match=r"--cell 0.001: .* more than 4,000; give a larger one"):
         make_walks(hall(40), 0.001, None, 0)
     with pytest.raises(BadInput, match=r"--goals 99: paths end in .* fewer than 99; give fewer"):
         make_walks(hall(40), 1.0, 99, 0)
