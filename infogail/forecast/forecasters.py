@@ -59,19 +59,16 @@ class MaxEnt:
         self.reward = walks.graph.reward(self.learner.weights)
 
     def log_likelihood(self, paths: Paths) -> np.ndarray:
-        return np.stack([self._after(s, m)[-1] for s, m in zip(paths.states, paths.moves, strict=True)])
+        values, horizon, found = self.values, self.learner.horizon, []
+        for states, moves in zip(paths.states, paths.moves, strict=True):
+            reward = self.reward[states[:-1], moves].sum(dtype=torch.float64)
+            left = values[horizon - len(moves), :, states[-1]].double() - values[horizon, :, states[0]].double()
+            found.append((reward + left).nan_to_num(nan=-torch.inf, neginf=-torch.inf))  # of goals too far away
+        return torch.stack(found).numpy()
 
-    def goal_posterior(self, states: np.ndarray, moves: np.ndarray, prior: np.ndarray) -> np.ndarray:
-        """(n + 1, G): P(goal | the first moves) for a path of n `moves`, whose `prior` is (G,)."""
-        return torch.from_numpy(self._after(states, moves) + np.log(prior)).softmax(-1).numpy()
-
-    def _after(self, states: np.ndarray, moves: np.ndarray) -> np.ndarray:
-        """(n + 1, G): log P(the first moves | goal)."""
-        made = np.append(0.0, self.reward[states[:-1], moves].double().numpy().cumsum())
-        left = self.learner.horizon - np.arange(len(states))
-        values = self.values[left, :, states].double().numpy()
-        with np.errstate(invalid="ignore"):  # of goals too far away
-            return np.nan_to_num(made[:, None] + values - values[0], nan=-np.inf)
+    def goal_posterior(self, states: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """(n + 1, G): P(goal | the path so far) along a path with `states` (n + 1,), whose `prior` is (G,)."""
+        return self.learner.goal_posterior(self.values, states, torch.from_numpy(prior)).numpy()
 
     def sample(self, paths: Paths, rng: np.random.Generator) -> np.ndarray:
         starts = np.array([states[0] for states in paths.states])
@@ -155,7 +152,7 @@ def _toward(walks: Walks, directions: np.ndarray, ahead: bool) -> Line:
     paths = walks.training
     goals, states, moves = _steps(paths)
     own = walks.graph.next_state[states, STOP].numpy() == len(walks.grid) * HEADINGS + goals
-    stopping = np.log(len(paths.goals) / own.sum())
+    stopping = np.log(len(paths.goals) / (own.sum() + 1))  # plus one, lest going on be impossible
     going = moves != STOP
 
     def log_chances(kappa: float, alike: np.ndarray, exists: np.ndarray) -> np.ndarray:

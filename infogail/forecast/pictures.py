@@ -90,7 +90,7 @@ def draw_forecast(paths: RecordedPaths, walks: Walks, model: MaxEnt, seed: int) 
         states, moves = walks.grid.moves(walks.grid.walk(points[:seen]))
         if not len(states):  # still in the first cell
             states = walks.held_out.states[k][:1]
-        posterior = model.goal_posterior(states, moves, prior)[-1]
+        posterior = model.goal_posterior(states, prior)[-1]
         goals = rng.choice(len(posterior), CONTINUATIONS, p=posterior / posterior.sum())
         drawn = model.continue_from(np.full(CONTINUATIONS, states[-1]), goals, len(moves), rng)
         chance = np.zeros(len(walks.grid))
