@@ -123,7 +123,7 @@ def write_report(
             with TemporaryDirectory() as folder:
                 mp4, _, png = render(out / cell.name, Path(folder), 0)
                 video.videos.append(Medium(_data("video/mp4", mp4.read_bytes()), f"{cell.name}, one panel per code"))
-                text = f"{cell.name}: how people drive for whom each code is inferred"
+                text = f"{cell.name}: what its codes mean"
                 people.pictures.append(Medium(_data("image/png", png.read_bytes()), text))
             continue
         recording = Recording.load(out / f"{scenario.label}.safetensors", scenario)
