@@ -49,7 +49,7 @@ def render_environment(
     for code in range(num_codes):
         progress(f"driving code {code}")
         pictures: list[np.ndarray] = []
-        watch = partial(_keep_picture, env, pictures)
+        watch = partial(keep_picture, env, pictures)
         driven = drive(driver, env, task.interface, driver.codes[code], seed, watch)
         panels.append([panel(driven, code, t, shot) for t, shot in enumerate(pictures)])
     env.close()
@@ -61,7 +61,7 @@ def render_environment(
     return [mp4, gif, png]
 
 
-def _keep_picture(env: Any, pictures: list[np.ndarray]) -> None:
+def keep_picture(env: Any, pictures: list[np.ndarray]) -> None:
     """Add (H, W, 3) uint8, what the environment shows, `WIDTH` wide."""
     try:
         frame = np.asarray(env.render())

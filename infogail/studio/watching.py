@@ -14,7 +14,7 @@ from infogail.envs.errors import BadInput
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
 from infogail.envs.tasks import GymTask
 from infogail.rendering.camera import draw_offscreen
-from infogail.rendering.environment_film import _keep_picture
+from infogail.rendering.environment_film import keep_picture
 from infogail.runs.driver import Driver, load
 from infogail.runs.folder import DEMONSTRATIONS
 from infogail.studio.processes import Channel, Message
@@ -82,7 +82,7 @@ class DrivingPanel:
         return {
             "road": simulation.road(),
             "size": list(simulation.size),
-            "codes": driver.codes,
+            "codes": driver.codes[: driver.num_distinct],
             "graded": driver.graded,
             "code": self.code,
             "label": self.label,
@@ -152,7 +152,7 @@ class PicturePanel:
     def opening(self) -> dict[str, Any]:
         """What does not change during the episode."""
         seconds = self.interface.spec.horizon / self.rate
-        codes, graded = self.driver.codes, self.driver.graded
+        codes, graded = self.driver.codes[: self.driver.num_distinct], self.driver.graded
         return {"codes": codes, "graded": graded, "code": self.code, "label": self.label, "seconds": seconds}
 
     def step(self) -> None:
@@ -179,7 +179,7 @@ class PicturePanel:
     def picture(self) -> bytes | None:
         """The environment's picture as JPEG."""
         pictures: list[np.ndarray] = []
-        _keep_picture(self.env, pictures)
+        keep_picture(self.env, pictures)
         return cv2.imencode(".jpg", cv2.cvtColor(pictures[0], cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
