@@ -8,6 +8,7 @@ from functools import cache
 
 import pytest
 import torch
+from highway_env.vehicle.behavior import IDMVehicle
 
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.recording import Recording, num_training_episodes
@@ -21,6 +22,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def one_thread():
     """Results depend on the number of threads in the last bits; a test that trains may have changed it."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def idm_constants():
+    """highway-env's intersections change these for all cars of the process."""
+    before = {name: getattr(IDMVehicle, name) for name in ("DISTANCE_WANTED", "COMFORT_ACC_MAX", "COMFORT_ACC_MIN")}
+    yield
+    for name, value in before.items():
+        setattr(IDMVehicle, name, value)
 
 
 @pytest.fixture(scope="session")

@@ -137,7 +137,7 @@ class Discriminator(nn.Module):
         discriminator-actor-critic (Kostrikov et al. 2019, arXiv 1809.02925).
         """
         x = self.standardise(pairs)
-        if codes is not None:
+        if codes is not None and self.num_codes > 1:
             x = torch.cat((x, encode(codes, self.num_codes, self.graded)), -1)
         if not self.absorbing:
             return x

@@ -98,9 +98,7 @@ def code_size(num_codes: int, graded: bool) -> int:
 
 
 def encode(codes: Tensor, num_codes: int, graded: bool) -> Tensor:
-    """Codes (…) as inputs (…, C) of a network: one-hot, or as one number from -1 to 1; C = 0 if there is one code."""
-    if num_codes == 1:
-        return torch.zeros(*codes.shape, 0, device=codes.device)
+    """Several codes (…) as inputs (…, C) of a network: one-hot, or as one number from -1 to 1."""
     if graded:
         return (2.0 * codes / (num_codes - 1) - 1.0).float()[..., None]
     return nn.functional.one_hot(codes, num_codes).float()
@@ -125,7 +123,8 @@ class Policy(nn.Module):
 
     def inputs(self, obs: Tensor, codes: Tensor) -> Tensor:
         """The network's input (…, num_inputs): obs (…, F), standardised, and codes (…), one-hot or as a number."""
-        return torch.cat((self.standardise(obs), encode(codes, self.num_codes, self.graded)), -1)
+        x = self.standardise(obs)
+        return x if self.num_codes == 1 else torch.cat((x, encode(codes, self.num_codes, self.graded)), -1)
 
     def forward(self, inputs: Tensor) -> Gaussian | Categorical:
         """The action distribution for `inputs` (…, num_inputs)."""

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from follow_world import record_followers
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
 from replay_world import record_world
@@ -149,6 +150,9 @@ def test_row_k_of_the_scenes_starts_the_single_environment(scenario, tmp_path):
     if scenario == "replay":
         record_world(tmp_path / "replay.safetensors")
         settings = {"recording": tmp_path / "replay.safetensors"}
+    if scenario == "follow":
+        record_followers(tmp_path / "follow.safetensors", 2)
+        settings = {"recording": tmp_path / "follow.safetensors"}
     env, envs = (
         gymnasium.make(environment_id(scenario), **settings),
         make(9, scenario, dtype="float64", **settings),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -57,9 +59,15 @@ def test_what_could_not_be_started_may_be_tried_again(
             with pytest.raises((BadInput, TypeError), match=told):
                 await desk.film("runs/bc", 0)
 
-    asyncio.run(try_all())
+    in_a_thread(try_all())
     assert '"state": "idle"' in (desk.progress[0] or "")
     assert [run["filming"] for run in desk.state()["runs"]] == [None, None]
+
+
+def in_a_thread(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Run a coroutine in a thread of its own: Playwright keeps an event loop in the main one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, coroutine).result()
 
 
 DRIVE = {"scenario": "pass", "run": None, "traffic": None, "file": None}
@@ -98,4 +106,4 @@ def test_a_show_holds_what_the_policy_saw_and_did(desk: Desk) -> None:
 
 def test_a_damaged_run_is_not_resumed(desk: Desk) -> None:
     with pytest.raises(BadInput, match=r"runs/damaged.*manifest"):
-        asyncio.run(desk.resume("runs/damaged"))
+        in_a_thread(desk.resume("runs/damaged"))
