@@ -102,7 +102,7 @@ BAD_INPUT = {
     "xyz": f"unknown command 'xyz'; choose from {', '.join(COMMANDS[:-1])} and {COMMANDS[-1]}",
     "record pas": "unknown scenario 'pas'; did you mean 'pass'?",
     "record Turn": "unknown scenario 'Turn'; did you mean 'turn'?",
-    "train xyz --out a": "pass-pace, pass-follow, pass-unbalanced, turn-line, highway, highway-manners, replay and follow",
+    "train xyz --out a": "pass-unbalanced, turn-line, highway, highway-manners, replay and follow",
     "studio nowhere": "nowhere: no such folder; make it first",
     "studio --port 99999": "--port 99999: give a number from 0 to 65535",
     "studio --max-sessions 0": "--max-sessions 0: give at least 1",
