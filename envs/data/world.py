@@ -179,6 +179,10 @@ class FollowedLeaders(World):
     file: np.ndarray
     """(P,) int64: the file that each driver comes from"""
 
+    def gaps(self, driver: int, rows: slice) -> np.ndarray:
+        """(n,) [m] from bumper to bumper, as recorded in `rows` of a driver."""
+        return self.leader[rows, 0] - self.follower[rows, 0] - self.lengths[driver].mean()
+
     @classmethod
     def shapes(cls, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[type, tuple[int | None, ...]]]:
         rows, drivers = len(arrays["leader"]), len(arrays["lengths"])

@@ -12,12 +12,12 @@ import numpy as np
 
 from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import NOTHING_HELD_OUT, FollowedLeaders
-from infogail.envs.recordings.importing import held_out_files, in_order
+from infogail.envs.recordings.importing import files_to_judge, in_order
 from infogail.envs.recordings.recover import mean_absolute_jerk, recover
 from infogail.envs.recordings.report import LARGEST_MISS, listed
 from infogail.envs.recordings.same_drivers import fingerprints
 from infogail.envs.recordings.tables import InvalidTable, Pair, Table, read_table
-from infogail.envs.scenarios.following import FOLLOW_STEPS, JUDGED_STEPS, Follow
+from infogail.envs.scenarios.following import FOLLOW_STEPS, JUDGED_STEPS, MIN_SPEED, Follow
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
 
 STRIDE = 50  # steps from one training window of a driver to the next; held-out ones do not overlap
@@ -116,7 +116,7 @@ def import_tables(
 
     Args:
         paths: the files, in any order.
-        kind: one of `tables.KINDS`; by default it is told by the columns.
+        kind: one of `tables.KINDS`; by default, the kind that the columns fit.
         held_out: the files for judging, among `paths` or in addition; by default `held_out_files` chooses.
         on_file: called twice for each file.
 
@@ -134,10 +134,7 @@ def import_tables(
     if not tables:
         others = f" (and {len(given) - 1:,} more, none of which can be read)" if len(given) > 1 else ""
         raise InvalidTable(unreadable[0] + others)
-    files, judged = list(tables), set(held_out_files(len(tables)))
-    if held_out:
-        chosen = {Path(path).resolve() for path in held_out}
-        judged = {k for k, path in enumerate(files) if path.resolve() in chosen}
+    files, judged = list(tables), files_to_judge(list(tables), held_out)
     if len(judged) == len(files):
         raise InvalidTable(f"{files[0]}: no file is left to train on; give more files, or hold out fewer")
     left_out = sum((table.left_out for table in tables.values()), Counter[str]())
@@ -149,9 +146,7 @@ def import_tables(
         )
     held = [window for window in windows if drivers[window[0]].file in judged]
     world = _world(drivers, training + held, len(training), tuple(path.name for path in files))
-    headways = [
-        np.median(driver.gaps / np.maximum(driver.states[:, 1], 1.0)) for driver in drivers
-    ]  # at 1 m/s where a driver is slower
+    headways = [np.median(driver.gaps / np.maximum(driver.states[:, 1], MIN_SPEED)) for driver in drivers]
     misses = np.array([np.sqrt(np.mean(driver.misses**2)) for driver in drivers])
     report = FollowingReport(
         files=tuple(f"{path.name} ({table.kind})" for path, table in tables.items()),

@@ -95,10 +95,7 @@ def import_files(
     given = in_order(paths, held_out)
     files, unreadable = _read(given, on_file)
     recorded = list(files.values())
-    judged = set(held_out_files(len(files)))
-    if held_out:
-        chosen = {Path(path).resolve() for path in held_out}
-        judged = {k for k, path in enumerate(files) if path.resolve() in chosen}
+    judged = files_to_judge(list(files), held_out)
     first, unread = next(iter(files)), f"; of the others, {unreadable[0]}" if unreadable else ""
     if len(judged) == len(files):
         raise InvalidScenario(f"{first}: no file is left to train on; give more files, or hold out fewer{unread}")
@@ -297,6 +294,14 @@ def held_out_files(number: int) -> list[int]:
     if number < HELD_OUT_EVERY:
         return [number - 1] if number > 1 else []
     return list(range(HELD_OUT_EVERY - 1, number, HELD_OUT_EVERY))
+
+
+def files_to_judge(files: Sequence[Path], held_out: Sequence[Path]) -> set[int]:
+    """Which of `files` are for judging: those in `held_out`, or, if that is empty, `held_out_files`."""
+    if not held_out:
+        return set(held_out_files(len(files)))
+    chosen = {Path(path).resolve() for path in held_out}
+    return {k for k, path in enumerate(files) if path.resolve() in chosen}
 
 
 def rectangles_touch(states: np.ndarray, size: np.ndarray, others: np.ndarray, sizes: np.ndarray) -> np.ndarray:

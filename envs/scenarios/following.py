@@ -30,10 +30,11 @@ from infogail.envs.scenarios.recorded_road import Converted, demonstration_of
 from infogail.envs.scenarios.recorded_vehicles import Follower, RecordedVehicle
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
 from infogail.envs.scenarios.styles import Style
-from infogail.envs.scenarios.view import Diagram, Panel, View
+from infogail.envs.scenarios.view import View
 
 FOLLOW_STEPS = 300  # decisions of an episode, 30 s
-JUDGED_STEPS = 400  # of the shortest track that is judged: 20 s to read a code from, 20 s to drive
+WINDOW = 200  # decisions, 20 s, of a window that is judged
+JUDGED_STEPS = 2 * WINDOW  # of the shortest track that is judged: half to read a code from, half to drive
 MEMORY = 10  # steps over which the leader's acceleration is averaged, 1 s
 LANE_WIDTH = StraightLane.DEFAULT_WIDTH
 MIN_SPEED = 1.0  # [m/s]: a headway at a lower speed is that at this one
@@ -145,8 +146,8 @@ class Follow(Scenario):
 
     @property
     def recommended(self) -> dict[str, Any]:
-        """People brake and accelerate little, so few drives give a good estimate; what a code is worth shows over
-        many seconds, hence the discount. Each code is compared with the people who were given it."""
+        """A gap changes over many seconds, hence the discount; with few long episodes and few iterations, drivers stay
+        close to people. Each code is compared with the people who were given it."""
         return super().recommended | {
             "num_codes": 3,
             "num_envs": 256,
@@ -159,23 +160,16 @@ class Follow(Scenario):
 
     @property
     def view(self) -> View:
-        """Follows ego and leader; a diagram of where they are over time, and of headway against speed."""
+        """Follows the ego, with its leader in the picture."""
 
         def camera(states: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
             return np.array((states[0, 0] + SHOWN_LENGTH / 4, 0.0)), 1120 / SHOWN_LENGTH
-
-        def lines(states: np.ndarray, scene: Scene) -> list[tuple[int, np.ndarray, np.ndarray]]:
-            seconds = np.arange(len(states)) / self.policy_frequency
-            return [(1, states[:, 0, 3], self.headway(states)), (0, seconds, states[:, 0, 0] - states[0, 0, 0])]
 
         return View(
             (1120, 120),
             camera=camera,
             detail=lambda states, scene: headway_in_words(float(self.headway(states))),
             phrase="",
-            diagram=Diagram(
-                lines, (Panel("time [s]", "distance [m]"), Panel("speed [m/s]", "headway [s]", ylim=(0.0, 5.0)))
-            ),
         )
 
     def complete(self, states: np.ndarray, scene: Scene) -> np.ndarray:
@@ -283,7 +277,7 @@ class Follow(Scenario):
 
     def headway(self, states: Array) -> Array:
         """(...) [s]: the gap at the ego's speed, or at 1 m/s if it is slower; at most `LONGEST_HEADWAY`."""
-        return headway(array_namespace(states), self.gap(states), FollowState.of(states)[0].speed)
+        return headway(self.gap(states), FollowState.of(states)[0].speed)
 
     def off_road(self, states: Array, scene: Scene) -> Array:
         return abs(states[..., 0, 1]) > LANE_WIDTH / 2
@@ -322,8 +316,9 @@ class Follow(Scenario):
         return self.follower(scene["demonstration"], scene, 0)
 
 
-def headway(xp: Any, gap: Array, speed: Array) -> Array:
-    """(...) [s] of gaps (...) [m] at speeds (...) [m/s], see `Follow.headway`; `xp` is the arrays' namespace."""
+def headway(gap: Array, speed: Array) -> Array:
+    """(...) [s] of gaps (...) [m] at speeds (...) [m/s], see `Follow.headway`."""
+    xp = array_namespace(gap)
     return xp.clip(gap / xp.clip(speed, MIN_SPEED, None), 0.0, LONGEST_HEADWAY)
 
 

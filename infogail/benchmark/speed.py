@@ -290,7 +290,7 @@ def _twin_loop(name: str, num_envs: int, seed: int, idle: bool = False, **settin
 
 
 def _rate(steps: Callable[[], int], wait: Callable[[], None] = lambda: None) -> float:
-    """Steps per second; `wait` returns when the device has done what it was told."""
+    """Steps per second; `wait` returns when the device has finished."""
     wait()
     start = time.perf_counter()
     done = 0

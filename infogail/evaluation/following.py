@@ -22,12 +22,12 @@ from infogail.envs.data.world import NOTHING_HELD_OUT, FollowedLeaders
 from infogail.envs.errors import BadInput
 from infogail.envs.recordings.same_drivers import fingerprints
 from infogail.envs.reference import DrivingEnv
-from infogail.envs.scenarios.following import JUDGED_STEPS, Follow, headway
+from infogail.envs.scenarios.following import JUDGED_STEPS, WINDOW, Follow, headway
 from infogail.envs.twin import DrivingVectorEnv
 from infogail.evaluation import metrics
 from infogail.evaluation.codes import read_code
 from infogail.evaluation.episodes import Act, run_episode, side_by_side
-from infogail.evaluation.following_peers import WINDOW, ConstantSpeed, Person, cut_out, fitted, windows
+from infogail.evaluation.following_peers import ConstantSpeed, Person, cut_out, fitted, windows
 from infogail.evaluation.meaning import agreement, mutual_information, permutation_test, terciles
 from infogail.evaluation.realism import realism
 from infogail.evaluation.responses import responses
@@ -66,7 +66,6 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }
 """As `people.TABLES`."""
-HALVINGS = 10  # random splits of the people into halves, over which a floor is averaged
 
 
 class Pilot(Protocol):
@@ -122,7 +121,7 @@ class Scenes(NamedTuple):
     @classmethod
     def of(cls, world: FollowedLeaders, people: np.ndarray) -> Scenes:
         chosen = windows(world, people, (0.5, 1.0), WINDOW)
-        apart = [bool((_gaps(world, driver, row) > 0).all()) for driver, row in chosen.tolist()]
+        apart = [bool((world.gaps(k, slice(row, row + WINDOW + 1)) > 0).all()) for k, row in chosen.tolist()]
         track, row = chosen[apart].T
         cut = replace(world, track=track, demonstration_row=row, num_training=np.array([len(row)]))
         return cls(cut, np.unique(track))
@@ -147,7 +146,7 @@ class Scenes(NamedTuple):
         """The `SAMPLED` quantities of each drive, until it ended: [s], [m/s], [m/s²]."""
         until = drives.driving()
         quantities = {
-            "headway": headway(np, self.gap(drives.x), drives.speed)[:, 1:],
+            "headway": headway(self.gap(drives.x), drives.speed)[:, 1:],
             "speed": drives.speed[:, 1:],
             "acceleration": np.diff(drives.speed) / STEP,
         }
@@ -192,7 +191,7 @@ def judge_following(
     result: dict[str, Any] = {"windows": len(scenes.driver), "people": len(scenes.people)}
     result |= closeness(scenes, chosen, driven) | floors(scenes)
     result["realism"] = likelihood(scenes, _rollouts(driver, scenes, code, seed))
-    result |= _recognition(driver, scenes, first, second) | _knob(driver, scenes, driven) | responses(driver)
+    result |= _recognition(driver, scenes, first, second) | _effects(driver, scenes, driven) | responses(driver)
     result |= there
     result |= {f"{name}_{key}": value for name, numbers in peers.items() for key, value in numbers.items()}
     return {key: _plain(value) for key, value in result.items()} | {"peers": dict(peers)}
@@ -265,12 +264,12 @@ def closeness(scenes: Scenes, drives: Drives, of_codes: Sequence[Drives] = ()) -
     for prefix, errors in every:  # (K, n, H + 1)
         result[f"{prefix}position_rmse"] = float(np.sqrt((errors[..., 1:] ** 2).mean(-1).min(0).mean()))
         for horizon, step in HORIZONS.items():
-            result[f"{prefix}position_rmse_{horizon}"] = _root_mean_square(errors[..., step].min(0))
+            result[f"{prefix}position_rmse_{horizon}"] = metrics.root_mean_square(errors[..., step].min(0))
         result[f"{prefix}gap_median_error_20s"] = float(np.median(errors[..., WINDOW].min(0)))
-    result["speed_rmse_20s"] = _root_mean_square(drives.speed[:, WINDOW] - person.speed[:, WINDOW])
+    result["speed_rmse_20s"] = metrics.root_mean_square(drives.speed[:, WINDOW] - person.speed[:, WINDOW])
     if of_codes:
         faster = np.min([np.abs(each.speed - person.speed)[:, WINDOW] for each in of_codes], axis=0)
-        result["best_of_k_speed_rmse_20s"] = _root_mean_square(faster)
+        result["best_of_k_speed_rmse_20s"] = metrics.root_mean_square(faster)
     result["collision_rate"] = float(drives.crashed.mean())
     ours, theirs = scenes.samples(drives), scenes.samples(person)
     result["hard_brake_rate"] = metrics.hard_brake_rate(ours["acceleration"])
@@ -282,7 +281,9 @@ def closeness(scenes: Scenes, drives: Drives, of_codes: Sequence[Drives] = ()) -
 def floors(scenes: Scenes) -> dict[str, float | None]:
     """How far people are from other people, in the quantities of `closeness`."""
     samples = scenes.samples(scenes.recorded())
-    return {f"wasserstein_{name}_floor": _floor(samples[name], scenes.driver) for name in SAMPLED}
+    return {
+        f"wasserstein_{name}_floor": metrics.distance_between_people(samples[name], scenes.driver) for name in SAMPLED
+    }
 
 
 def realism_quantities(scenes: Scenes, drives: Drives) -> dict[str, np.ndarray]:
@@ -326,15 +327,14 @@ def _rollouts(driver: Driver, scenes: Scenes, codes: np.ndarray, seed: int) -> D
 def _recognition(
     driver: Driver, scenes: Scenes, first: np.ndarray, second: np.ndarray
 ) -> dict[str, float | list[float] | None]:
-    """Whether people keep their code, and whether codes tell headways apart."""
+    """Whether people keep their code, and whether codes distinguish headways."""
     if driver.evidence is None:
         names = ("halves_agreement", "halves_agreement_chance", "halves_agreement_p", "headway_ami", "headway_ami_p")
         return dict.fromkeys(names)
     world, headways = scenes.world, []
     for person in scenes.people.tolist():
         rows = slice(*world.first_row[person : person + 2])
-        gap = world.leader[rows, 0] - world.follower[rows, 0] - world.lengths[person].mean()
-        headways.append(float(np.median(headway(np, gap, world.follower[rows, 1]))))
+        headways.append(float(np.median(headway(world.gaps(person, rows), world.follower[rows, 1]))))
     thirds, whole = terciles(np.array(headways)), _codes(driver, scenes, None)
     chance, p = permutation_test(first, second, agreement)
     return {
@@ -347,7 +347,7 @@ def _recognition(
     }
 
 
-def _knob(driver: Driver, scenes: Scenes, driven: Sequence[Drives]) -> dict[str, float | None]:
+def _effects(driver: Driver, scenes: Scenes, driven: Sequence[Drives]) -> dict[str, float | None]:
     """What each code does in the same scenes."""
     result: dict[str, float | None] = {}
     samples = [scenes.samples(drives) for drives in driven]
@@ -364,7 +364,7 @@ def _knob(driver: Driver, scenes: Scenes, driven: Sequence[Drives]) -> dict[str,
 def _rank_correlation(means: np.ndarray) -> float:
     """Magnitude of Spearman's correlation of code and headway (K, n), of the mean over scenes; ties count as none.
 
-    Nobody told the learner which end of the code is which.
+    The learner cannot know which end of the code should be which.
     """
     from scipy.stats import rankdata
 
@@ -429,12 +429,6 @@ def _world(recording: Recording) -> FollowedLeaders:
     return recording.world
 
 
-def _gaps(world: FollowedLeaders, driver: int, row: int) -> np.ndarray:
-    """(WINDOW + 1,) [m] from bumper to bumper, as recorded, in the window that begins at `row`."""
-    rows = slice(row, row + WINDOW + 1)
-    return world.leader[rows, 0] - world.follower[rows, 0] - world.lengths[driver].mean()
-
-
 def _shares(progress: Callable[[int], None], total: int, steps: int) -> Callable[[int], None]:
     """`progress`, called with `total` in all while `steps` are done."""
     done = 0
@@ -449,22 +443,6 @@ def _shares(progress: Callable[[int], None], total: int, steps: int) -> Callable
 
 def _prints(world: FollowedLeaders, driver: int) -> set[bytes]:
     return fingerprints(world.follower[slice(*world.first_row[driver : driver + 2]), 1])
-
-
-def _floor(samples: Sequence[np.ndarray], drivers: np.ndarray) -> float | None:
-    """Wasserstein distance between people: the mean over `HALVINGS` random splits of the drivers (n,) into halves."""
-    rng, distances = np.random.default_rng(0), []
-    for _ in range(HALVINGS):
-        half = np.isin(drivers, rng.permutation(np.unique(drivers))[::2])
-        sides = [[s for s, here in zip(samples, side, strict=True) if here] for side in (half, ~half)]
-        if all(sides):
-            distances.append(metrics.wasserstein(*(np.concatenate(side) for side in sides)))
-    known = [distance for distance in distances if distance is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _root_mean_square(errors: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(errors**2)))
 
 
 def _plain(value: Any) -> Any:

@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from infogail.envs.data.world import FollowedLeaders
-from infogail.envs.scenarios.following import MEMORY, Follow
+from infogail.envs.scenarios.following import MEMORY, WINDOW, Follow
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
 from infogail.evaluation.episodes import Act
 from infogail.evaluation.peers import Neighbour, Parameters, idm_acceleration
 
 SETS, RESTARTS, MAX_ROUNDS = 1500, 30, 30
 LOWEST, HIGHEST = Parameters(8.0, 0.3, 0.5, 0.3, 0.5), Parameters(40.0, 3.5, 6.0, 3.0, 4.0)
-WINDOW = 200  # decisions, 20 s, of the windows that are judged and fitted to
 STRIDE = 50  # from one window to the next, where a driver chooses
 RATE = Follow.policy_frequency
 """[Hz]; positions are compared once per second."""

@@ -16,6 +16,7 @@ import numpy as np
 from infogail.envs.scenarios.styles import NO_STYLE
 
 HARD_BRAKE = -3.0  # [m/s²]
+HALVINGS = 10  # random splits of the people into halves, over which a floor is averaged
 REALISED_SHARE = 0.05  # minimum share of the episodes for a style to count as covered
 MAX_TIME_TO_COLLISION = 10.0  # [s], beyond which it no longer matters
 KERNEL_PAIRS = 1000  # (s, a) pairs per sample in `occupancy_mmd`
@@ -199,6 +200,27 @@ def wasserstein(sample: np.ndarray, demonstrated: np.ndarray) -> float | None:
     from scipy.stats import wasserstein_distance
 
     return float(wasserstein_distance(sample, demonstrated)) if len(sample) and len(demonstrated) else None
+
+
+def distance_between_people(samples: Sequence[np.ndarray], drivers: np.ndarray) -> float | None:
+    """`wasserstein` between halves of the people, the mean over `HALVINGS` random splits: a floor for other drivers.
+
+    Args:
+        samples: (n,) of each of E drives.
+        drivers: (E,) the person who drove each.
+    """
+    rng, distances = np.random.default_rng(0), []
+    for _ in range(HALVINGS):
+        first = np.isin(drivers, rng.permutation(np.unique(drivers))[::2])
+        halves = [[sample for sample, here in zip(samples, half, strict=True) if here] for half in (first, ~first)]
+        distances.append(wasserstein(*(np.concatenate([np.empty(0), *half]) for half in halves)))
+    known = [distance for distance in distances if distance is not None]
+    return float(np.mean(known)) if known else None
+
+
+def root_mean_square(errors: np.ndarray) -> float:
+    """Root mean square of all `errors`."""
+    return float(np.sqrt(np.mean(errors**2)))
 
 
 def occupancy_mmd(pairs: np.ndarray, demonstrated: np.ndarray) -> float | None:

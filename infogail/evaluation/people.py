@@ -33,7 +33,6 @@ from infogail.runs.driver import Driver
 from infogail.runs.folder import DEMONSTRATIONS, Manifest
 
 HORIZONS = {f"{second}s": 10 * second for second in range(1, 6)}  # decisions from the burn-in on
-HALVINGS = 10  # random splits of the people into halves, over which a floor is averaged
 WINDOWS_PER_TASK = 8  # per task of one process
 SAMPLED = ("speed", "acceleration", "jerk", "headway", "time_to_collision")
 DRIVEN = ("headway", "speed")  # quantities whose mean is reported for each code
@@ -247,8 +246,8 @@ def realism(judged: Sequence[Judged]) -> dict[str, float | None]:
         errors = np.array([[error(driven, one.recorded) for driven in one.driven] for one in judged])  # (E, K, H)
         errors_of_chosen = errors[np.arange(len(judged)), [one.code for one in judged]]
         for horizon, step in HORIZONS.items():
-            result[f"{what}_rmse_{horizon}"] = _root_mean_square(errors_of_chosen[:, step - 1])
-            result[f"{what}_rmse_best_{horizon}"] = _root_mean_square(errors[:, :, step - 1].min(1))
+            result[f"{what}_rmse_{horizon}"] = metrics.root_mean_square(errors_of_chosen[:, step - 1])
+            result[f"{what}_rmse_best_{horizon}"] = metrics.root_mean_square(errors[:, :, step - 1].min(1))
     result["collision_rate"] = float(np.mean([one.crashed for one in chosen]))
     result["off_road_rate"] = float(np.mean([one.off_road for one in chosen]))
     result["hard_brake_rate"] = metrics.hard_brake_rate([one.samples["acceleration"] for one in chosen])
@@ -256,7 +255,9 @@ def realism(judged: Sequence[Judged]) -> dict[str, float | None]:
     drivers = np.array([one.driver for one in judged])
     for name in SAMPLED:
         result[f"wasserstein_{name}"] = metrics.wasserstein(_sample(chosen, name), _sample(recorded, name))
-        result[f"wasserstein_{name}_floor"] = _floor(recorded, drivers, name)
+        result[f"wasserstein_{name}_floor"] = metrics.distance_between_people(
+            [one.samples[name] for one in recorded], drivers
+        )
     for code in range(len(judged[0].driven) if len(judged[0].driven) > 1 else 0):
         for name in DRIVEN:
             sample = _sample([one.driven[code] for one in judged], name)
@@ -272,24 +273,8 @@ def _differences(driven: DriveRecord, recorded: DriveRecord) -> np.ndarray:
     return np.abs(driven.speeds - recorded.speeds)
 
 
-def _root_mean_square(errors: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(errors**2)))
-
-
 def _sample(records: Sequence[DriveRecord], name: str) -> np.ndarray:
     return np.concatenate([record.samples[name] for record in records]) if len(records) else np.empty(0)
-
-
-def _floor(recorded: Sequence[DriveRecord], drivers: np.ndarray, name: str) -> float | None:
-    """Wasserstein distance between people: the mean over `HALVINGS` random splits of the drivers (E,) into halves."""
-    rng, distances = np.random.default_rng(0), []
-    for _ in range(HALVINGS):
-        order = rng.permutation(np.unique(drivers))
-        first = np.isin(drivers, order[::2])
-        halves = [_sample([recorded[k] for k in np.flatnonzero(half).tolist()], name) for half in (first, ~first)]
-        distances.append(metrics.wasserstein(*halves))
-    known = [distance for distance in distances if distance is not None]
-    return float(np.mean(known)) if known else None
 
 
 def judge_replay(

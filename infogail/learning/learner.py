@@ -48,8 +48,8 @@ class InfoGAIL:
             codes = likeliest_codes(self.policy, self.demonstrations)
             self.posterior.learn(codes)
             warm_start(self.policy, self.demonstrations, codes, self.config.cloning, self.generator)
-        if codes is not None and self.config.discriminator.reads_code:
-            self.posterior.learn(codes)
+        if codes is not None and self.config.discriminator.reads_code and not self.config.cloning.refinements:
+            self.posterior.learn(codes)  # which the refinements did already
         self.started = True
 
     def iterate(self) -> dict[str, float]:

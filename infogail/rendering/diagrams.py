@@ -161,17 +161,17 @@ def plot_people(driver: Driver, recording: Recording, driven: Sequence[Episode])
 def plot_following(driver: Driver, recording: Recording, driven: Sequence[Episode]) -> Figure:
     """Each code behind the same leader: where it is over time, and its headway at each speed beside people's; and what
     it does behind a made-up leader who brakes."""
-    scenario = Follow()
+    scenario = cast(Follow, recording.scenario)
     leader, braking = driven[0].vehicle_states[:, 1], drive_responses(driver)
     seconds = np.arange(FOLLOW_STEPS + 1) / scenario.policy_frequency
     figure = Figure(figsize=(11.0, 3.6), dpi=150, layout="constrained")
     place, manner, reaction = figure.subplots(1, 3)
-    person = cast(Follow, recording.scenario).recorded_states(np.array([int(driven[0].scene["demonstration"])]))[0]
+    person = scenario.recorded_states(np.array([int(driven[0].scene["demonstration"])]))[0]
     start = leader[0, 0]
     place.plot(seconds[: len(leader)], leader[:, 0] - start, color="black", lw=1.5, label="leader")
     place.plot(seconds, person[:, 0, 0] - start, "--", color=DEMONSTRATION, lw=2, label="people")
-    people = np.concatenate([*cast(Follow, recording.scenario).recorded_states(np.arange(recording.num_training))])
-    manner.plot(*_by_speed(people[:, 0, 3], scenario.headway(people)), "--", color=DEMONSTRATION, lw=2, label="people")
+    people = np.concatenate(scenario.recorded_states(np.arange(recording.num_training)))
+    manner.plot(*_by_speed(people[:, 0, 3], scenario.headway(people)), "--", color=DEMONSTRATION, lw=2)
     for code, (episode, response) in enumerate(zip(driven, braking, strict=False)):
         paint, states = code_colour(code), episode.vehicle_states
         place.plot(seconds[: len(states)], states[:, 0, 0] - start, color=paint, lw=1.2, label=f"code {code}")

@@ -12,7 +12,7 @@ from highway_env.vehicle.controller import ControlledVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.physics.neighbours import SENSOR_RANGE
-from infogail.envs.scenarios.following import MEMORY, Follow, FollowState
+from infogail.envs.scenarios.following import MEMORY, MIN_SPEED, Follow, FollowState
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
 from infogail.traffic.styled import StyledVehicle
 
@@ -22,7 +22,7 @@ FOLLOW = Follow()
 class StyledFollower(StyledVehicle):
     """Keeps its lane, and follows the vehicle ahead with a trained policy and a fixed code.
 
-    Without a vehicle within `SENSOR_RANGE` it has nobody to follow, and accelerates as IDM on a free road.
+    Without a vehicle within `SENSOR_RANGE` to follow, it accelerates as IDM on a free road.
     """
 
     action: dict[str, float]
@@ -48,9 +48,8 @@ class StyledFollower(StyledVehicle):
 
     def _accelerate(self) -> float:
         """[m/s²]"""
-        leader, _ = self.road.neighbour_vehicles(self)
-        gap = np.inf if leader is None else self.lane_distance_to(leader) - (leader.LENGTH + self.LENGTH) / 2
-        if gap > SENSOR_RANGE:
+        leader, gap = leader_of(self)
+        if leader is None:
             self._leader = None
             limit = getattr(self.lane, "speed_limit", None) or IDMVehicle.MAX_SPEED
             chosen = IDMVehicle.COMFORT_ACC_MAX * (1 - (max(self.speed, 0.0) / limit) ** IDMVehicle.DELTA)
@@ -77,12 +76,14 @@ class StyledFollower(StyledVehicle):
         return np.stack(FOLLOW.observe(states[None], {}), -1)
 
 
+def leader_of(vehicle: Vehicle) -> tuple[Vehicle | None, float]:
+    """The vehicle ahead in the lane, None if there is none within `SENSOR_RANGE`, and the gap [m] to it."""
+    leader, _ = vehicle.road.neighbour_vehicles(vehicle)
+    gap = np.inf if leader is None else vehicle.lane_distance_to(leader) - (leader.LENGTH + vehicle.LENGTH) / 2
+    return (leader, gap) if gap <= SENSOR_RANGE else (None, np.inf)
+
+
 def headways(vehicles: Sequence[Vehicle]) -> np.ndarray:
-    """(n,) [s] of those of `vehicles` that follow another within `SENSOR_RANGE`, at their speed or 1 m/s."""
-    found = []
-    for vehicle in vehicles:
-        leader, _ = vehicle.road.neighbour_vehicles(vehicle)
-        gap = np.inf if leader is None else vehicle.lane_distance_to(leader) - (leader.LENGTH + vehicle.LENGTH) / 2
-        if gap <= SENSOR_RANGE and not vehicle.crashed:
-            found.append(gap / max(vehicle.speed, 1.0))
-    return np.array(found)
+    """(n,) [s] of those of `vehicles` that follow another, see `leader_of`, at their speed or `MIN_SPEED`."""
+    followers = ((vehicle.speed, leader_of(vehicle)) for vehicle in vehicles if not vehicle.crashed)
+    return np.array([gap / max(speed, MIN_SPEED) for speed, (leader, gap) in followers if leader is not None])
