@@ -466,9 +466,14 @@ class Speed:
     traffic to measure."""
     device: str | None = None
     """Measure only the compiled twin, on this device, such as cuda, with up to a million environments."""
+    forecast: bool = False
+    """Measure only the fit of 'infogail forecast', on 1,000 made-up paths over areas of three sizes."""
 
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
+        if self.forecast:
+            self.measure_forecast()
+            return
         from infogail.benchmark.speed import measure, measure_device, measure_run, print_run, print_table
         from infogail.parallel.progress import status
 
@@ -490,6 +495,18 @@ class Speed:
         print_table(results)
         if of_run:
             print_run(*of_run)
+
+    def measure_forecast(self) -> None:
+        from infogail.benchmark.speed import print_run
+        from infogail.forecast.speed import measure
+        from infogail.parallel.progress import status
+
+        with status("fitting") as update:
+            results = measure(self.seed, update)
+        if self.json:
+            print(json.dumps(results, indent=2))
+        else:
+            print_run("maximum causal entropy IRL", results)
 
 
 @dataclass(frozen=True)
