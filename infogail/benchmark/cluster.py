@@ -84,7 +84,7 @@ def cluster(address: str, on_report: Callable[[float], None] = lambda amount: No
         jobs = list(zip(*iterables, strict=True))
         paths = {arg for job in jobs for arg in job if isinstance(arg, Path)}
         files = {path: ray.put(path.read_bytes()) for path in paths if path.is_file()}  # once, shared by all tasks
-        numbers, results = {}, {}
+        numbers, results, next_one = {}, {}, 0
         for number, job in enumerate(jobs):
             sent = {arg: files.get(arg) or _read(arg) for arg in job if isinstance(arg, Path)}
             reference = task.remote(function, job, list(sent), *sent.values())
@@ -106,7 +106,9 @@ def cluster(address: str, on_report: Callable[[float], None] = lambda amount: No
                 put_run(path, content)
             results[number] = result
             on_report(1.0)
-        return iter([results[number] for number in range(len(jobs))])
+            while next_one in results:
+                yield results.pop(next_one)
+                next_one += 1
 
     try:
         yield mapped

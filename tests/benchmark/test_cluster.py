@@ -119,9 +119,9 @@ def test_both_nodes_work_with_one_thread_each_until_ctrl_c(two_nodes, tmp_path, 
         assert len(nodes) == 2 and threads == {1} and homes == {str(home)}
         assert list(mapped(abs, (-3, 2, -1))) == [3, 2, 1] and told == [1.0] * 7
         with pytest.raises(BadInput, match="No module named 'only_here' on a node; install this infogail there"):
-            mapped(only_here.work, [0])
+            list(mapped(only_here.work, [0]))
         threading.Thread(target=interrupt).start()
-        mapped(work_with_clutter, [str(folder)] * 2)
+        list(mapped(work_with_clutter, [str(folder)] * 2))
     wait_until(lambda: not list(folder.iterdir()))
 
 
