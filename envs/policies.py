@@ -123,7 +123,7 @@ def named_function(option: str, name: str) -> Callable[..., Any]:
 
 def _function(name: str, env: gymnasium.Env[Any, Any], option: str) -> Policy:
     """The policy `module:function` or `module:Class`."""
-    function = named_function(option, name)
+    function: Any = named_function(option, name)
     if inspect.isclass(function):
         try:
             function = function()

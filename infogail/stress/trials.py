@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,18 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from highway_env.envs.common.observation import KinematicObservation
 from highway_env.vehicle import behavior
 from highway_env.vehicle.controller import ControlledVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
-from infogail.envs.errors import one_line
+from infogail.envs.errors import BadInput, one_line
 from infogail.envs.gym_environment import Policy
 from infogail.envs.policies import load_policy
 from infogail.runs.driver import Driver, load
 from infogail.stress import trace as measures
 from infogail.stress.trace import Trace, Witness
-from infogail.traffic.population import make_populated, population, vehicle_class
+from infogail.traffic.population import make_configured, population, unsupported, vehicle_class
 
 IDM = "idm"
 """The kind of traffic that others are compared with: highway-env's own."""
@@ -101,33 +101,70 @@ def kinds_of_traffic(driver: Driver, mixes: Sequence[Sequence[float]]) -> list[T
     return [Traffic(IDM, None), *alone, Traffic(MIX, tuple(driver.prior.tolist())), *given]
 
 
-def make_environment(setting: Setting, traffic: Traffic, run: Path, seed: int) -> gymnasium.Env[Any, Any]:
+def make_environment(
+    setting: Setting, traffic: Traffic, run: Path, seed: int, codes: Sequence[int] | None = None
+) -> gymnasium.Env[Any, Any]:
     """The environment, reset, with this traffic. Starts with the same seed differ in nothing but who drives.
 
+    They are those of IDM's traffic, in which each car is then replaced by one in the same place at the same speed.
+
+    Args:
+        codes: of the cars at the start, instead of drawing them from the mix.
+
     Raises:
-        BadInput: there is no such environment, or it has no other vehicles of a type that can be chosen.
+        BadInput: there is no such environment, or it has no other vehicles that can be replaced.
     """
-    if traffic.mix is not None:
-        return make_populated(
-            setting.environment, population(run, traffic.mix), seed, setting.config, disable_env_checker=True
-        )
-    config = {"other_vehicles_type": "highway_env.vehicle.behavior.IDMVehicle", **setting.config}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the environment may have a newer version
-        env = gymnasium.make(setting.environment, config=config, disable_env_checker=True)
+    config = {**setting.config, "other_vehicles_type": "highway_env.vehicle.behavior.IDMVehicle"}
+    observation = config.get("observation", {})
+    if "observation_shape" in observation:  # highway-env wants a tuple, which JSON does not have
+        config["observation"] = {**observation, "observation_shape": tuple(observation["observation_shape"])}
+    env = make_configured(setting.environment, config, disable_env_checker=True)
     env.reset(seed=seed)
+    base: Any = env.unwrapped
+    vehicles = getattr(getattr(base, "road", None), "vehicles", [])
+    others = [k for k, vehicle in enumerate(vehicles) if isinstance(vehicle, behavior.IDMVehicle)]
+    if not others:
+        env.close()
+        raise unsupported(setting.environment)
+    if traffic.mix is None:
+        return env
+    path = population(run, traffic.mix)
+    kind = vehicle_class(path)
+    base.config["other_vehicles_type"] = path  # of cars that come later
+    drawn = np.random.default_rng((seed, 1)).uniform(size=len(others))  # other numbers than those of the start
+    for k, code in zip(others, drawn_codes(kind.mix, drawn) if codes is None else codes, strict=True):
+        old = vehicles[k]
+        vehicles[k] = kind(old.road, old.position, old.heading, old.speed, route=old.route, code=int(code))
+        vehicles[k].crashed = old.crashed
     return env
 
 
+def drawn_codes(mix: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """(n,) codes with the frequencies (K,) `mix`, from numbers (n,) drawn uniformly from 0 to 1."""
+    return np.searchsorted(np.cumsum(mix)[:-1], drawn, side="right")
+
+
 def run_trial(
-    setting: Setting, traffic: Traffic, seed: int, planner: str | Path, run: Path, fewer: Sequence[int] = ()
+    setting: Setting,
+    traffic: Traffic,
+    seed: int,
+    planner: str | Path,
+    run: Path,
+    fewer: Sequence[int] = (),
+    codes: Sequence[int] | None = None,
 ) -> Trial:
     """Drive one episode; see `drive`."""
-    return drive(setting, traffic, seed, planner, run, fewer)[0]
+    return drive(setting, traffic, seed, planner, run, fewer, codes)[0]
 
 
 def drive(
-    setting: Setting, traffic: Traffic, seed: int, planner: str | Path, run: Path, fewer: Sequence[int] = ()
+    setting: Setting,
+    traffic: Traffic,
+    seed: int,
+    planner: str | Path,
+    run: Path,
+    fewer: Sequence[int] = (),
+    codes: Sequence[int] | None = None,
 ) -> tuple[Trial, Trace, Any]:
     """Drive one episode; returns its outcome, what happened, and the road network.
 
@@ -135,8 +172,9 @@ def drive(
         planner: one of `DRIVERS`, the folder of a run, or a policy as of `load_policy`.
         run: whose drivers are the traffic.
         fewer: numbers of vehicles at the start to leave out; the planner's is 0.
+        codes: of the cars at the start, instead of drawing them from the mix.
     """
-    env = make_environment(setting, traffic, run, seed)
+    env = make_environment(setting, traffic, run, seed, codes)
     base: Any = env.unwrapped
     remove(base, fewer)
     policy = take_control(env, planner)
@@ -208,6 +246,9 @@ def take_control(env: gymnasium.Env[Any, Any], planner: str | Path) -> Policy | 
     if not isinstance(vehicle, ControlledVehicle):
         vehicle = ControlledVehicle(vehicle.road, vehicle.position, vehicle.heading, vehicle.speed)
     replace_planner(base, kind.create_from(vehicle))
+    # Observations and rewards are of no use then, and some environments' fail with such a vehicle.
+    base.observation_type = KinematicObservation(base)
+    base._reward, base._rewards = lambda action: 0.0, lambda action: {}
     return None
 
 
@@ -237,6 +278,15 @@ def checked(action: Any, space: spaces.Space[Any]) -> Any:
 
 def check_planner(planner: str | Path, setting: Setting, run: Path) -> None:
     """Raise BadInput if the environment, or the planner in it, cannot be had."""
-    env = make_environment(setting, kinds_of_traffic(load(run), ())[1], run, 0)
+    traffic = kinds_of_traffic(load(run), ())[1]
+    try:
+        env = make_environment(setting, traffic, run, 0)
+    except BadInput:
+        raise
+    except Exception as error:  # whatever highway-env raises of settings that it does not understand
+        if not setting.config:
+            raise
+        problem = f"{setting.environment} cannot be made with these settings ({one_line(error)})"
+        raise BadInput(f"{problem}; correct --config") from error
     take_control(env, planner)
     env.close()

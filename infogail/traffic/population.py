@@ -93,23 +93,36 @@ def make_populated(
     Raises:
         BadInput: the environment does not exist, or none of its vehicles is of the class `path`.
     """
-    problem = f"{environment} does not support custom vehicle types; give highway-v0, merge-v0 or the like"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the environment may have a newer version
-            env = gymnasium.make(environment, config={"other_vehicles_type": path, **(config or {})}, **options)
-    except gymnasium.error.UnregisteredEnv as error:
-        raise BadInput(f"unknown environment '{environment}'; give highway-v0, merge-v0 or the like") from error
-    except TypeError as error:
-        if "unexpected keyword argument" in str(error):  # lane-keeping-v0 and others take no config or render mode
-            raise BadInput(problem) from error
-        raise
+    env = make_configured(environment, {"other_vehicles_type": path, **(config or {})}, **options)
     env.reset(seed=seed)
     road = getattr(env.unwrapped, "road", None)
     if not any(isinstance(vehicle, StyledVehicle) for vehicle in getattr(road, "vehicles", ())):
         env.close()
-        raise BadInput(problem)
+        raise unsupported(environment)
     return env
+
+
+def make_configured(environment: str, config: Mapping[str, Any], **options: Any) -> gymnasium.Env:
+    """Create the environment with the ID `environment` and settings `config` of highway-env.
+
+    Raises:
+        BadInput: it does not exist, or has no settings.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the environment may have a newer version
+            return gymnasium.make(environment, config=dict(config), **options)
+    except gymnasium.error.UnregisteredEnv as error:
+        raise BadInput(f"unknown environment '{environment}'; give highway-v0, merge-v0 or the like") from error
+    except TypeError as error:
+        if "unexpected keyword argument" in str(error):  # lane-keeping-v0 and others take no config or render mode
+            raise unsupported(environment) from error
+        raise
+
+
+def unsupported(environment: str) -> BadInput:
+    """The error that other vehicles of `environment` cannot be replaced."""
+    return BadInput(f"{environment} does not support custom vehicle types; give highway-v0, merge-v0 or the like")
 
 
 def __getattr__(name: str) -> type[StyledVehicle]:
