@@ -147,16 +147,24 @@ class MaxEntIRL:
     Args:
         goals: (G, S) bool, the states of each goal.
         horizon: T, the largest number of moves.
-        penalty: λ of the penalty λ/2 ‖θ‖² that is added to the negative log-likelihood of all paths.
+        penalty: λ of the penalty λ/2 ‖θ - θ₀‖² that is added to the negative log-likelihood of all paths.
         costs: features (n,) whose weights must not be positive, such as those of turns.
+        centre: θ₀ (F,), from which learning also starts, such as the weights of people of all kinds; 0 by default.
     """
 
     def __init__(
-        self, graph: Graph, goals: Tensor, horizon: int, penalty: float = 0.1, costs: Sequence[int] = ()
+        self,
+        graph: Graph,
+        goals: Tensor,
+        horizon: int,
+        penalty: float = 0.1,
+        costs: Sequence[int] = (),
+        centre: Tensor | None = None,
     ) -> None:
         self.graph, self.goals, self.horizon, self.penalty, self.costs = graph, goals, horizon, penalty, tuple(costs)
         self.dtype = graph.features.dtype
-        self.weights = torch.zeros(graph.features.shape[1], dtype=self.dtype)
+        self.centre = torch.zeros(graph.features.shape[1], dtype=self.dtype) if centre is None else centre
+        self.weights = self.centre.clone()
 
     def fit(self, paths: Paths, iterations: int = 100) -> float:
         """Choose the weights under which `paths` are likeliest, by L-BFGS; returns the mean -log P per move [nats].
@@ -204,8 +212,9 @@ class MaxEntIRL:
 
     def _objective(self, weights: Tensor, counts: Tensor, starts: Tensor) -> tuple[float, np.ndarray]:
         total, gradient = self._likelihood(weights, counts, starts)
-        penalised = total + 0.5 * self.penalty * weights.square().sum()
-        return float(penalised), (gradient + self.penalty * weights).double().numpy()
+        away = weights - self.centre
+        penalised = total + 0.5 * self.penalty * away.square().sum()
+        return float(penalised), (gradient + self.penalty * away).double().numpy()
 
     def _likelihood(self, weights: Tensor, counts: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
         """-log P of all paths, and its gradient (F,)."""

@@ -108,6 +108,7 @@ class Follow(Scenario):
     horizon = FOLLOW_STEPS
     features = ("speed", "gap", "closing", "relative_gap", "leader_acceleration", "last_acceleration")
     style_features = ("relative_gap",)
+    path_axes = ("ahead of the leader [m]", "to its left [m]")
     style_tolerance = 0.15
 
     def __init__(self, recording: Recording | str | os.PathLike[str] | None = None) -> None:
@@ -281,6 +282,10 @@ class Follow(Scenario):
 
     def off_road(self, states: Array, scene: Scene) -> Array:
         return abs(states[..., 0, 1]) > LANE_WIDTH / 2
+
+    def path(self, states: np.ndarray, scene: Scene) -> np.ndarray:
+        ego, leader = FollowState.of(states)
+        return np.stack((ego.x - leader.x, leader.y - ego.y), -1)
 
     def placement(self, vehicle: VehicleState, scene: Scene) -> tuple[Array, Array]:
         return vehicle.x, vehicle.y

@@ -17,7 +17,7 @@ from infogail.envs.physics.roads import LANE_WIDTH, straight_network
 from infogail.envs.physics.state import Array, Scene, VehicleState
 from infogail.envs.physics.streams import Draw
 from infogail.envs.scenarios.demonstrators import PlannedDriver
-from infogail.envs.scenarios.scenario import Scenario, body_overlap
+from infogail.envs.scenarios.scenario import Scenario, body_outline, body_overlap
 from infogail.envs.scenarios.styles import NO_STYLE, Style
 from infogail.envs.scenarios.view import Area, Diagram, Label, Line, Panel, View
 
@@ -62,6 +62,7 @@ class Pass(Scenario):
         "lead_speed",
     )
     style_features = features
+    path_axes = ("ahead of the lead car [m]", "to its left [m]")
     draws = {
         "ego_offset": Draw(-0.4, 0.4),  # [m]
         "ego_heading": Draw(-0.02, 0.02),  # [rad]
@@ -106,6 +107,15 @@ class Pass(Scenario):
 
     def off_road(self, states: Array, scene: Scene) -> Array:
         return abs(states[..., 0, 1]) > 1.5 * LANE_WIDTH
+
+    def path(self, states: np.ndarray, scene: Scene) -> np.ndarray:
+        ego, lead = VehicleState.of(states, 0), VehicleState.of(states, 1)
+        return np.stack((ego.x - lead.x, lead.y - ego.y), -1)
+
+    @property
+    def path_obstacles(self) -> np.ndarray:
+        """The lead car."""
+        return body_outline()
 
     def placement(self, vehicle: VehicleState, scene: Scene) -> tuple[Array, Array]:
         return vehicle.x, vehicle.y

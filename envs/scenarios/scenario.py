@@ -92,6 +92,11 @@ class Scenario(ABC):
     """Its drivers observe enough to drive in other environments, see `infogail.traffic.population`."""
     compilable: bool = True
     """The twin's step has no data-dependent branches, if `thorough`."""
+    path_axes: tuple[str, str] = ("along the road from the start [m]", "lane offset [m]")
+    """Names of the two coordinates of `path`."""
+    path_stretch: float = 5.0
+    """How many times as long as wide cells of a map of paths should be: about as many times as the ego moves farther
+    along than across."""
     screen: tuple[int, int] = (600, 150)
     """Width and height [px] of highway-env's rendering, unless its configuration sets them."""
 
@@ -176,6 +181,19 @@ class Scenario(ABC):
         """(...) [m]: how far along the road the ego is."""
         return self.placement(VehicleState.of(states, 0), scene)[0]
 
+    def path(self, states: np.ndarray, scene: Scene) -> np.ndarray:
+        """(T, 2): the ego's path on a map that suits all episodes, for a whole trajectory (T, V, …); see `path_axes`.
+
+        For forecasts of where drivers go; by default along the road, from the start, and across it.
+        """
+        along, across = self.placement(VehicleState.of(states, 0), scene)
+        return np.stack((along - along[0], across), -1)
+
+    @property
+    def path_obstacles(self) -> np.ndarray:
+        """(O, 4): what stands on the map of `path`, as segments x1, y1, x2, y2."""
+        return np.empty((0, 4))
+
     def sizes(self, states: np.ndarray) -> np.ndarray:
         """Length and width (V, 2) [m] of the vehicles of a trajectory (T, V, 4)."""
         return np.tile((Vehicle.LENGTH, Vehicle.WIDTH), (states.shape[1], 1))
@@ -247,6 +265,13 @@ class Scenario(ABC):
         """highway-env's vehicles on `road`, the ego first."""
         states = self.initial_states(scene)
         return [Vehicle(road, (x, y), float(heading), float(speed)) for x, y, heading, speed in states]
+
+
+def body_outline() -> np.ndarray:
+    """(4, 4) [m]: the sides x1, y1, x2, y2 of a car at the origin."""
+    x, y = Vehicle.LENGTH / 2, Vehicle.WIDTH / 2
+    corners = np.array([(-x, -y), (x, -y), (x, y), (-x, y)])
+    return np.concatenate((corners, np.roll(corners, -1, axis=0)), axis=1)
 
 
 def body_overlap(gap: Array) -> Array:

@@ -37,6 +37,7 @@ class Turn(Scenario):
     num_vehicles = 1
     steering_range = (-0.4, 0.4)
     screen = (600, 600)
+    path_axes = ("along the road from where the bend begins [m]", "toward its inside [m]")
     styles: tuple[TurnStyle, ...] = (TurnStyle("inside", 1.0), TurnStyle("outside", -1.0))
     features = (
         "offset_right",
@@ -97,6 +98,9 @@ class Turn(Scenario):
 
     def off_road(self, states: Array, scene: Scene) -> Array:
         return abs(self.lane_offset(states, scene)) > LANE_WIDTH
+
+    def path(self, states: np.ndarray, scene: Scene) -> np.ndarray:
+        return np.stack(self.placement(VehicleState.of(states, 0), scene), -1)
 
     def placement(self, vehicle: VehicleState, scene: Scene) -> tuple[Array, Array]:
         along, inside, _ = bend_coordinates(vehicle.x, vehicle.y, scene["radius"], scene["direction"])

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from errno import EACCES
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from infogail.cli.checks import at_least
+from infogail.cli.starcraft import given_games, import_games
 from infogail.envs.catalogue import SCENARIO_NAMES, check_scenario, get_scenario, is_environment
 from infogail.envs.errors import BadInput
 
@@ -125,16 +126,23 @@ class Record:
 
 @dataclass(frozen=True)
 class Import:
-    """Import demonstrations: recordings of traffic as CommonRoad files or trajectory tables, a Minari data set, or the
-    paths of people over an area, for 'infogail forecast'."""
+    """Import demonstrations: recordings of traffic as CommonRoad files or trajectory tables, a Minari data set, the
+    paths of people over an area, for 'infogail forecast', or replays of StarCraft II."""
 
     paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE …")]
     """CommonRoad files (XML, 2018b or 2020a) with time steps of at most 0.2 s, which requires the extra 'data'; or
     trajectory tables (CSV, also gzip) of NGSIM, highD, inD or exiD, in which drivers follow a leader; or minari:NAME, a
     Minari data set, downloaded if it is not there, which requires the extra 'minari'; or paths: CSV with columns time,
-    id, x, y and perhaps group, UCY's obsmat text, or npz with xyt, bounds and perhaps game or group."""
+    id, x, y and perhaps group, UCY's obsmat text, npz with xyt, bounds and perhaps game or group, or one file of
+    demonstrations from 'infogail record' or 'infogail import'; or replays of one map (GAME.SC2Replay), which requires
+    the extra 'starcraft'."""
     kind: Literal["ngsim", "highd", "ind", "exid", "paths"] | None = None
     """Kind of the tables; by default their columns tell."""
+    obstacles: Path | None = None
+    """For paths: what stands in their way. CSV with columns x1, y1, x2, y2, or OpenTraj's XML map; or a picture, whose
+    dark pixels are obstacles."""
+    area: tuple[float, float, float, float] | None = None
+    """For a picture of obstacles: left, bottom, right and top of what it covers, in the unit of the paths."""
     environment: str | None = None
     """Id of the environment of a Minari data set that does not name it."""
     held_out: tuple[Path, ...] = ()
@@ -142,7 +150,8 @@ class Import:
     the last of two or three."""
     out: Path | None = None
     """File to write; by default demos/replay.safetensors, demos/follow.safetensors for tables of traffic,
-    demos/paths.safetensors for paths, or demos/ENVIRONMENT.safetensors."""
+    demos/paths.safetensors for paths, demos/ENVIRONMENT.safetensors, or demos/starcraft.safetensors, with the files
+    …-armies and …-scouts beside it."""
     force: bool = False
     """Overwrite the file if it exists."""
 
@@ -156,9 +165,16 @@ class Import:
             return
         if self.environment is not None:
             raise BadInput(f"--environment {self.environment}: recordings of traffic have none; leave it out")
+        if self.kind is None and given_games(self.paths):
+            if self.held_out:
+                raise BadInput("--held-out: of games, the last fifth is held out; leave it out")
+            import_games(self.paths, self.out, self.force)
+            return
         if self.kind == "paths" or (self.kind is None and self.given_paths()):
             self.import_paths()
             return
+        if self.obstacles is not None or self.area is not None:
+            raise BadInput("--obstacles and --area: are for paths; leave them out, or add --kind paths")
         from infogail.parallel.progress import progress_bar
 
         given = self.paths + self.held_out
@@ -205,17 +221,35 @@ class Import:
     def import_paths(self) -> None:
         """Import paths over an area."""
         from infogail.envs.files import check_output
+        from infogail.forecast.driving import SUFFIX, import_driving
         from infogail.forecast.importing import import_paths
+        from infogail.forecast.obstacles import read_obstacles
+        from infogail.forecast.streets import import_streets
 
         if self.held_out:
             raise BadInput("--held-out: 'infogail forecast' holds out the last fifth of paths; leave it out")
+        if self.area is not None and self.obstacles is None:
+            raise BadInput("--area: is what a picture covers; give --obstacles PICTURE, too")
         out = self.out or Path("demos/paths.safetensors")
         check_output(out, self.force)
-        paths, report = import_paths(self.paths)
+        kinds = {path.suffix.lower() for path in self.paths}
+        if SUFFIX in kinds and len(self.paths) > 1:
+            raise BadInput(f"import {self.paths[0]}: give a file of demonstrations alone, without other files")
+        if SUFFIX in kinds:
+            paths, report = import_driving(self.paths[0])
+        else:
+            paths, report = import_streets(self.paths) if ".xml" in kinds else import_paths(self.paths)
+        if self.obstacles is not None:
+            paths = replace(paths, obstacles=read_obstacles(self.obstacles, self.area, paths.points))
+            print(f"obstacles: {len(paths.obstacles):,} segments")
         paths.save(out)
         for line in report.lines():
             print(line)
+        for problem in report.unreadable:
+            print(f"infogail: {problem}", file=sys.stderr)
         print(f"imported: {out}, {len(paths):,} paths")
+        if report.unreadable:
+            sys.exit(1)
 
     def import_minari(self) -> None:
         """Import one Minari data set."""

@@ -24,6 +24,7 @@ from scipy.optimize import minimize_scalar
 
 from infogail.baselines.maxent_irl import NOWHERE, MaxEntIRL, Paths
 from infogail.forecast.grid import HEADINGS, MOVES, STOP, TURNS
+from infogail.forecast.lanes import FEATURES as LANE_FEATURES
 from infogail.forecast.walks import Walks
 
 ENDED = -1
@@ -37,6 +38,9 @@ ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 class Forecaster(Protocol):
     """Predicts moves toward each of G goals."""
 
+    def goal_prior(self, paths: Paths) -> np.ndarray:
+        """(n, G): P(goal | start) of each path."""
+
     def log_likelihood(self, paths: Paths) -> np.ndarray:
         """(n, G) [nats]: log P(moves | start, goal) of each path."""
 
@@ -45,16 +49,32 @@ class Forecaster(Protocol):
 
 
 class MaxEnt:
-    """Maximum causal entropy IRL, fitted to the paths to learn from."""
+    """Maximum causal entropy IRL, with `weights` (F,), or fitted to the paths to learn from, near `centre` (F,).
 
-    def __init__(self, walks: Walks) -> None:
+    Where there are lanes, the goal is learned too: the likelihood is that of moves and goal given the start, that is,
+    P(path | start) = exp(θ·Σf) / Σ_g exp(V_g(start)), so that P(goal | start) ∝ exp(V_goal(start)). The lane in which a
+    car starts then tells where it goes. Elsewhere goals are given, and how often people go to each is counted.
+    """
+
+    def __init__(self, walks: Walks, weights: torch.Tensor | None = None, centre: torch.Tensor | None = None) -> None:
         self.walks, grid = walks, walks.grid
         goals = torch.from_numpy(walks.goal_states)
-        self.learner = MaxEntIRL(walks.graph, goals, walks.horizon, PENALTY, grid.costs)
-        first, length = grid.costs[0], grid.costs[-1]
-        self.learner.weights[first + 1 : first + TURNS] = -2.0
-        self.learner.weights[length] = -1.0
-        self.learner.fit(walks.training, ITERATIONS)
+        features = walks.graph.features.shape[1]
+        lanes = range(features - LANE_FEATURES, features) if walks.has_lanes else range(0)
+        costs = (*grid.costs, *lanes)
+        self.learner = MaxEntIRL(walks.graph, goals, walks.horizon, PENALTY, costs, centre)
+        if weights is None:
+            learned, training = self.learner, walks.training
+            if walks.has_lanes:
+                learned = MaxEntIRL(walks.graph, goals.any(0, keepdim=True), walks.horizon, PENALTY, costs, centre)
+                training = Paths(training.states, training.moves, np.zeros_like(training.goals))
+            if centre is None:
+                first, length = grid.costs[0], grid.costs[-1]
+                learned.weights[first + 1 : first + TURNS] = -2.0
+                learned.weights[[length, *lanes]] = -1.0
+            learned.fit(training, ITERATIONS)
+            weights = learned.weights
+        self.learner.weights = weights
         self.values = self.learner.values()
         self.reward = walks.graph.reward(self.learner.weights)
 
@@ -65,6 +85,23 @@ class MaxEnt:
             left = values[horizon - len(moves), :, states[-1]].double() - values[horizon, :, states[0]].double()
             found.append((reward + left).nan_to_num(nan=-torch.inf, neginf=-torch.inf))  # of goals too far away
         return torch.stack(found).numpy()
+
+    @property
+    def rewards(self) -> np.ndarray:
+        """(C,) [nats]: the reward of entering each cell, of being near obstacles included."""
+        grid, weights = self.walks.grid, self.learner.weights.numpy()
+        near = grid.near(self.walks.obstacles)
+        after = len(weights) - LANE_FEATURES * self.walks.has_lanes
+        return weights[: len(grid)] + near @ weights[after - near.shape[1] : after]
+
+    def goal_prior(self, paths: Paths) -> np.ndarray:
+        if self.walks.has_lanes:
+            return self.goal_chances(np.array([states[0] for states in paths.states]), 0)
+        return self.walks.goal_prior(paths)
+
+    def goal_chances(self, states: np.ndarray, made: int) -> np.ndarray:
+        """(n, G): P(goal) in `states` (n,) after `made` moves, where goals are learned too."""
+        return self.values[self.learner.horizon - made, :, states].T.double().softmax(-1).numpy()
 
     def goal_posterior(self, states: np.ndarray, prior: np.ndarray) -> np.ndarray:
         """(n + 1, G): P(goal | the path so far) along a path with `states` (n + 1,), whose `prior` is (G,)."""
@@ -92,6 +129,9 @@ class Table:
     walks: Walks
     log_chances: np.ndarray
     """(G, S, A) float32: log P(move | state, goal)"""
+
+    def goal_prior(self, paths: Paths) -> np.ndarray:
+        return self.walks.goal_prior(paths)
 
     def log_likelihood(self, paths: Paths) -> np.ndarray:
         pairs = zip(paths.states, paths.moves, strict=True)
@@ -126,8 +166,7 @@ class Line(Table):
                 inside = ((places >= 0) & (places < (grid.columns, grid.rows))).all(1)
                 drawn.append(places[inside] @ (1, grid.columns))
             else:
-                both = np.stack((start, self.walks.goals.centres[goal])) + 0.5
-                drawn.append(grid.walk((grid.left, grid.bottom) + both * grid.cell))
+                drawn.append(grid.walk(grid.middles(np.stack((start, self.walks.goals.centres[goal])))))
         return drawn
 
 
@@ -150,7 +189,7 @@ def _toward(walks: Walks, directions: np.ndarray, ahead: bool) -> Line:
     alike = np.cos(angles - directions[..., None]).astype(np.float32)
     exists = (walks.graph.next_state != NOWHERE).numpy()[: alike.shape[1], :HEADINGS]
     paths = walks.training
-    goals, states, moves = _steps(paths)
+    goals, states, moves = steps_of(paths)
     own = walks.graph.next_state[states, STOP].numpy() == len(walks.grid) * HEADINGS + goals
     stopping = np.log(len(paths.goals) / (own.sum() + 1))  # plus one, lest going on be impossible
     going = moves != STOP
@@ -179,7 +218,7 @@ def count_table(walks: Walks, by_heading: bool) -> Table:
     paths = walks.training
     number = np.arange(len(paths.goals))
     fold = np.repeat(number % FOLDS, [len(moves) for moves in paths.moves])
-    steps = _steps(paths)
+    steps = steps_of(paths)
     scores = np.zeros(len(ALPHAS))
     for k in range(FOLDS):
         counts = _counts(walks, by_heading, *(part[fold != k] for part in steps))
@@ -193,7 +232,7 @@ def count_table(walks: Walks, by_heading: bool) -> Table:
     return Table(walks, _smoothed(walks, _counts(walks, by_heading, *steps), alpha, goals, states))
 
 
-def _steps(paths: Paths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def steps_of(paths: Paths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Goal, state and move of each move of all paths, (M,) each."""
     goals = np.repeat(paths.goals, [len(moves) for moves in paths.moves])
     return goals, np.concatenate([states[:-1] for states in paths.states]), np.concatenate(paths.moves)
@@ -210,12 +249,16 @@ def _counts(walks: Walks, by_heading: bool, goals: np.ndarray, states: np.ndarra
     return counts
 
 
-def _smoothed(walks: Walks, counts: np.ndarray, alpha: float, goals: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """log P (…, A) from counts (…, A) of moves toward `goals` in `states`, of those moves that lead there."""
+def possible(walks: Walks, goals: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """(…, A) bool: the moves that exist in `states`, of which the stop must lead to the own one of `goals`."""
     following = walks.graph.next_state.numpy()[states]
     ends = len(walks.grid) * HEADINGS
-    possible = (following != NOWHERE) & ((following < ends) | (following == ends + goals[..., None]))
-    weights = np.where(possible, counts + alpha, 0.0)
+    return (following != NOWHERE) & ((following < ends) | (following == ends + goals[..., None]))
+
+
+def _smoothed(walks: Walks, counts: np.ndarray, alpha: float, goals: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """log P (…, A) from counts (…, A) of moves toward `goals` in `states`, of those moves that lead there."""
+    weights = np.where(possible(walks, goals, states), counts + alpha, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):  # of end states, from which no move leads
         return np.log(weights / weights.sum(-1, keepdims=True)).astype(np.float32)
 

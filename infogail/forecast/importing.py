@@ -65,19 +65,22 @@ class PathsReport:
     """Gaps in time at which a path was cut in two."""
     left_out: Counter[str]
     """Paths that were left out, by reason."""
+    unreadable: tuple[str, ...] = ()
+    """One line for each file that cannot be read and was left out."""
 
     def lines(self) -> list[str]:
         """The summary as human-readable lines."""
+        unread = f" ({len(self.unreadable)} more cannot be read)" if self.unreadable else ""
         return [
-            f"files: {self.files}, ids: {self.people:,}; gaps in time that cut a path in two: {self.cut:,}",
+            f"files: {self.files}{unread}, ids: {self.people:,}; gaps in time that cut a path in two: {self.cut:,}",
             f"paths: {self.paths:,} with {self.points:,} points, {self.grouped:,} of them in groups",
             f"paths left out: {listed(self.left_out)}",
         ]
 
 
 def holds_paths(path: Path) -> bool:
-    """Whether the name, or else the first line, shows that `path` is a table of paths; not if it cannot be read."""
-    if path.suffix.lower() == ".npz":
+    """Whether the name, or else the first line, shows that `path` has paths; not if it cannot be read."""
+    if path.suffix.lower() in (".npz", ".safetensors"):
         return True
     if not TEXT_NAME.search(path.name) or not path.is_file():
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 from infogail.baselines.maxent_irl import Paths
+from infogail.forecast.cloning import behavioural_cloning
 from infogail.forecast.forecasters import ENDED, Forecaster, Line, constant_velocity, count_table, straight
 from infogail.forecast.grid import HEADINGS, Grid
 from infogail.forecast.walks import Walks
@@ -21,6 +22,7 @@ PEERS: dict[str, Callable[[Walks], Forecaster]] = {
     "constant_velocity": constant_velocity,
     "table_goal_cell": lambda walks: count_table(walks, by_heading=False),
     "table_goal_cell_heading": lambda walks: count_table(walks, by_heading=True),
+    "bc": behavioural_cloning,
 }
 SAMPLES = 20
 """Paths drawn for each held-out one."""
@@ -67,26 +69,34 @@ def measure(walks: Walks, forecaster: Forecaster, seed: int) -> dict[str, float]
     """The metrics of one forecaster. The stop at the end of a path is a move too."""
     paths, grid = walks.held_out, walks.grid
     known = forecaster.log_likelihood(paths)
-    unknown = logsumexp(known + np.log(walks.goal_prior(paths)), axis=1)
+    unknown = logsumexp(known + np.log(forecaster.goal_prior(paths)), axis=1)
     moves = sum(map(len, paths.moves))
     rng = np.random.default_rng(seed)
     drawn = forecaster.sample(repeated(paths, SAMPLES), rng)
     cells = [row[row != ENDED] // HEADINGS for row in drawn]
     guesses = forecaster.guess(paths) if isinstance(forecaster, Line) else medoids(grid, cells)
     true = [states[:-1] // HEADINGS for states in paths.states]
-    sampled = np.mean(
-        [modified_hausdorff(grid.places(a), grid.places(true[k // SAMPLES])) for k, a in enumerate(cells)]
-    )
-    guessed = np.mean([modified_hausdorff(grid.places(a), grid.places(b)) for a, b in zip(guesses, true, strict=True)])
+    sampled = _distances(grid, zip(cells, [a for a in true for _ in range(SAMPLES)], strict=True))
+    guessed = _distances(grid, zip(guesses, true, strict=True))
     return {
         "nll_per_step": float(-known[np.arange(len(paths.goals)), paths.goals].sum() / moves),
         "nll_per_step_goal_unknown": float(-unknown.sum() / moves),
-        "mhd": float(sampled),
-        "mhd_metres": float(sampled * grid.cell),
-        "mhd_best_guess": float(guessed),
-        "mhd_best_guess_metres": float(guessed * grid.cell),
+        "mhd": sampled[0],
+        "mhd_metres": sampled[1],
+        "mhd_best_guess": guessed[0],
+        "mhd_best_guess_metres": guessed[1],
         "occupancy_kl": divergence(occupancy(grid, true), occupancy(grid, cells)),
     }
+
+
+def _distances(grid: Grid, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """Mean distance between the cells (n,) and (m,) of each pair, in cells and in the unit of the paths."""
+    found = []
+    for pair in pairs:
+        a, b = map(grid.places, pair)
+        found.append((modified_hausdorff(a, b), modified_hausdorff(a * grid.size, b * grid.size)))
+    in_cells, in_units = np.mean(found, axis=0).tolist()
+    return in_cells, in_units
 
 
 def repeated(paths: Paths, number: int) -> Paths:
@@ -142,6 +152,9 @@ def print_table(result: dict[str, Any]) -> None:
     for name in ("", *PEERS):
         numbers = [result[f"{name}_{key}" if name else key] for key in COLUMNS]
         lines.append([name.replace("_", " ") or "maximum causal entropy IRL", *(f"{number:.3f}" for number in numbers)])
+    for name in (key.removesuffix("_episodes") for key in result if key.endswith("_episodes")):
+        title, kl = f"{name.replace('_', ' ')}, {result[f'{name}_episodes']} drives", result[f"{name}_occupancy_kl"]
+        lines.append([title, *("" for _ in list(COLUMNS)[1:]), f"{kl:.3f}"])
     lines.append(["people vs people", *("" for _ in list(COLUMNS)[1:]), f"{result['occupancy_kl_floor']:.3f}"])
     title = (
         f"{result['held_out_paths']} held-out of {result['paths']} paths, {result['columns']} x {result['rows']} cells "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,15 @@ class RecordedPaths:
     files: tuple[str, ...]
     """Names of the files."""
     source: str
-    """Their kind."""
+    """Their kind; of driving, the scenario."""
+    obstacles: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
+    """(O, 4) float64: segments from x1, y1 to x2, y2"""
+    axes: tuple[str, str] = ("x", "y")
+    """Names of x and y."""
+    stretch: float = 1.0
+    """How many times as long (along x) as wide the cells of a grid should be."""
+    lanes: np.ndarray = field(default_factory=lambda: np.empty((0, 5)))
+    """(K, 5) float64: borders of lanes, lane by lane, along each: its number, x and y left, x and y right"""
 
     def __post_init__(self) -> None:
         number, paths = len(self.times), len(self.scene)
@@ -48,6 +57,8 @@ class RecordedPaths:
             ("bounds", np.int64, (paths + 1,)),
             ("scene", np.int64, (paths,)),
             ("group", np.int64, (paths,)),
+            ("obstacles", np.float64, (len(self.obstacles), 4)),
+            ("lanes", np.float64, (len(self.lanes), 5)),
         ):
             array = getattr(self, name)
             if array.dtype != kind or array.shape != shape:
@@ -56,6 +67,11 @@ class RecordedPaths:
             raise ValueError("it holds no paths")
         if not (np.isfinite(self.points).all() and np.isfinite(self.times).all()):
             raise ValueError("points or times are not finite")
+        if not np.isfinite(self.obstacles).all():
+            raise ValueError("obstacles are not finite")
+        _, sections = np.unique(self.lanes[:, 0], return_counts=True)
+        if not np.isfinite(self.lanes).all() or (np.diff(self.lanes[:, 0]) < 0).any() or (sections < 2).any():
+            raise ValueError("lanes are not finite, not in order, or have fewer than two points at a border")
         if self.bounds[0] != 0 or self.bounds[-1] != number or np.diff(self.bounds).min() < 2:
             raise ValueError(f"bounds do not cut {number} points into paths of at least two")
         within = np.delete(np.diff(self.times), self.bounds[1:-1] - 1)
@@ -63,6 +79,8 @@ class RecordedPaths:
             raise ValueError("times do not increase within each path")
         if self.scene.min() < 0 or self.scene.max() >= len(self.files) or self.group.min() < NO_GROUP:
             raise ValueError("a scene has no file, or a group is negative")
+        if len(self.axes) != 2 or not 0 < self.stretch < math.inf:
+            raise ValueError(f"axes are {self.axes}, not two, or stretch is {self.stretch}, not above 0")
 
     def __len__(self) -> int:
         return len(self.scene)
@@ -94,8 +112,9 @@ class RecordedPaths:
         Raises:
             OSError: it cannot be written.
         """
-        names = ("points", "times", "bounds", "scene", "group")
+        names = ("points", "times", "bounds", "scene", "group", "obstacles", "lanes")
         metadata = {"schema": SCHEMA, "files": json.dumps(self.files), "source": self.source}
+        metadata |= {"axes": json.dumps(self.axes), "stretch": str(self.stretch)}
         write_atomically(path, seal({name: getattr(self, name) for name in names}, metadata))
 
     @staticmethod
@@ -110,6 +129,9 @@ class RecordedPaths:
             raise BadInput(f"{path}: no such file; {remedy}")
         try:
             arrays, metadata = unseal(path, SCHEMA)
-            return RecordedPaths(**arrays, files=tuple(json.loads(metadata["files"])), source=metadata["source"])
+            files = tuple(json.loads(metadata["files"]))
+            axes = tuple(json.loads(metadata.get("axes", '["x", "y"]')))
+            stretch = float(metadata.get("stretch", 1.0))
+            return RecordedPaths(**arrays, files=files, source=metadata["source"], axes=axes, stretch=stretch)
         except (UnreadableFile, ValueError, TypeError, KeyError) as error:
             raise BadInput(f"{path}: {error}; {remedy}") from error

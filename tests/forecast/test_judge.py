@@ -105,7 +105,7 @@ def test_people_who_walk_around_a_pillar(walks, model):
     for peer in ("straight", "constant_velocity"):
         assert result["mhd"] < result[f"{peer}_mhd"] and result["occupancy_kl"] < result[f"{peer}_occupancy_kl"]
     assert result["occupancy_kl"] < 1.5 * result["occupancy_kl_floor"]
-    assert result["mhd_metres"] == result["mhd"] * walks.grid.cell
+    assert result["mhd_metres"] == pytest.approx(result["mhd"] * walks.grid.cell)
     assert (result["paths"], result["held_out_paths"]) == (120, 24)
 
 
@@ -157,7 +157,8 @@ def test_from_a_table_to_pictures(tmp_path, monkeypatch, capsys):
     result = json.loads(capsys.readouterr().out)
     folder = tmp_path / "runs/forecast-paths"
     assert result == json.loads((folder / "metrics.json").read_text()) and set(KEYS) <= set(result)
-    names = {"reward.png", "occupancy.png", "forecast.png", "metrics.json"}
+    pictures = {"reward.png", "occupancy.png", "forecast.png", "forecast.mp4", "forecast.gif"}
+    names = {"metrics.json", "forecast.safetensors", "paths.safetensors"} | pictures
     assert {file.name for file in folder.iterdir()} == names
     before = {name: (folder / name).read_bytes() for name in names}
     assert command("forecast demos/paths.safetensors --cell 1 --force") == 0
