@@ -17,7 +17,7 @@ from infogail.envs.files import write_atomically
 from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY
 
 FPS = SIMULATION_FREQUENCY  # [Hz]; one frame per physics step, for real time; replays have their own rate
-GIF_WIDTH, GIF_COLOURS, GIF_EVERY = 640, 64, 2  # [px]; shared by all frames; film frames per GIF frame
+GIF_WIDTH, GIF_COLOURS, GIF_EVERY = 640, 64, 2  # [px] at most; shared by all frames; film frames per GIF frame
 
 
 def write_film(
@@ -33,8 +33,9 @@ def write_film(
     def shrunk() -> Iterator[np.ndarray]:
         for k, frame in enumerate(frames):
             if k % GIF_EVERY == 0:
-                height = round(frame.shape[0] * GIF_WIDTH / frame.shape[1])
-                thumbnails.append(cv2.resize(frame, (GIF_WIDTH, height), interpolation=cv2.INTER_AREA))
+                width = min(GIF_WIDTH, frame.shape[1])
+                height = round(frame.shape[0] * width / frame.shape[1])
+                thumbnails.append(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA))
             if k % fps == 0:
                 progress(f"filming {mp4}: {k // fps} s")
             yield frame

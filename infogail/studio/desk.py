@@ -20,6 +20,7 @@ from infogail.rendering.film import render
 from infogail.runs.driver import load
 from infogail.runs.runner import MakeLearner
 from infogail.studio.driving import drive
+from infogail.studio.forecasting import forecast
 from infogail.studio.library import DEMOS, Library
 from infogail.studio.processes import Channel, Message, Process
 from infogail.studio.simulation import open_roads
@@ -60,7 +61,8 @@ class Desk:
     def state(self) -> dict[str, Any]:
         """The answer to /api/state."""
         runs = [{**run, "filming": self._filming.get(run["name"])} for run in self.library.runs()]
-        return {**self._choices, "files": self.library.files(), "runs": runs, "ready": True}
+        listed = {"files": self.library.files(), "runs": runs, "forecasts": self.library.forecasts()}
+        return {**self._choices, **listed, "ready": True}
 
     @cached_property
     def _choices(self) -> dict[str, Any]:
@@ -112,6 +114,10 @@ class Desk:
     def watching(self, begin: Message) -> Process:
         """A session in front of the panels; raises BadInput if there is no such run."""
         return Process(watch, begin, [self.run_path(panel["run"]) for panel in begin["panels"]])
+
+    def forecasting(self, begin: Message) -> Process:
+        """A session in front of a map; raises BadInput if there is no such forecast."""
+        return Process(forecast, self.folder / self.library.forecast(begin["forecast"])["name"])
 
     async def train(
         self,

@@ -1,4 +1,4 @@
-"""The demonstrations and runs in a folder: what a page may list, look at, and make new files of.
+"""The demonstrations, runs and forecasts in a folder: what a page may list, look at, and make new files of.
 
 A page names things as they are listed, never by paths. Nothing is overwritten, and what is deleted goes to `trash/`.
 """
@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,11 @@ from infogail.envs.files import UnreadableFile, described, sync_folder, write_at
 from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.envs.tasks import load_recording, named_in_file
 from infogail.evaluation.episodes import demonstrated_episodes
+from infogail.forecast.saved import MODEL, check
 from infogail.rendering.viewer import viewer_episode
 from infogail.runs.driver import FILE, Driver, load
 from infogail.runs.folder import MANIFEST
-from infogail.studio.listing import TRASH, printable, run_entry, walk
+from infogail.studio.listing import TRASH, printable, read_json, run_entry, walk
 from infogail.studio.messages import stem
 
 DEMOS = "demos"
@@ -75,7 +77,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 class Library:
-    """The folder's demonstration files and runs. May be used from several threads."""
+    """The folder's demonstration files, runs and forecasts. May be used from several threads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -100,6 +102,16 @@ class Library:
                     found.append((path.stat().st_mtime, self._run(path.parent)))
         return [run for _, run in sorted(found, key=lambda each: -each[0])]
 
+    def forecasts(self) -> list[Entry]:
+        """FORECAST of each folder of a forecast, the newest first."""
+        found = []
+        with self._lock:
+            for path in walk(self.folder, MODEL):
+                with suppress(FileNotFoundError):
+                    if (entry := self._remembered(path, partial(self._forecast, path))) is not None:
+                        found.append(entry)
+        return sorted(found, key=lambda entry: -entry["modified"])
+
     def file(self, name: str) -> Entry:
         """FILE of one file; raises BadInput if it is not listed, or cannot be used."""
         entry = next((entry for entry in self.files() if entry["name"] == name), None)
@@ -114,6 +126,15 @@ class Library:
         entry = next((entry for entry in self.runs() if entry["name"] == name), None)
         if entry is None:
             raise BadInput("there is no such run; choose from the list")
+        return entry
+
+    def forecast(self, name: str) -> Entry:
+        """FORECAST of one forecast; raises BadInput if it is not listed, or cannot be used."""
+        entry = next((entry for entry in self.forecasts() if entry["name"] == name), None)
+        if entry is None:
+            raise BadInput("there is no such forecast; choose from the list")
+        if entry["problem"]:
+            raise BadInput(f"{name}: {entry['problem']}")
         return entry
 
     def episodes(self, name: str) -> list[Entry]:
@@ -179,12 +200,12 @@ class Library:
         return self._add(name.removesuffix(".safetensors"), write)
 
     def delete(self, names: Sequence[str]) -> Entry:
-        """Move files and runs to the folder `trash`.
+        """Move files, runs and forecasts to the folder `trash`.
 
         Raises:
             BadInput: one of them is not listed, or is being trained; nothing is moved.
         """
-        listed = {entry["name"] for entry in self.files()}
+        listed = {entry["name"] for entry in (*self.files(), *self.forecasts())}
         runs = {run["name"]: run for run in self.runs()}
         for name in names:
             if name not in listed and name not in runs:
@@ -235,7 +256,9 @@ class Library:
         return self._save(replace(whole, styles=styles), out)
 
     def _find(self) -> Iterator[Path]:
-        yield from (path for path in walk(self.folder, "*.safetensors") if not (path.parent / MANIFEST).exists())
+        for path in walk(self.folder, "*.safetensors"):
+            if path.name != MODEL and not (path.parent / MANIFEST).exists():
+                yield path
 
     def _remembered(self, path: Path, make: Callable[[], Any]) -> Any:
         """What `make` returned for this content of `path`."""
@@ -300,6 +323,23 @@ class Library:
             return self._remembered(path / FILE, lambda: load(path))
 
         return run_entry(str(path.relative_to(self.folder)), path, driver_of)
+
+    def _forecast(self, path: Path) -> Entry | None:
+        """FORECAST of the folder of `path`; None if it is of something else."""
+        with suppress(UnreadableFile):
+            if not str(described(path)[0].get("schema", "")).startswith("infogail-forecast-"):
+                return None
+        problem = None
+        try:
+            check(path)
+        except (BadInput, OSError) as error:
+            problem = _shown(error, path)
+        return {
+            "name": str(path.parent.relative_to(self.folder)),
+            "metrics": read_json(path.parent / "metrics.json"),
+            "modified": path.stat().st_mtime,
+            "problem": problem,
+        }
 
     def _named_entry(self, path: Path) -> Entry:
         entry = self._entry(path)

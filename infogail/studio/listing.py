@@ -41,7 +41,7 @@ def run_entry(name: str, path: Path, driver_of: Callable[[Path], Driver]) -> dic
         "prior": None,
         "posterior": False,
         "traffic": False,
-        "metrics": _read_json(path / "metrics.json"),
+        "metrics": read_json(path / "metrics.json"),
         "films": sorted(film.name for film in (path / "videos").glob("*.mp4") if nameable(film.name)),
         "problem": None,
     }
@@ -73,8 +73,8 @@ def printable(text: str) -> str:
     return " ".join(text.split()).encode(errors="replace").decode()
 
 
-def _read_json(path: Path) -> Any:
-    """The content, None if it is not JSON that a page understands."""
+def read_json(path: Path) -> Any:
+    """The content of a file, None if it is not JSON that a page understands."""
     try:
         content = json.loads(path.read_text())
         json.dumps(content, allow_nan=False, ensure_ascii=False).encode()

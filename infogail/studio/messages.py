@@ -80,6 +80,12 @@ WATCH: Mapping[str, Mapping[str, Check]] = {
     "restart": {"seed": SEED, "demonstration": maybe(whole(0, 10**6))},
     **{kind: {} for kind in ("play", "pause", "step")},
 }
+MOVES = maybe(whole(1, 10**6))
+FORECAST: Mapping[str, Mapping[str, Check]] = {
+    "begin": {"forecast": NAME},
+    "start": {"column": whole(0, 10**4), "row": whole(0, 10**4), "heading": whole(0, 7), "moves": MOVES},
+    "person": {"person": whole(0, 10**6), "points": whole(1, 10**6), "moves": MOVES},
+}
 
 
 def _names(value: Any) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 from infogail.envs.catalogue import imported_here
 from infogail.envs.errors import BadInput, one_line
 
-PRELOADED = ("infogail.studio.driving", "infogail.studio.watching", "infogail.studio.training")
+PRELOADED = tuple(f"infogail.studio.{room}" for room in ("driving", "watching", "training", "forecasting"))
 WAITING = 32  # messages to the page that wait before the session is slowed down
 GRACE = 3.0  # [s] for a session's process to end by itself
 

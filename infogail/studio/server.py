@@ -51,7 +51,7 @@ def serve(
         folder: where demonstrations and runs are.
         host: address to listen at.
         port: 0: any that is free.
-        max_sessions: of people who drive or watch at the same time.
+        max_sessions: of people who drive, watch or forecast at the same time.
         learners: makes the learner classes by algorithm; called late, since they take seconds to import.
 
     Raises:
@@ -114,6 +114,7 @@ def make_app(
         Route("/film", studio.film),
         WebSocketRoute("/ws/drive", studio.drive),
         WebSocketRoute("/ws/watch", studio.watch),
+        WebSocketRoute("/ws/forecast", studio.forecast),
         WebSocketRoute("/ws/train", studio.train),
     ]
     handlers: Any = {BadInput: _refuse, OSError: _report}
@@ -239,6 +240,10 @@ class Studio:
     async def watch(self, socket: WebSocket) -> None:
         """A session in front of the panels."""
         await self._session(socket, messages.WATCH, lambda desk, begin: desk.watching(begin))
+
+    async def forecast(self, socket: WebSocket) -> None:
+        """A session in front of a map."""
+        await self._session(socket, messages.FORECAST, lambda desk, begin: desk.forecasting(begin))
 
     async def train(self, socket: WebSocket) -> None:
         """Tell a page about training, whenever something changes."""

@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from tests.studio.keys import wait
+
 PATIENCE = 60.0  # [s]
+READY = "document.getElementById('drive-start') !== null"
 
 
 class RunningStudio:
@@ -103,3 +106,37 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
     if running.process.poll() is None:
         running.stop()
     assert "Traceback" not in running.said()
+
+
+class Opened:
+    """A page, and all that went wrong in it or left this machine."""
+
+    def __init__(self, chromium: Any, studio: RunningStudio, **options: Any) -> None:
+        options = {"viewport": {"width": 1280, "height": 900}} | options
+        self.context = chromium.new_context(**options)
+        self.page, self.problems, self.requests = self.context.new_page(), list[str](), list[Any]()
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", lambda message: message.type == "error" and self.problems.append(message.text))
+        self.page.on("request", lambda request: self.requests.append(request))
+        self.page.goto(studio.address)
+        wait(self.page, READY)
+
+
+@pytest.fixture
+def open_page(chromium: Any) -> Iterator[Any]:
+    """Opens pages of a studio, whose problems fail the test."""
+    opened: list[Opened] = []
+
+    def open(studio: RunningStudio, **options: Any) -> Any:
+        opened.append(Opened(chromium, studio, **options))
+        return opened[-1].page
+
+    yield open
+    for each in opened:
+        each.context.close()
+        assert not each.problems
+
+
+def go(page: Any, room: str) -> None:
+    page.get_by_role("link", name=room).click()
+    page.locator(f"#{room.lower()}").wait_for()

@@ -1,8 +1,12 @@
-"""The studio's picture and animation in the docs: `python -m tests.studio.pictures` writes videos/studio/."""
+"""The studio's pictures and animation in the docs: `python -m tests.studio.pictures` writes videos/studio/.
+
+With a folder in which there is a forecast, `python -m tests.studio.pictures FOLDER` takes the picture of that instead.
+"""
 
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -64,11 +68,28 @@ def main() -> None:
         shoot(1.0)
         page.locator("#watch-panels article").first.get_by_role("button", name="code 1").click()
         shoot(4.0)
-        buffer = io.BytesIO(page.screenshot(type="png"))
-    picture = io.BytesIO()
-    Image.open(buffer).quantize(128).save(picture, "PNG")
-    write_atomically(OUT / "studio.png", picture.getvalue())
+        save("studio.png", page)
     write_gif(OUT / "studio.gif", frames, FPS)
+
+
+def forecast(folder: Path) -> None:
+    """The room Forecast, with the start in the middle of the map."""
+    with opened(folder) as (_, page):
+        page.set_viewport_size({"width": SIZE[0], "height": SIZE[1] + 120})
+        room(page, "Forecast")
+        wait(page, "window.studio.forecast !== null")
+        box = page.locator("#forecast-map").bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.locator("#folder").evaluate("folder => folder.replaceChildren()")
+        page.wait_for_timeout(500)
+        save("forecast.png", page)
+
+
+def save(name: str, page: Any) -> None:
+    """A picture of the page, with few colours."""
+    picture = io.BytesIO()
+    Image.open(io.BytesIO(page.screenshot(type="png"))).quantize(128).save(picture, "PNG")
+    write_atomically(OUT / name, picture.getvalue())
 
 
 def room(page: Any, name: str) -> None:
@@ -87,4 +108,4 @@ def train(page: Any, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    forecast(Path(sys.argv[1])) if len(sys.argv) > 1 else main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ from infogail.envs.recordings.record import record
 from infogail.envs.tasks import GymTask
 from infogail.learning.learner import InfoGAIL
 from infogail.runs.runner import train
-from tests.studio.conftest import RunningStudio
+from tests.studio.conftest import READY, Opened, RunningStudio, go
 from tests.studio.keys import begin, discard, drive, end, following, keep, middle_of, passed, passing, wait
 
-READY = "document.getElementById('drive-start') !== null"
 PHASE = "document.getElementById('drive-canvas')?.dataset.phase"
 QUICK = {"iterations": 2, "num_envs": 32, "warm_start_steps": 100, "rim_steps": 20}
 
@@ -43,40 +41,6 @@ def furnished(studio: RunningStudio) -> RunningStudio:
         studio.folder / "runs" / "bc",
     )
     return studio
-
-
-class Opened:
-    """A page, and all that went wrong in it or left this machine."""
-
-    def __init__(self, chromium: Any, studio: RunningStudio, **options: Any) -> None:
-        options = {"viewport": {"width": 1280, "height": 900}} | options
-        self.context = chromium.new_context(**options)
-        self.page, self.problems, self.requests = self.context.new_page(), list[str](), list[Any]()
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("console", lambda message: message.type == "error" and self.problems.append(message.text))
-        self.page.on("request", lambda request: self.requests.append(request))
-        self.page.goto(studio.address)
-        wait(self.page, READY)
-
-
-@pytest.fixture
-def open_page(chromium: Any) -> Iterator[Any]:
-    """Opens pages of a studio, whose problems fail the test."""
-    opened: list[Opened] = []
-
-    def open(studio: RunningStudio, **options: Any) -> Any:
-        opened.append(Opened(chromium, studio, **options))
-        return opened[-1].page
-
-    yield open
-    for each in opened:
-        each.context.close()
-        assert not each.problems
-
-
-def go(page: Any, room: str) -> None:
-    page.get_by_role("link", name=room).click()
-    page.locator(f"#{room.lower()}").wait_for()
 
 
 def test_the_page_is_small_and_asks_nobody_else(chromium: Any, furnished: RunningStudio) -> None:

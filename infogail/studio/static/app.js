@@ -2,16 +2,17 @@
 
 import { el, refresh, say, store } from "./page.js";
 import { driveRoom } from "./drive.js";
+import { forecastRoom } from "./forecast.js";
 import { libraryRoom } from "./library.js";
 import { trainRoom } from "./train.js";
 import { watchRoom } from "./watch.js";
 
 const PREPARING = 300; // [ms] between questions while the simulators are imported
 const POLL = 5000, POLL_LOST = 1000; // [ms]
-const ROOMS = { drive: driveRoom, library: libraryRoom, train: trainRoom, watch: watchRoom };
+const ROOMS = { drive: driveRoom, library: libraryRoom, train: trainRoom, watch: watchRoom, forecast: forecastRoom };
 
 /** For tests: the newest messages. */
-window.studio = { driving: null, trained: null, watched: null };
+window.studio = { driving: null, trained: null, watched: null, forecast: null };
 
 const rooms = {};
 const banner = document.getElementById("banner");

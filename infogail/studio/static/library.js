@@ -12,15 +12,17 @@ export function libraryRoom(root) {
 
 class Library {
   constructor() {
-    this.selected = new Set(); // names of files and runs
+    this.selected = new Set(); // names of files, runs and forecasts
     this.error = errorLine();
     this.upload = el("input", { id: "library-upload", type: "file", accept: ".safetensors", multiple: true, class: "visually-hidden" });
     this.upload.addEventListener("change", () => this.take(this.upload.files));
     this.drop = el("label", { class: "drop" }, "Drop a file of demonstrations here, or choose one", this.upload);
     this.files = el("tbody", { id: "library-files" });
     this.runs = el("tbody", { id: "library-runs" });
+    this.forecasts = el("tbody", { id: "library-forecasts" });
     this.noFiles = el("p", { class: "quiet" }, "No demonstrations yet: record some in the room Drive.");
     this.noRuns = el("p", { class: "quiet" }, "No runs yet.");
+    this.noForecasts = el("p", { class: "quiet" }, "No forecasts yet: 'infogail forecast FILE' makes one.");
     this.merge = button("Merge", () => this.askMerge(), { id: "library-merge" });
     this.remove = button("Delete", () => this.askDelete(), { id: "library-delete", class: "danger" });
     this.detail = el("div", { id: "library-detail", hidden: true });
@@ -28,17 +30,20 @@ class Library {
       el("div", { class: "session" }, el("h2", {}, "Demonstrations"), this.merge, this.remove), this.error,
       table(["", "File", "Task", "Episodes", "Driven", "Recorded by", "Styles", "Changed"], this.files), this.noFiles,
       this.drop, this.detail, el("h2", {}, "Runs"),
-      table(["", "Run", "Task", "Learner", "Codes", "State", "Measured"], this.runs), this.noRuns);
+      table(["", "Run", "Task", "Learner", "Codes", "State", "Measured"], this.runs), this.noRuns, el("h2", {}, "Forecasts"),
+      table(["", "Forecast", "Paths", "Held out", "Cells", "Goals", "Measured"], this.forecasts), this.noForecasts);
     for (const kind of ["dragover", "dragleave", "drop"]) this.drop.addEventListener(kind, (event) => this.dragged(event));
   }
 
   update(state) {
-    const names = new Set([...state.files, ...state.runs].map(({ name }) => name));
+    const names = new Set([...state.files, ...state.runs, ...state.forecasts].map(({ name }) => name));
     for (const name of this.selected) if (!names.has(name)) this.selected.delete(name);
     this.files.replaceChildren(...state.files.map((file) => this.fileRow(file)));
     this.runs.replaceChildren(...state.runs.map((run) => this.runRow(run)));
     this.noFiles.hidden = state.files.length > 0;
     this.noRuns.hidden = state.runs.length > 0;
+    this.forecasts.replaceChildren(...state.forecasts.map((forecast) => this.forecastRow(forecast)));
+    this.noForecasts.hidden = state.forecasts.length > 0;
     if (this.open && !names.has(this.open)) this.shut();
     this.count();
   }
@@ -60,6 +65,15 @@ class Library {
     const name = finished ? button(stem(run.name), watch, { class: "link", title: "Watch it" }) : el("span", {}, stem(run.name));
     const cells = [name, run.task, run.algorithm, run.codes.length, run.problem ?? run.state, measured || "–"];
     return this.row(run.name, cells);
+  }
+
+  forecastRow({ name, metrics, problem }) {
+    const open = () => (location.hash = `forecast?${new URLSearchParams({ forecast: name })}`);
+    const { paths, held_out_paths: heldOut, columns, rows, goals, nll_per_step: nll } = metrics ?? {};
+    const cells = problem ? [el("span", {}, stem(name)), el("td", { colspan: 5, class: "error" }, problem)]
+      : [button(stem(name), open, { class: "link", title: "Look ahead" }), paths ?? "–", heldOut ?? "–",
+        columns ? `${columns} × ${rows}` : "–", goals ?? "–", nll != null ? `-log P per move ${number(nll, 2)}` : "–"];
+    return this.row(name, cells);
   }
 
   row(name, [first, ...cells]) {

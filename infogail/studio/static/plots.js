@@ -7,11 +7,11 @@ const LEFT = 38, RIGHT = 8, TOP = 8, BOTTOM = 18; // [px] around the axes
 let theme = null;
 
 /** The page's colours, read once per colour scheme. */
-function colours() {
+export function colours() {
   if (theme) return theme;
   const style = getComputedStyle(document.documentElement);
   const read = (name) => style.getPropertyValue(name).trim();
-  return (theme = { ink: read("--ink"), quiet: read("--quiet"), line: read("--line"), accent: read("--accent") });
+  return (theme = { ink: read("--ink"), quiet: read("--quiet"), line: read("--line"), accent: read("--accent"), paper: read("--paper") });
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (theme = null));
