@@ -96,7 +96,7 @@ def draw_forecast(paths: RecordedPaths, walks: Walks, spread: Spread, k: int) ->
         forecast = spread.after(points[:seen], k)
         image = show_forecast(axes, walks, forecast.entries(), forecast.chances, points, seen)
         axes.set_title(f"after {seconds[seen - 1]:.1f} s: all moves")
-    figure.colorbar(image, ax=panels, shrink=0.6, label="expected number of times that the cell is still entered")
+    figure.colorbar(image, ax=panels, shrink=0.6, label="expected entries")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -43,7 +43,6 @@ class ForecastSession:
         column, row = grid.places(np.array([first // HEADINGS]))[0].tolist()
         return {
             "type": "begin",
-            "axes": list(self.paths.axes),
             "extent": list(grid.extent),
             "columns": grid.columns,
             "rows": grid.rows,

@@ -219,12 +219,12 @@ class Forecasting {
   }
 
   describe() {
-    const { chances, asked } = this.forecast, { extent: [left, right, bottom, top], columns, rows, axes } = this.map;
+    const { chances, asked } = this.forecast, { extent: [left, right, bottom, top], columns, rows } = this.map;
     const likely = chances.map((chance, k) => [chance, k]).filter(([chance]) => chance > 0.1).sort(([a], [b]) => b - a);
     const to = likely.map(([chance, k]) => `goal ${k + 1} ${Math.round(100 * chance)} %`).join(", ") || "no goal can be reached";
     const x = left + ((asked.column + 0.5) / columns) * (right - left), y = bottom + ((asked.row + 0.5) / rows) * (top - bottom);
     const from = asked.type === "person" ? `After ${this.seenText.textContent}`
-      : `From ${axes[0]} ${number(x, 1)}, ${axes[1]} ${number(y, 1)}, going ${WAYS[asked.heading]}`;
+      : `From (${number(x, 1)}, ${number(y, 1)}), going ${WAYS[asked.heading]}`;
     this.text.textContent = `${from}: ${to}.`;
     clearTimeout(this.reading);
     this.reading = setTimeout(() => this.shown && say(this.text.textContent), QUIET);
