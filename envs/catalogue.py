@@ -118,8 +118,9 @@ def environment_id(name: str) -> str:
 
 
 def register() -> None:
-    """Register every scenario with Gymnasium, for `make` and `make_vec`, and the two classics for `make`."""
-    for name, module, horizon in (("MoveToBeacon", "move_to_beacon", 100), ("Circles", "circles", 64)):
+    """Register every scenario with Gymnasium, for `make` and `make_vec`, and three simpler environments for `make`."""
+    points = (("MoveToBeacon", "move_to_beacon", 100), ("Circles", "circles", 64), ("PointOnMap", "point_on_map", 48))
+    for name, module, horizon in points:
         if f"infogail/{name}-v0" not in gymnasium.registry:
             entry_point = f"infogail.envs.{module}:{name}"
             gymnasium.register(f"infogail/{name}-v0", entry_point=entry_point, max_episode_steps=horizon)

@@ -28,6 +28,7 @@ from tyro.constructors import (
 from infogail.cli.checks import suggestion
 from infogail.cli.commands import Evaluate, Export, Import, Recognise, Record, Render, Speed, Studio, Traffic
 from infogail.cli.forecast import Forecast
+from infogail.cli.starcraft import Maps
 from infogail.cli.stress import Stress
 from infogail.cli.training import Benchmark, Demo, Train, Typed, general_settings
 from infogail.config.config import SETTINGS, Config
@@ -45,6 +46,7 @@ Command = (
     | Traffic
     | Recognise
     | Forecast
+    | Maps
     | Stress
     | Speed
     | Benchmark
