@@ -25,16 +25,16 @@ from infogail.envs.data.episodes import SCHEMA as EPISODES_SCHEMA
 from infogail.envs.data.episodes import Episodes
 from infogail.envs.data.recording import SCHEMA as RECORDING_SCHEMA
 from infogail.envs.data.recording import Recording
-from infogail.envs.errors import BadInput, one_line
+from infogail.envs.errors import BadInput
 from infogail.envs.files import UnreadableFile, described, sync_folder, write_atomically
 from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.envs.tasks import load_recording, named_in_file
 from infogail.evaluation.episodes import demonstrated_episodes
-from infogail.forecast.saved import MODEL, check
+from infogail.forecast.saved import MODEL
 from infogail.rendering.viewer import viewer_episode
 from infogail.runs.driver import FILE, Driver, load
 from infogail.runs.folder import MANIFEST
-from infogail.studio.listing import TRASH, printable, read_json, run_entry, walk
+from infogail.studio.listing import TRASH, forecast_entry, printable, run_entry, shown, walk
 from infogail.studio.messages import stem
 
 DEMOS = "demos"
@@ -108,7 +108,7 @@ class Library:
         with self._lock:
             for path in walk(self.folder, MODEL):
                 with suppress(FileNotFoundError):
-                    if (entry := self._remembered(path, partial(self._forecast, path))) is not None:
+                    if (entry := self._remembered(path, partial(forecast_entry, self.folder, path))) is not None:
                         found.append(entry)
         return sorted(found, key=lambda entry: -entry["modified"])
 
@@ -195,7 +195,7 @@ class Library:
             try:
                 self._load(waiting)
             except (BadInput, UnreadableFile) as error:
-                raise BadInput(f"{name}: {_shown(error, waiting)}") from error
+                raise BadInput(f"{name}: {shown(error, waiting)}") from error
 
         return self._add(name.removesuffix(".safetensors"), write)
 
@@ -285,7 +285,7 @@ class Library:
             raise
         except (BadInput, UnreadableFile, OSError) as error:
             ours = bool(task) or path.parent.name == DEMOS
-            return self._unusable(path, printable(task), _shown(error, path)) if ours else None
+            return self._unusable(path, printable(task), shown(error, path)) if ours else None
         names, styles = demonstrated.style_names, demonstrated.styles
         counts = Counter(_named(names, style) or "unlabelled" for style in styles.tolist())
         return {
@@ -323,23 +323,6 @@ class Library:
             return self._remembered(path / FILE, lambda: load(path))
 
         return run_entry(str(path.relative_to(self.folder)), path, driver_of)
-
-    def _forecast(self, path: Path) -> Entry | None:
-        """FORECAST of the folder of `path`; None if it is of something else."""
-        with suppress(UnreadableFile):
-            if not str(described(path)[0].get("schema", "")).startswith("infogail-forecast-"):
-                return None
-        problem = None
-        try:
-            check(path)
-        except (BadInput, OSError) as error:
-            problem = _shown(error, path)
-        return {
-            "name": str(path.parent.relative_to(self.folder)),
-            "metrics": read_json(path.parent / "metrics.json"),
-            "modified": path.stat().st_mtime,
-            "problem": problem,
-        }
 
     def _named_entry(self, path: Path) -> Entry:
         entry = self._entry(path)
@@ -413,8 +396,3 @@ def _named(names: Sequence[str], style: int) -> str | None:
     if style < 0:
         return None
     return names[style] if style < len(names) else f"style {style}"
-
-
-def _shown(error: Exception, path: Path) -> str:
-    """The error's message, without the path that it begins with."""
-    return printable(one_line(error).removeprefix(f"{path}: "))

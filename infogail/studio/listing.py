@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from infogail.envs.errors import BadInput
+from infogail.envs.errors import BadInput, one_line
+from infogail.envs.files import UnreadableFile, described
 from infogail.envs.tasks import GymTask, named_in_file
+from infogail.forecast.saved import check
 from infogail.runs.driver import FILE, Driver
 from infogail.runs.folder import MANIFEST, InvalidRun, Manifest, being_written
 
@@ -41,7 +44,7 @@ def run_entry(name: str, path: Path, driver_of: Callable[[Path], Driver]) -> dic
         "prior": None,
         "posterior": False,
         "traffic": False,
-        "metrics": read_json(path / "metrics.json"),
+        "metrics": _read_json(path / "metrics.json"),
         "films": sorted(film.name for film in (path / "videos").glob("*.mp4") if nameable(film.name)),
         "problem": None,
     }
@@ -63,6 +66,24 @@ def run_entry(name: str, path: Path, driver_of: Callable[[Path], Driver]) -> dic
     return entry
 
 
+def forecast_entry(folder: Path, path: Path) -> dict[str, Any] | None:
+    """FORECAST: what a page shows of the forecast in the file `path` below `folder`; None if it is something else."""
+    with suppress(UnreadableFile):
+        if not str(described(path)[0].get("schema", "")).startswith("infogail-forecast-"):
+            return None
+    problem = None
+    try:
+        check(path)
+    except (BadInput, OSError) as error:
+        problem = shown(error, path)
+    return {
+        "name": str(path.parent.relative_to(folder)),
+        "metrics": _read_json(path.parent / "metrics.json"),
+        "modified": path.stat().st_mtime,
+        "problem": problem,
+    }
+
+
 def nameable(name: str) -> bool:
     """Whether a file or folder may be listed: it is not hidden, and its name can be sent to a page and back."""
     return name.isprintable() and not name.startswith(".")
@@ -73,7 +94,12 @@ def printable(text: str) -> str:
     return " ".join(text.split()).encode(errors="replace").decode()
 
 
-def read_json(path: Path) -> Any:
+def shown(error: Exception, path: Path) -> str:
+    """The error's message, without the path that it begins with."""
+    return printable(one_line(error).removeprefix(f"{path}: "))
+
+
+def _read_json(path: Path) -> Any:
     """The content of a file, None if it is not JSON that a page understands."""
     try:
         content = json.loads(path.read_text())
