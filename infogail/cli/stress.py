@@ -40,8 +40,8 @@ class Stress:
     """Seed of the first start; the others count on from it."""
     seconds: float | None = None
     """Longest episode; by default that of the environment, or 40 s if it has none."""
-    mix: Annotated[tuple[tuple[float, ...], ...], tyro.conf.arg(metavar="SHARE,SHARE,…")] = ()
-    """Further mixes: relative frequencies of the codes."""
+    mix: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHARE,SHARE,…")] = ()
+    """Further mixes: relative frequencies of the codes, as 0.5,0.5,0,0."""
     only: tuple[str, ...] = ()
     """Kinds of traffic, such as idm, code_0 and mix; by default all."""
     max_crash_rate: float | None = None
@@ -61,7 +61,7 @@ class Stress:
     """Ray cluster to run on, auto or HOST:PORT; requires the extra 'dist'."""
 
     def run(self) -> None:
-        at_least("--episodes", self.episodes, 2)
+        at_least("--episodes", self.episodes, 1)
         at_least("--seed", self.seed, 0)
         limits = {"crash_rate": self.max_crash_rate, "at_fault_rate": self.max_at_fault_rate}
         given = {key: limit for key, limit in limits.items() if limit is not None}
@@ -76,11 +76,12 @@ class Stress:
         from infogail.envs.files import check_folder, write_atomically
         from infogail.runs.driver import load
         from infogail.stress.campaign import run_trials
-        from infogail.stress.results import junit, print_table, summarise, violations
+        from infogail.stress.page import write_report
+        from infogail.stress.results import junit, print_table, summarise, verdict, violations
         from infogail.stress.trials import Setting, check_planner, kinds_of_traffic
 
         traffic = self.traffic or newest_run(lambda task: task.usable_as_traffic)
-        kinds = self.chosen(kinds_of_traffic(load(traffic), self.mix))
+        kinds = self.chosen(kinds_of_traffic(load(traffic), self.mixes()))
         planner = Path(self.planner) if Path(self.planner).exists() else self.planner
         setting = Setting(self.environment, self.settings(), self.seconds)
         out = self.out or Path("runs") / f"stress-{Path(self.planner.replace(':', '-')).stem}"
@@ -102,17 +103,32 @@ class Stress:
         write_atomically(out / "metrics.json", f"{text}\n".encode())
         title = f"{self.planner} in {self.environment}, {self.episodes} starts"
         write_atomically(out / "junit.xml", junit(title, trials, result, given))
+        write_report(
+            out, planner, traffic, setting, kinds, trials, result, self.command(traffic), processes=self.processes
+        )
         if self.json:
             print(text)
         else:
             print_table(title, result, names)
-            for file in ("metrics.json", "junit.xml"):
+            print(verdict(self.planner, result, names))
+            for file in ("report.html", "metrics.json", "junit.xml"):
                 print(out / file)
         broken = violations(result, names, given)
         for line in broken:
             print(f"infogail: {line}", file=sys.stderr)
         if broken:
             sys.exit(1)
+
+    def mixes(self) -> list[list[float]]:
+        """The numbers of --mix.
+
+        Raises:
+            BadInput: they are none.
+        """
+        try:
+            return [[float(share) for share in mix.split(",")] for mix in self.mix]
+        except ValueError as error:
+            raise BadInput(f"--mix {' '.join(self.mix)}: give shares such as 0.5,0.5,0,0") from error
 
     def chosen(self, kinds: list[Traffic]) -> list[Traffic]:
         """Those of `kinds` that --only names.
@@ -124,6 +140,15 @@ class Stress:
         for name in self.only:
             check_known("kind of traffic", name, names)
         return [kind for kind in kinds if not self.only or kind.name in self.only]
+
+    def command(self, traffic: Path) -> list[str]:
+        """What drives the same planner in the same setting."""
+        words = ["infogail", "stress", self.planner, "--environment", self.environment, "--traffic", str(traffic)]
+        if self.config is not None:
+            words += ["--config", str(self.config)]
+        if self.seconds is not None:
+            words += ["--seconds", f"{self.seconds:g}"]
+        return words + (["--mix", *self.mix] if self.mix else [])
 
     def settings(self) -> dict[str, Any]:
         """The content of the file --config.

@@ -1,6 +1,7 @@
 // Roads and cars on a canvas: in a page of its own that `infogail render --html` writes, in reports, and in the studio.
 // Positions are highway-env's: x to the right, y down, in metres; headings turn clockwise. A car is
-// [x, y, heading, speed, length, width], a camera [x, y, scale in px/m, heading that points to the right].
+// [x, y, heading, speed, length, width] and, if it has one, its colour; a camera is [x, y, scale in px/m, heading that
+// points to the right].
 
 /** Okabe & Ito's colour-blind-safe palette, as in films and diagrams; code k has colour k. */
 export const PALETTE = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442"];
@@ -16,8 +17,12 @@ const SPEEDS = [["¼×", 0.25], ["½×", 0.5], ["1×", 1], ["2×", 2], ["4×", 4
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-/** Where a car is at share `f` of the `dt` seconds from `a` to `b`: [x, y, heading], along a cubic with their speeds. */
+/**
+ * Where a car is at share `f` of the `dt` seconds from `a` to `b`: [x, y, heading], along a cubic with their speeds.
+ * Nothing, like `a` or `b`, while it is not there.
+ */
 export function interpolate(a, b, f, dt) {
+  if (!a || !b) return (f < 0.5 ? a : b)?.slice(0, 3);
   if (Math.hypot(b[0] - a[0], b[1] - a[1]) > FASTEST * dt) return (f < 0.5 ? a : b).slice(0, 3);
   const f2 = f * f, f3 = f2 * f;
   const start = 2 * f3 - 3 * f2 + 1, end = 3 * f2 - 2 * f3, leaving = (f3 - 2 * f2 + f) * dt, arriving = (f3 - f2) * dt;
@@ -65,7 +70,7 @@ export class Stage {
     if (ghost) this.paintCar(ghost, 5, 2, { fill: null, line: ink.ghost, scale });
     const near = (car) => Math.hypot(car[0] - camera[0], car[1] - camera[1]) < this.reach + car[4];
     const paint = (car, fill) => this.paintCar(car, car[4], car[5], { fill, line: ink.edge, scale });
-    for (const car of cars.slice(1).filter(near)) paint(car, ink.car);
+    for (const car of cars.slice(1).filter(near)) paint(car, car[6] ?? ink.car);
     if (cars.length) paint(cars[0], colour ?? ink.ego);
     if (!alarm) return;
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
@@ -273,10 +278,14 @@ class Panel {
 
   /** Show the episode at a time [s]; after its end, its last frame. */
   show(time) {
-    const { frames, sizes, cameras, details, belief, outcome, style, seconds_per_frame: step } = this.episode;
+    const { frames, sizes, codes, cameras, details, belief, outcome, style, seconds_per_frame: step } = this.episode;
     const last = frames.length - 1, at = Math.min(time / step, last), k = Math.min(Math.floor(at), Math.max(last - 1, 0));
     const f = last ? at - k : 0, next = Math.min(k + 1, last), ended = at > last - 1e-6;
-    const cars = frames[k].map((car, n) => [...interpolate(car, frames[next][n], f, step), car[3], ...sizes[n]]);
+    const paints = (code) => (code == null ? null : codeColour(code));
+    const cars = frames[k].flatMap((car, n) => {
+      const to = frames[next][n], place = interpolate(car, to, f, step);
+      return place ? [[...place, (car ?? to)[3], ...sizes[n], paints(codes?.[n])]] : [];
+    });
     const trail = [...frames.slice(0, k + 1).map((all) => all[0].slice(0, 2)), cars[0].slice(0, 2)];
     const inks = { colour: this.colour, trail, alarm: ended && Boolean(outcome) };
     this.stage.draw(cars, between(cameras[k], cameras[next], f), inks);

@@ -64,6 +64,8 @@ def viewer_episode(
 ) -> dict[str, Any]:
     """EPISODE: one frame per decision, with the cars that come into the picture.
 
+    A frame may have a null for a car that is not there; `codes` may give each car's, or null, for its colour.
+
     Args:
         label: the panel's title.
         belief: (T + 1, K) of the posterior.

@@ -106,6 +106,38 @@ def _fifth(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.quantile(values, 0.05, axis=axis)
 
 
+def label(kind: str) -> str:
+    """A kind of traffic in words."""
+    return "highway-env's IDM" if kind == IDM else kind.replace("_", " ")
+
+
+def verdict(planner: str, result: Mapping[str, Any], kinds: Sequence[str]) -> str:
+    """A sentence: which of `kinds` the planner is worst with, and by how much more than with IDM."""
+    worst = result["worst"]
+    row = result[worst]
+    if not any(result[name]["crash_rate"] for name in kinds):
+        episodes = sum(result[name]["episodes"] for name in kinds)
+        closest = f"{row['min_ttc_p05']:.1f} s from a collision in the worst 5 % of episodes"
+        text = f"{planner} crashes in none of {episodes:,} episodes, and comes closest to it with {label(worst)}"
+        return f"{text}: {closest}."
+    low, high = row["crash_rate_interval"]
+    what = "crashes or fails" if row["error_rate"] else "crashes"
+    share = f"{100 * row['crash_rate']:.1f} % of {row['episodes']:,} episodes"
+    share += f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+    text = f"{planner} is worst with {label(worst)}: it {what} in {share}"
+    if IDM not in kinds or len(kinds) == 1:
+        return f"{text}."
+    if worst == IDM:
+        return f"{text}, at least as often as with any style."
+    key, p, comparisons = f"crash_rate_minus_{IDM}", row["crash_rate_p"], len(kinds) - 1
+    low, high = row[f"{key}_interval"]
+    difference = f"{100 * row[key]:+.1f} percentage points compared with {label(IDM)} from the same starts"
+    detail = f"{100 * low:+.1f} to {100 * high:+.1f}; p = {p:.2g}"
+    detail += f", corrected for {comparisons} comparisons" if comparisons > 1 else ""
+    detail += "" if p < SIGNIFICANT else ", so that it may be chance"
+    return f"{text}, {difference} ({detail})."
+
+
 def violations(result: Mapping[str, Any], kinds: Sequence[str], limits: Mapping[str, float]) -> list[str]:
     """A line for each kind of traffic and key of `limits` whose rate is higher, or in which the planner failed."""
     found = []

@@ -161,6 +161,9 @@ def test_a_heading_turns_the_short_way_and_absent_cars_do_not_fly_in(module):
     assert module("return interpolate([0, 0, 3, 0], [0, 0, -3, 0], 0.5, 1)")[2] == pytest.approx(np.pi)
     assert module("return interpolate([1e6, 1e6, 0, 0], [5, 1, 0, 20], 0.4, 0.2)") == [1e6, 1e6, 0]
     assert module("return interpolate([1e6, 1e6, 0, 0], [5, 1, 0, 20], 0.6, 0.2)") == [5, 1, 0]
+    assert module("return interpolate(null, [5, 1, 0, 20], 0.6, 0.2)") == [5, 1, 0]
+    assert module("return interpolate(null, [5, 1, 0, 20], 0.4, 0.2) ?? 'gone'") == "gone"
+    assert module("return interpolate(null, null, 0.6, 0.2) ?? 'gone'") == "gone"
 
 
 def test_live_frames_are_drawn_smoothly_one_frame_behind(module):
