@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ from infogail.cli.checks import at_least, check_known
 from infogail.envs.errors import BadInput
 
 if TYPE_CHECKING:
-    from infogail.stress.trials import Traffic
+    from infogail.stress.trials import Setting, Traffic
 
 # Highway-env and other heavy packages are imported by the commands that need them, to keep --help fast.
 
@@ -48,6 +48,11 @@ class Stress:
     """Exit with status 1 if the planner crashes in a larger share of episodes in any kind of traffic."""
     max_at_fault_rate: float | None = None
     """The same for crashes that are its fault."""
+    search: Annotated[int | None, tyro.conf.arg(metavar="BUDGET")] = None
+    """Instead, search with so many episodes for starts and styles in which the planner fails, shrink the ten worst to
+    the fewest cars that cause them, and write found.json and case-SEED.json; requires the extra 'search'."""
+    repeat: Annotated[Path | None, tyro.conf.arg(metavar="CASE")] = None
+    """Instead, drive a case-SEED.json again; exits with status 1 if the planner fails in it."""
     out: Path | None = None
     """Output folder: trials.jsonl, metrics.json, junit.xml and report.html; runs/stress-PLANNER by default. Trials in
     it are not driven again."""
@@ -72,21 +77,27 @@ class Stress:
             at_least("--seconds", self.seconds, 1)
         if self.processes is not None:
             at_least("--processes", self.processes, 1)
+        if self.search is not None:
+            at_least("--search", self.search, 1)
+        planner = Path(self.planner) if Path(self.planner).exists() else self.planner
+        if self.repeat is not None:
+            return self.repeated(planner, self.repeat)
         from infogail.cli.commands import newest_run
         from infogail.envs.files import check_folder, write_atomically
         from infogail.runs.driver import load
         from infogail.stress.campaign import run_trials
         from infogail.stress.page import write_report
         from infogail.stress.results import junit, print_table, summarise, verdict, violations
-        from infogail.stress.trials import Setting, check_planner, kinds_of_traffic
+        from infogail.stress.trials import Setting, check, kinds_of_traffic
 
         traffic = self.traffic or newest_run(lambda task: task.usable_as_traffic)
         kinds = self.chosen(kinds_of_traffic(load(traffic), self.mixes()))
-        planner = Path(self.planner) if Path(self.planner).exists() else self.planner
         setting = Setting(self.environment, self.settings(), self.seconds)
         out = self.out or Path("runs") / f"stress-{Path(self.planner.replace(':', '-')).stem}"
         check_folder(out)
-        check_planner(planner, setting, traffic)
+        check(planner, setting, traffic, kinds)
+        if self.search is not None:
+            return self.searched(planner, traffic, setting, self.search, out)
         seeds = range(self.seed, self.seed + self.episodes)
         trials = run_trials(
             planner, traffic, setting, kinds, seeds, out, self.force, processes=self.processes, ray=self.ray
@@ -118,6 +129,32 @@ class Stress:
             print(f"infogail: {line}", file=sys.stderr)
         if broken:
             sys.exit(1)
+
+    def repeated(self, planner: str | Path, case: Path) -> None:
+        """Drive `case` again, and say whether its outcome is the same."""
+        from infogail.stress.search import repeat, same
+
+        before, now = repeat(case, planner, self.traffic)
+        print(replace(before, trial=now))
+        if not same(before.trial, now):
+            print(f"other than in {case}: {before}")
+        if now.failed:
+            sys.exit(1)
+
+    def searched(self, planner: str | Path, traffic: Path, setting: Setting, budget: int, out: Path) -> None:
+        """Write what a search finds."""
+        from infogail.stress.search import search, write
+
+        found, trials = search(planner, traffic, setting, budget, self.seed, processes=self.processes, ray=self.ray)
+        result = write(out, found, trials, setting, planner, traffic)
+        if self.json:
+            print(json.dumps(result, indent=2))
+            return
+        starts = "start" if result["failed_starts"] == 1 else "different starts"
+        print(f"{result['failed']} of {len(trials)} episodes fail, from {result['failed_starts']} {starts}")
+        for case in found:
+            print(case)
+        print(out / "found.json")
 
     def mixes(self) -> list[list[float]]:
         """The numbers of --mix.

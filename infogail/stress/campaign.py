@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any
 from infogail.benchmark.cluster import cluster
 from infogail.envs.errors import BadInput
 from infogail.envs.files import write_atomically
+from infogail.envs.policies import named_function
 from infogail.parallel.progress import progress_bar
 from infogail.parallel.workers import workers
 from infogail.runs.driver import FILE
@@ -46,7 +48,7 @@ def run_trials(
         BadInput: `out` has trials of another planner or setting.
     """
     file = out / TRIALS
-    about = _about(planner, run, setting)
+    about = common(planner, run, setting)
     done = {} if force else _read(file, about)
     wanted = [(traffic, seed) for traffic in kinds for seed in seeds]
     missing = [(traffic, seed) for traffic, seed in wanted if (traffic, seed) not in done]
@@ -69,18 +71,33 @@ def run_trials(
     return {traffic.name: [done[traffic, seed] for seed in seeds] for traffic in kinds}
 
 
-def _about(planner: str | Path, run: Path, setting: Setting) -> dict[str, Any]:
+def common(planner: str | Path, run: Path, setting: Setting) -> dict[str, Any]:
     """What the trials of a file have in common. Files are told by their content."""
-    content = planner.read_bytes() if isinstance(planner, Path) and planner.is_file() else b""
+    file = planner_file(planner)
     return {
         "planner": str(planner),
-        "planner_sha256": sha256(content).hexdigest() if content else None,
+        "planner_sha256": None if file is None else sha256(file.read_bytes()).hexdigest(),
         "traffic": str(run),
         "traffic_sha256": sha256((run / FILE).read_bytes()).hexdigest(),
         "environment": setting.environment,
         "config": dict(setting.config),
         "seconds": setting.seconds,
     }
+
+
+def planner_file(planner: str | Path) -> Path | None:
+    """The file that a planner is in, if it is not one of highway-env's drivers.
+
+    Raises:
+        BadInput: it is a function or class that there is not.
+    """
+    if isinstance(planner, Path):
+        return planner / FILE if planner.is_dir() else planner
+    if ":" not in planner:
+        return None
+    named_function("planner", planner)  # imports its module
+    source = sys.modules[planner.partition(":")[0]].__file__
+    return None if source is None else Path(source)
 
 
 def _line(traffic: Traffic, trial: Trial) -> dict[str, Any]:
@@ -109,5 +126,7 @@ def _read(file: Path, about: Mapping[str, Any]) -> dict[tuple[Traffic, int], Tri
             trial = Trial(**values)
             done[Traffic(trial.traffic, None if mix is None else tuple(mix)), trial.seed] = trial
         return done
+    except BadInput:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{file}: not a file of trials, or a damaged one; {remedy}") from error

@@ -276,8 +276,10 @@ def checked(action: Any, space: spaces.Space[Any]) -> Any:
     return number.astype(np.int64)[()]
 
 
-def check_planner(planner: str | Path, setting: Setting, run: Path) -> None:
-    """Raise BadInput if the environment, or the planner in it, cannot be had."""
+def check(planner: str | Path, setting: Setting, run: Path, kinds: Sequence[Traffic]) -> None:
+    """Raise BadInput if the environment, one of these kinds of traffic, or the planner there, cannot be had."""
+    for traffic in kinds:
+        population(run, traffic.mix)
     traffic = kinds_of_traffic(load(run), ())[1]
     try:
         env = make_environment(setting, traffic, run, 0)
