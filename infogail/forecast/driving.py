@@ -16,8 +16,8 @@ from infogail.envs.scenarios.scenario import Scenario
 from infogail.envs.tasks import named_in_file
 from infogail.evaluation.metrics import as_common_as
 from infogail.evaluation.protocol import drive
-from infogail.forecast.importing import PathsReport
 from infogail.forecast.grid import HEADINGS
+from infogail.forecast.importing import PathsReport
 from infogail.forecast.judge import divergence, occupancy
 from infogail.forecast.paths import RecordedPaths
 from infogail.forecast.walks import Walks

@@ -72,7 +72,7 @@ def draw_occupancy(walks: Walks, model: MaxEnt, seed: int) -> Figure:
     for axes, shares, title in zip(panels, (people, predicted), ("held-out people", "model"), strict=False):
         image = _show(axes, walks, 100 * shares, DENSITY, Normalize(0.0, 100 * top))
         axes.set_title(title)
-    figure.colorbar(image, ax=panels[:2], shrink=0.8, label="share of the cells entered [%]")
+    figure.colorbar(image, ax=panels[:2], shrink=0.8, label="cells entered [%]")
     difference = _show(panels[2], walks, 100 * (predicted - people), DIFFERENCE, Normalize(-100 * top, 100 * top))
     panels[2].set_title("model - people")
     figure.colorbar(difference, ax=panels[2], shrink=0.8, label="difference [%]")

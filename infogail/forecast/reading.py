@@ -128,7 +128,7 @@ def draw_reading(walks: Walks, paths: RecordedPaths, model: MaxEnt, reading: Rea
         ):
             image = show_forecast(axes, walks, entries, likely, points, seen)
             axes.set_title(f"after {seconds} s: {title}")
-    figure.colorbar(image, ax=panels, shrink=0.6, label="expected number of times that\nthe cell is still entered")
+    figure.colorbar(image, ax=panels, shrink=0.6, label="expected entries")
     return figure
 
 

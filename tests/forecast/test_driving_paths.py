@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from follow_world import record_followers
+from replay_world import record_world
 from synthetic import hall, recorded
 
 from infogail.cli import main
@@ -68,7 +70,7 @@ def test_cells_are_longer_than_wide(paths):
     middle = grid.middles(np.array([(2.0, 3.0)]))
     assert middle == pytest.approx(np.array([(grid.left + 12.5 * grid.cell, grid.bottom + 3.5 * grid.cell)]))
     assert grid.walk(middle).tolist() == [3 * grid.columns + 2]
-    left, right, bottom, top = grid.extent
+    left, right, _, top = grid.extent
     assert left == paths.points[:, 0].min() and right >= paths.points[:, 0].max() and top >= paths.points[:, 1].max()
 
 
@@ -144,3 +146,17 @@ def test_import_reads_files_of_driving_alone(tmp_path, recording):
     (tmp_path / "text.safetensors").write_text("no")
     with pytest.raises(BadInput, match="not a readable safetensors file"):
         import_driving(tmp_path / "text.safetensors")
+
+
+def test_recorded_people_are_drawn_and_drivers_are_held_out_whole(tmp_path):
+    following = record_followers(tmp_path / "follow.safetensors")
+    paths = paths_of(following, "follow.safetensors")
+    states = following.scenario.recorded_states(np.arange(1))[0]
+    gap = states[:, 1, 0] - states[:, 0, 0]
+    assert paths.path(0)[:, 0] == pytest.approx(-gap) and (paths.points[:, 1] == 0.0).all()
+    track = following.world.track
+    held_out = paths.held_out()
+    assert not set(track[held_out]) & set(track[~held_out]) and not held_out[: following.num_training].any()
+    replayed = record_world(tmp_path / "replay.safetensors")
+    path = paths_of(replayed, "replay.safetensors").path(0)
+    assert path[0, 0] == 0.0 and path[-1] - path[0] == pytest.approx((60.0, 0.0), abs=0.1)  # 6 s at 10 m/s

@@ -18,8 +18,10 @@ from infogail.forecast.paths import SCHEMA, RecordedPaths
 from infogail.forecast.walks import make_walks
 
 POINTS = np.array([(0.0, 0.0), (10.0, 8.0)])
-XML = """<?xml version="1.0"?><Trial xmlns="https://github.com/amiryanj/OpenTraj"><obstacles><Lines>
-<Line x1="6.0" y1="2.0" x2="0.0" y2="2.0" thickness="1"/><Line x1="1" y1="1" x2="1" y2="4"/></Lines></obstacles></Trial>"""
+XML = """<?xml version="1.0"?>
+<Trial xmlns="https://github.com/amiryanj/OpenTraj"><obstacles><Lines>
+<Line x1="6.0" y1="2.0" x2="0.0" y2="2.0" thickness="1"/><Line x1="1" y1="1" x2="1" y2="4"/>
+</Lines></obstacles></Trial>"""
 
 
 @pytest.mark.parametrize(
