@@ -29,7 +29,7 @@ SPEC = Spec(
     HORIZON,
     "failure",  # of which there is none: no episode ends early
     (0, 2),  # how far towards the enemy, and when
-    style_tolerance=0.3,
+    style_tolerance=0.15,
 )
 
 

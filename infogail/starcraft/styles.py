@@ -25,12 +25,13 @@ from infogail.forecast.judge import divergence
 from infogail.learning.learner import InfoGAIL
 from infogail.learning.networks import step_by_step
 from infogail.learning.posterior import belief
+from infogail.parallel.progress import status
 from infogail.parallel.terminal import print_table
 from infogail.rendering.diagrams import write_plot
 from infogail.starcraft.games import CELL, Games
 from infogail.starcraft.maps import DENSITY
 
-SETTINGS = {**RECOMMENDED, "num_codes": 3, "num_envs": 64, "iterations": 10, "info_coef": 1.0, "learning_rate": 1e-4}
+SETTINGS = {**RECOMMENDED, "num_codes": 3, "num_envs": 64, "iterations": 4, "info_coef": 0.2, "learning_rate": 1e-4}
 """Chosen, as were the posterior's features, on the last fifth of the games to learn from, with seeds 100 to 104."""
 ROLLOUTS, SPLITS = 4, 20  # for a code's map, and for its floor
 MIDDLE = 0.5  # of the way to the enemy's start
@@ -54,11 +55,11 @@ class Styles:
         of_what = labels(games)
         rows = []
         for seed in range(self.seeds):
-            learner = train(shown, seed)
+            with status(f"training seed {seed} of {self.seeds}"):
+                learner = train(shown, seed)
             codes = read(learner, others)
             maps = code_maps(learner, others, codes, games)
             rows.append([f"InfoGAIL, seed {seed}", *meanings(codes, of_what, held_out), *map(ratio, maps)])
-            print(rows[-1], flush=True)
             if seed == 0:
                 write_plot(self.out, draw(maps, games))
         codes = k_means(paths_of(shown), paths_of(others))
