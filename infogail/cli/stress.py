@@ -50,7 +50,7 @@ class Stress:
     """The same for crashes that are its fault."""
     search: Annotated[int | None, tyro.conf.arg(metavar="BUDGET")] = None
     """Instead, search with so many episodes for starts and styles in which the planner fails, shrink the ten worst to
-    the fewest cars that cause them, and write found.json and case-SEED.json; requires the extra 'search'."""
+    the fewest cars that it takes, and write found.json and case-SEED.json; requires the extra 'search'."""
     repeat: Annotated[Path | None, tyro.conf.arg(metavar="CASE")] = None
     """Instead, drive a case-SEED.json again; exits with status 1 if the planner fails in it."""
     out: Path | None = None
@@ -150,8 +150,7 @@ class Stress:
         if self.json:
             print(json.dumps(result, indent=2))
             return
-        starts = "start" if result["failed_starts"] == 1 else "different starts"
-        print(f"{result['failed']} of {len(trials)} episodes fail, from {result['failed_starts']} {starts}")
+        print(f"{result['failed']} of {len(trials)} episodes fail")
         for case in found:
             print(case)
         print(out / "found.json")

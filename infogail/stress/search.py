@@ -16,7 +16,6 @@ import numpy as np
 from infogail.benchmark.cluster import cluster
 from infogail.envs.errors import BadInput
 from infogail.envs.files import write_atomically
-from infogail.evaluation.metrics import MAX_TIME_TO_COLLISION
 from infogail.parallel.progress import progress_bar
 from infogail.parallel.workers import workers
 from infogail.runs.driver import load
@@ -28,8 +27,6 @@ NEAR = 6
 """So many of the cars nearest to the planner at the start have codes that are searched; those of others are drawn."""
 BATCH = 8
 """Episodes between two decisions of the search, whatever the number of processes."""
-SHARE = 2
-"""Episodes of the budget for each start that the search chooses among."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +65,11 @@ def search(
     processes: int | None = None,
     ray: str | None = None,
 ) -> tuple[list[Found], list[Trial]]:
-    """Cases in which the planner fails, each from another start, the worst first; and all episodes of the search.
+    """Cases in which the planner fails, the worst first; and all episodes of the search.
 
-    Optuna's tree-structured Parzen estimator chooses a start and the codes of the `NEAR` nearest cars. It seeks crashes
-    that are the planner's fault, then other crashes, then small times to collision. A start is left alone once it is
-    found. The result depends on `seed`, not on the number of processes.
+    Each episode has a new start. Optuna's tree-structured Parzen estimator chooses the codes of the `NEAR` cars that are
+    nearest: those that lead to crashes that are the planner's fault, then to others, then to small times to collision.
+    The result depends on `seed`, not on the number of processes.
 
     Args:
         budget: episodes of the search; shrinking the cases takes some more.
@@ -85,16 +82,16 @@ def search(
         BadInput: Optuna is not installed.
     """
     driver = load(run)
-    mix, seeds = tuple(driver.prior.tolist()), range(seed, seed + max(budget // SHARE, 1))
+    mix = tuple(driver.prior.tolist())
     side_by_side = partial(workers, processes or os.cpu_count() or 1) if ray is None else partial(cluster, ray)
     with side_by_side() as mapped:
 
         def tried(chosen: Sequence[tuple[int, list[int]]]) -> Iterable[Found]:
             return mapped(attempt, *zip(*((setting, mix, *each, planner, run) for each in chosen), strict=True))
 
-        episodes = explore(tried, driver.num_codes, seeds, budget)
-        worst = sorted((each for each in episodes if each.trial.failed), key=lambda each: score(each.trial))
-        cases = list({each.seed: each for each in reversed(worst)}.values())[::-1][:keep]
+        episodes = explore(tried, driver.num_codes, seed, budget)
+        failed = [each for each in episodes if each.trial.failed]
+        cases = sorted(failed, key=lambda each: score(each.trial))[:keep]
         with progress_bar(f"shrinking {len(cases)} cases", len(cases)) as advance:
             rows = zip(*((each, setting, planner, run) for each in cases), strict=True)
             shrunk = []
@@ -111,12 +108,9 @@ def score(trial: Trial) -> float:
 
 
 def explore(
-    tried: Callable[[Sequence[tuple[int, list[int]]]], Iterable[Found]],
-    num_codes: int,
-    seeds: Sequence[int],
-    budget: int,
+    tried: Callable[[Sequence[tuple[int, list[int]]]], Iterable[Found]], num_codes: int, seed: int, budget: int
 ) -> list[Found]:
-    """The episodes of a search among `seeds`.
+    """The episodes of a search.
 
     Args:
         tried: drives episodes, given their seeds and the codes of the nearest cars.
@@ -128,31 +122,21 @@ def explore(
             "--search requires the extra 'search'; install it with pip install 'infogail[search]'"
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    choice = optuna.distributions.CategoricalDistribution
-    near = [f"code_{k}" for k in range(NEAR)]
-    space: dict[str, Any] = {"start": choice(seeds)} | {name: choice(range(num_codes)) for name in near}
+    choice = optuna.distributions.CategoricalDistribution(range(num_codes))
+    space: dict[str, Any] = {f"code_{k}": choice for k in range(NEAR)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=seeds[0])
-    study, rng = optuna.create_study(sampler=sampler), np.random.default_rng(seeds[0])
+        sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=seed)
+    study = optuna.create_study(sampler=sampler)
     episodes: list[Found] = []
-    failed: set[int] = set()
     with progress_bar(f"searching with {budget:,} episodes", budget) as advance:
-        while len(episodes) < budget and len(failed) < len(seeds):
-            asked = []
-            for _ in range(min(BATCH, budget - len(episodes))):
-                trial = study.ask(space)
-                if trial.params["start"] in failed:  # not to be found again
-                    study.tell(trial, MAX_TIME_TO_COLLISION)
-                    study.enqueue_trial({"start": int(rng.choice([each for each in seeds if each not in failed]))})
-                    trial = study.ask(space)
-                asked.append(trial)
-            found = list(tried([(trial.params["start"], [trial.params[name] for name in near]) for trial in asked]))
-            for trial, case in zip(asked, found, strict=True):
+        for first in range(0, budget, BATCH):
+            asked = [study.ask(space) for _ in range(min(BATCH, budget - first))]
+            jobs = [(seed + first + k, list(trial.params.values())) for k, trial in enumerate(asked)]
+            for trial, case in zip(asked, tried(jobs), strict=True):
                 study.tell(trial, score(case.trial))
-            episodes += found
-            failed |= {case.seed for case in found if case.trial.failed}
-            advance(len(found), f"{len(failed)} found")
+                episodes.append(case)
+                advance(1)
     return episodes
 
 
@@ -223,8 +207,7 @@ def write(
     """Write the result of `search` to the folder `out`: found.json, which is returned, and case-SEED.json to repeat."""
     shared = common(planner, run, setting)
     cases = [asdict(case) | {"cars": case.cars, "cars_before": len(case.codes)} for case in found]
-    failed = [trial.seed for trial in trials if trial.failed]
-    counts = {"episodes": len(trials), "failed": len(failed), "failed_starts": len(set(failed))}
+    counts = {"episodes": len(trials), "failed": sum(trial.failed for trial in trials)}
     result = shared | counts | {"cases": cases}
     contents = {"found.json": result} | {f"case-{case['seed']}.json": shared | case for case in cases}
     for name, content in contents.items():
