@@ -15,11 +15,9 @@ from infogail.envs.data.episodes import Episodes
 from infogail.envs.data.recording import Recording
 from infogail.envs.environment import Environment, Spec
 from infogail.envs.errors import BadInput, one_line
-from infogail.envs.gym_environment import GymEnvironment
 from infogail.envs.interface import Interface
 from infogail.envs.scenarios.scenario import Scenario
 from infogail.envs.scenarios.styles import Style
-from infogail.envs.twin import DrivingEnvironment
 
 RECOMMENDED: dict[str, Any] = {
     "num_codes": 2,
@@ -124,6 +122,9 @@ def load_recording(path: Path, task: Task) -> Recording | Episodes:
 
 def training_environment(recording: Recording | Episodes, num_envs: int, device: str) -> Environment:
     """Copies of what the demonstrations were recorded in; a style judge, where there is one, is only for logging."""
+    from infogail.envs.gym_environment import GymEnvironment
+    from infogail.envs.twin import DrivingEnvironment
+
     if isinstance(recording, Episodes):
         return GymEnvironment(recording.environment, num_envs, recording.interface.spec.early_end, device)
     scenario = recording.scenario

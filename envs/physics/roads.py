@@ -11,6 +11,7 @@ from highway_env.road.road import RoadNetwork
 from infogail.envs.physics.state import Array
 
 LANE_WIDTH = AbstractLane.DEFAULT_WIDTH  # [m]
+SPEED_LIMIT = 30.0  # [m/s], on highways
 SPACING = 1.0  # [m] between the points of a reference line
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
-import torch
 from array_api_compat import array_namespace
-from torch import Tensor
 
 from infogail.envs.physics.state import Array, Scene
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ def uniform(streams: Tensor, number: Tensor, dtype: torch.dtype) -> Tensor:
 
 def random_streams(seed: int, count: int) -> Tensor:
     """Starting points, (count,) int64, of the streams of the first `count` environments."""
+    import torch
+
     start = splitmix64(torch.tensor(_signed(seed % 2**64)))
     return splitmix64(start + torch.arange(1, count + 1) * _signed(GOLDEN_RATIO))
 

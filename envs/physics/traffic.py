@@ -34,10 +34,9 @@ from infogail.envs.physics.dynamics import (
     initial_traffic,
     vehicle_step,
 )
-from infogail.envs.physics.roads import LANE_WIDTH
+from infogail.envs.physics.roads import LANE_WIDTH, SPEED_LIMIT
 from infogail.envs.physics.state import Array
 
-SPEED_LIMIT = 30.0  # [m/s]
 ON_LANE = LANE_WIDTH / 2 + 1  # [m] from the centre: `Road.neighbour_vehicles` allows for a margin of 1 m
 REACHABLE = 2 * LANE_WIDTH  # [m] from the centre: `AbstractLane.is_reachable_from`
 MIN_LANE_CHANGE_SPEED = 1.0  # [m/s], in `IDMVehicle.change_lane_policy`
@@ -382,3 +381,17 @@ def _near_pairs(cars: Car, order: Order, dt: float) -> tuple[Tensor, Tensor, Ten
             break
     a, b, env = torch.cat(pairs, 1)
     return a.minimum(b), a.maximum(b), env
+
+
+def drive_together(traffic: Tensor, acceleration: Tensor, steering: Tensor, dt: float, steps: int) -> Tensor:
+    """Advance by `steps` physics steps of `dt` [s], all vehicles under external commands.
+
+    Args:
+        traffic: (9, V, B), the rows of `Car`.
+        acceleration, steering: (V, B) [m/s²] [rad], held over the steps.
+    """
+    cars, slip = as_car(traffic)._replace(acceleration=acceleration), Slip.of(steering)
+    for _ in range(steps):
+        cars = vehicle_step(cars, slip, dt)
+        cars = _collide(cars, Order.of(cars.x), dt)
+    return torch.stack([field.to(acceleration) for field in cars])

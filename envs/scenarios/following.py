@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from array_api_compat import array_namespace
 from highway_env.road.lane import LineType, StraightLane
 from highway_env.road.road import Road, RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
-from torch import Tensor
 
 from infogail.envs.data.demonstrations import Demonstrations
 from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import FollowedLeaders
 from infogail.envs.errors import BadInput
-from infogail.envs.physics.dynamics import Car, as_car, contact, initial_traffic, vehicle_step
 from infogail.envs.physics.neighbours import LONGEST_HEADWAY
 from infogail.envs.physics.state import Array, Scene, VehicleState
 from infogail.envs.physics.streams import Draw
@@ -31,6 +28,9 @@ from infogail.envs.scenarios.recorded_vehicles import Follower, RecordedVehicle
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
 from infogail.envs.scenarios.styles import Style
 from infogail.envs.scenarios.view import View
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOLLOW_STEPS = 300  # decisions of an episode, 30 s
 WINDOW = 200  # decisions, 20 s, of a window that is judged
@@ -203,6 +203,10 @@ class Follow(Scenario):
         return array_namespace(ego).moveaxis(ego[..., :4], -1, 0)[None]
 
     def begin(self, scene: Scene) -> Tensor:
+        import torch
+
+        from infogail.envs.physics.dynamics import Car, initial_traffic
+
         ego = FollowState(*_columns(self._start(scene)))
         traffic = initial_traffic(torch.stack((ego.x, ego.y, ego.heading, ego.speed))[:, None])
         traffic[Car._fields.index("acceleration"), 0] = ego.acceleration
@@ -213,6 +217,10 @@ class Follow(Scenario):
     ) -> Tensor:
         """As highway-env's `Road.step`: ego and leader move, then they are checked for contact. The ego stops rather
         than reverses, as `Follower`."""
+        import torch
+
+        from infogail.envs.physics.dynamics import as_car, contact, initial_traffic, vehicle_step
+
         dt, ego = 1 / self.simulation_frequency, as_car(traffic[:, 0])
         ego = vehicle_step(ego._replace(acceleration=acceleration.maximum(-ego.speed / dt)), None, dt)
         ahead = FollowState(*_columns(self.leader(traffic, scene, elapsed + 1)))
@@ -228,6 +236,10 @@ class Follow(Scenario):
         return torch.stack([field.to(traffic) for field in ego])[:, None]
 
     def states(self, traffic: Tensor, scene: Scene, elapsed: Tensor) -> Tensor:
+        import torch
+
+        from infogail.envs.physics.dynamics import as_car
+
         ego, leader = as_car(traffic[:, 0]), self.leader(traffic, scene, elapsed)
         length = self._ego_length(traffic, scene)
         state = FollowState(*ego[:5], length, torch.full_like(length, Vehicle.WIDTH))  # a crash may push it aside

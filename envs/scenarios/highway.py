@@ -19,10 +19,9 @@ from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.physics.neighbours import LONGEST_HEADWAY, next_in_lane
-from infogail.envs.physics.roads import LANE_WIDTH
+from infogail.envs.physics.roads import LANE_WIDTH, SPEED_LIMIT
 from infogail.envs.physics.state import Array, Scene, VehicleState
 from infogail.envs.physics.streams import Draw
-from infogail.envs.physics.traffic import SPEED_LIMIT, drive_in_traffic, initial_lane_traffic
 from infogail.envs.scenarios.demonstrators import TrafficDriver
 from infogail.envs.scenarios.scenario import EPISODE_STEPS, SIMULATION_FREQUENCY, Scenario
 from infogail.envs.scenarios.styles import Style
@@ -256,11 +255,15 @@ class Highway(Scenario):
         return road
 
     def begin(self, scene: Scene) -> Array:
+        from infogail.envs.physics.traffic import initial_lane_traffic
+
         return initial_lane_traffic(self.initial_states(scene).transpose(0, 1), self.lanes)
 
     def move(
         self, traffic: Array, acceleration: Array, steering: Array, scene: Scene, elapsed: Array, thorough: bool
     ) -> Array:
+        from infogail.envs.physics.traffic import drive_in_traffic
+
         duration = 1 / self.simulation_frequency, self.simulation_frequency // self.policy_frequency
         return drive_in_traffic(traffic, acceleration, steering, *self.wishes(scene), self.lanes, *duration)
 

@@ -18,9 +18,9 @@ from array_api_compat import array_namespace
 from highway_env.road.road import Road
 from highway_env.vehicle.behavior import AggressiveVehicle, DefensiveVehicle, LinearVehicle
 
+from infogail.envs.physics.roads import SPEED_LIMIT
 from infogail.envs.physics.state import Array, Scene, VehicleState
 from infogail.envs.physics.streams import Draw
-from infogail.envs.physics.traffic import SPEED_LIMIT
 from infogail.envs.scenarios.highway import Highway
 from infogail.envs.scenarios.scenario import POLICY_FREQUENCY
 from infogail.envs.scenarios.styles import Style

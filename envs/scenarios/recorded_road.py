@@ -6,19 +6,20 @@ it, positive rightwards. Functions take NumPy arrays and torch tensors alike; `.
 
 from __future__ import annotations
 
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
-import torch
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_torch_array
 from highway_env.road.lane import LineType, PolyLaneFixedWidth
 from highway_env.road.road import RoadNetwork
-from torch import Tensor
 
 from infogail.envs.data.world import RecordedWorld
 from infogail.envs.physics.neighbours import LONGEST_HEADWAY, SENSOR_RANGE, next_in_lane
 from infogail.envs.physics.roads import SPACING, place
 from infogail.envs.physics.state import Array, Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T", bound=tuple)
 
@@ -85,8 +86,10 @@ class Converted(Generic[T]):
 
     def like(self, array: Array) -> T:
         """As tensors of the type of `array` and on its device, or, beside a NumPy array, as they are."""
-        if not isinstance(array, Tensor):
+        if not is_torch_array(array):
             return self._tables[None]
+        import torch
+
         kind = (array.dtype, array.device)
         if kind not in self._tables:
             tensors = [torch.from_numpy(np.ascontiguousarray(table)).to(array.device) for table in self._tables[None]]
@@ -115,6 +118,8 @@ class RecordedRoad:
 
     def others(self, like: Array, demonstration: Tensor, elapsed: Tensor) -> Tensor:
         """(B, V, 8): all cars but the ego, `elapsed` (B,) decisions after the start of a `demonstration` (B,)."""
+        import torch
+
         tables = self.tables(like)
         others = tables.others[tables.row[demonstration] + elapsed]
         others[torch.arange(len(demonstration)), tables.car[demonstration]] = others.new_tensor(ABSENT)

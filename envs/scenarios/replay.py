@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from array_api_compat import array_namespace
 from highway_env.road.road import Road, RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
-from torch import Tensor
 
 from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import RecordedWorld
 from infogail.envs.errors import BadInput
-from infogail.envs.physics.dynamics import Slip, as_car, contact, initial_traffic, vehicle_step
 from infogail.envs.physics.state import Array, Scene, VehicleState
 from infogail.envs.physics.streams import Draw
 from infogail.envs.scenarios.highway import SIDES, Highway, headway_in_words
@@ -40,6 +37,9 @@ from infogail.envs.scenarios.recorded_vehicles import RecordedVehicle, Replaced
 from infogail.envs.scenarios.scenario import EPISODE_STEPS, Scenario
 from infogail.envs.scenarios.styles import Style
 from infogail.envs.scenarios.view import LOOK_AHEAD, View
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BURN_IN = 10  # decisions of the recorded driver, from which a code is inferred, before another driver takes over
 SHOWN_LENGTH, LARGEST_SHIFT = 140.0, 11.0  # [m] of road shown in a film; how far from its middle the ego may be
@@ -144,13 +144,14 @@ class Replay(Scenario):
         starts = self.road.tables(scene["demonstration"]).starts[demonstration_of(scene)]
         return array_namespace(starts).moveaxis(starts, -1, 0)[None]
 
-    def begin(self, scene: Scene) -> Tensor:
-        return initial_traffic(self.initial_states(scene).transpose(0, 1))
-
     def move(
         self, traffic: Tensor, acceleration: Tensor, steering: Tensor, scene: Scene, elapsed: Tensor, thorough: bool
     ) -> Tensor:
         """As highway-env's `Road.step`: all vehicles move, then contacts are checked, in list order."""
+        import torch
+
+        from infogail.envs.physics.dynamics import Slip, as_car, contact, initial_traffic, vehicle_step
+
         e, dt = demonstration_of(scene), 1 / self.simulation_frequency
         ego = as_car(traffic[:, 0])
         length, width = self.road.tables(traffic).size[e].unbind(-1)
@@ -179,6 +180,8 @@ class Replay(Scenario):
         return torch.stack([field.to(traffic) for field in ego])[:, None]
 
     def states(self, traffic: Tensor, scene: Scene, elapsed: Tensor) -> Tensor:
+        import torch
+
         ego = self.road.complete(traffic[:4, 0].T, scene)
         return torch.cat((ego[:, None], self.road.others(traffic, demonstration_of(scene), elapsed)), 1)
 

@@ -2,7 +2,8 @@
 
 Scenario functions take NumPy arrays (one highway-env world) and torch tensors (the batched twin) alike, through the
 Python array API; leading dimensions `...` are arbitrary. The two physics thus share every definition here, and a parity
-test between them tests the physics alone.
+test between them tests the physics alone. Torch is imported only by the twin's physics, where a scenario calls it, for
+an exported driver needs none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from highway_env.vehicle.kinematics import Vehicle
 
 from infogail.envs.environment import EarlyEnd, Spec
 from infogail.envs.errors import BadInput
-from infogail.envs.physics.dynamics import drive, drive_thoroughly, initial_traffic, vehicle_states
 from infogail.envs.physics.state import Array, Scene, VehicleState
 from infogail.envs.physics.streams import Draw
 from infogail.envs.scenarios.styles import CentroidJudge, Style, StyleCentroids, StyleJudge
@@ -237,6 +237,8 @@ class Scenario(ABC):
 
     def begin(self, scene: Scene) -> Array:
         """The twin's traffic (9 or more rows, V, B) at the start; see `envs.physics.dynamics`."""
+        from infogail.envs.physics.dynamics import initial_traffic
+
         return initial_traffic(self.initial_states(scene).transpose(0, 1))
 
     def move(
@@ -249,12 +251,16 @@ class Scenario(ABC):
             elapsed: (B,) decisions since the start.
             thorough: compute everything in every environment.
         """
+        from infogail.envs.physics.dynamics import drive, drive_thoroughly
+
         physics = drive_thoroughly if thorough else drive
         steps = self.simulation_frequency // self.policy_frequency
         return physics(traffic, acceleration, steering, 1 / self.simulation_frequency, steps)
 
     def states(self, traffic: Array, scene: Scene, elapsed: Array) -> Array:
         """(B, V, 4) of the twin's traffic, `elapsed` (B,) decisions after the start."""
+        from infogail.envs.physics.dynamics import vehicle_states
+
         return vehicle_states(traffic)
 
     def states_of(self, vehicles: list[Vehicle], scene: Scene) -> np.ndarray:

@@ -15,8 +15,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-import torch
-
 from infogail.config.config import Config
 from infogail.envs.catalogue import SCENARIO_NAMES, is_environment
 from infogail.envs.errors import BadInput
@@ -39,7 +37,7 @@ class Manifest:
     algorithm: str
     config: Config
     versions: Mapping[str, str] = field(default_factory=versions)
-    instruction_set: str = field(default_factory=torch.backends.cpu.get_cpu_capability)
+    instruction_set: str = field(default_factory=lambda: _instruction_set())
     files: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
     scheduled_iterations: int | None = None
@@ -276,6 +274,12 @@ def _tidy(path: Path) -> None:
                 continue
             with suppress(InvalidRun), _locked(leftover):
                 shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _instruction_set() -> str:
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def _hash(content: Any) -> str:
