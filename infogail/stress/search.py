@@ -49,10 +49,15 @@ class Found:
         return len(self.codes) - len(self.fewer)
 
     def __str__(self) -> str:
-        left = [f"code {code}" for number, code in enumerate(self.codes, 1) if number not in self.fewer]
-        what = self.trial.error or ("a crash that is its fault" if self.trial.at_fault else "a crash, not its fault")
-        others = f"{self.cars} of {len(self.codes)} cars ({', '.join(left[:4])}{', …' if len(left) > 4 else ''})"
-        return f"seed {self.seed}: {what}, after {self.trial.seconds:.1f} s, with {others}"
+        trial, left = self.trial, [code for number, code in enumerate(self.codes, 1) if number not in self.fewer]
+        what = (
+            trial.error
+            or ("no crash", "a crash, not its fault", "a crash that is its fault")[trial.crashed + trial.at_fault]
+        )
+        codes = f", of codes {' '.join(map(str, left))}" if 0 < len(left) <= 8 else ""
+        return (
+            f"seed {self.seed}: {what}, after {trial.seconds:.1f} s, with {self.cars} of {len(self.codes)} cars{codes}"
+        )
 
 
 def search(
@@ -67,8 +72,8 @@ def search(
 ) -> tuple[list[Found], list[Trial]]:
     """Cases in which the planner fails, the worst first; and all episodes of the search.
 
-    Each episode has a new start. Optuna's tree-structured Parzen estimator chooses the codes of the `NEAR` cars that are
-    nearest: those that lead to crashes that are the planner's fault, then to others, then to small times to collision.
+    Each episode has a new start. Optuna's tree-structured Parzen estimator chooses the codes of the `NEAR` nearest cars,
+    seeking crashes that are the planner's fault, then other crashes, then small times to collision.
     The result depends on `seed`, not on the number of processes.
 
     Args:

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -65,6 +66,17 @@ def test_fewest_is_minimal_where_cars_can_stand_in_for_each_other():
 
 
 # The search
+
+
+def test_a_case_in_words():
+    case = Found(7, (1.0,), (2, 0, 1), (2,), trial(7, True, True))
+    assert str(case) == "seed 7: a crash that is its fault, after 5.0 s, with 2 of 3 cars, of codes 2 1"
+    assert "a crash, not its fault," in str(replace(case, trial=trial(7, True)))
+    assert str(replace(case, trial=trial(7))).startswith("seed 7: no crash, after 5.0 s")
+    assert (
+        str(replace(case, fewer=(1, 2, 3), trial=trial(error="E: no")))
+        == "seed 7: E: no, after 5.0 s, with 0 of 3 cars"
+    )
 
 
 def test_at_fault_is_worse_than_a_crash_than_a_near_miss():
