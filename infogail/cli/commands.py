@@ -415,7 +415,8 @@ class Render:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Film a highway-env environment whose traffic is driven by a run, one code per vehicle: traffic-*.mp4 and .gif."""
+    """Film a highway-env environment whose traffic is driven by a run, one code per vehicle: traffic-*.mp4 and .gif; or
+    measure how its drivers get on among themselves."""
 
     path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
     """Run folder of a highway driver; by default the newest such run under runs/."""
@@ -431,18 +432,31 @@ class Traffic:
     """Output folder; RUN/videos by default."""
     seed: int = 0
     """Seed for the initial scene and the sampled codes."""
+    measure: bool = False
+    """Print a table instead of filming: crashes, styles and speeds, with and without the assistant and beside the
+    demonstrators, and how soon a standstill dissolves."""
+    starts: int = 10
+    """Starts to measure, from --seed on; one of highway-v0 takes about 15 seconds."""
     force: bool = False
     """Overwrite existing videos."""
 
     def run(self) -> None:
         at_least("--seed", self.seed, 0)
         at_least("--seconds", self.seconds, 1)
+        at_least("--starts", self.starts, 1)
         from infogail.envs.files import check_output
         from infogail.parallel.progress import status
         from infogail.rendering.traffic_film import check_environment, film_files, film_traffic
 
         check_environment(self.environment)
         run = self.path or newest_run(lambda scenario: scenario.usable_as_traffic)
+        if self.measure:
+            from infogail.traffic.measuring import measure_traffic, print_measured
+
+            with status(f"measuring {run}") as update:
+                measured = measure_traffic(run, self.environment, self.starts, self.seconds, self.seed, update)
+            print_measured(self.environment, measured)
+            return
         out = self.out or run / "videos"
         for file in film_files(out, self.environment):
             check_output(file, self.force)
