@@ -72,7 +72,7 @@ def search(
 ) -> tuple[list[Found], list[Trial]]:
     """Cases in which the planner fails, the worst first; and all episodes of the search.
 
-    Each episode has a new start. Optuna's tree-structured Parzen estimator chooses the codes of the `NEAR` nearest cars,
+    Each episode has a new start. Optuna's tree-structured Parzen estimator chooses codes for the `NEAR` nearest cars,
     seeking crashes that are the planner's fault, then other crashes, then small times to collision.
     The result depends on `seed`, not on the number of processes.
 
