@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 
 def load(run: str | Path) -> Driver:
-    """Load the trained driver from the run folder `run`; `act(obs, code)` returns its action.
+    """Load the driver from the folder `run`; `act(obs, code)` returns its action.
+
+    The folder is that of a run, or one from `infogail export`, which needs no torch.
 
     Raises:
-        infogail.runs.folder.InvalidRun: the run is missing, or its file was not written by this version.
+        infogail.runs.folder.InvalidRun: the folder is missing, or a file in it was not written by this version.
     """
     from infogail.runs.driver import load as load_driver
 

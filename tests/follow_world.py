@@ -143,13 +143,13 @@ class ScriptedFollower:
     Its posterior reads the last code behind a gap over 20 m, else code 0; without `reads`, it has none.
     """
 
-    scenario, algorithm, seed, named = Follow(), "infogail", 0, False
+    scenario, algorithm, seed, labelled = Follow(), "infogail", 0, False
 
     def __init__(self, accelerations=(0.0,), reads=True, spread=0.0, graded=False) -> None:
         self.accelerations, self.spread, self.graded = torch.tensor(accelerations), spread, graded
         self.num_codes = len(accelerations)
         self.codes = levels(self.num_codes).tolist() if graded else list(range(self.num_codes))
-        self.prior = np.full(self.num_codes, 1 / self.num_codes)
+        self.prior, self.names = np.full(self.num_codes, 1 / self.num_codes), (None,) * self.num_codes
         self.evidence = "of the gap" if reads else None
         self.policy = self
 

@@ -13,7 +13,7 @@ class Passer:
     """
 
     scenario, algorithm, num_codes, seed = Pass(), "infogail", 2, 7
-    codes, prior, graded, named = (0, 1), np.array([0.5, 0.5]), False, False
+    codes, prior, graded, labelled, names, num_distinct = (0, 1), np.array([0.5, 0.5]), False, False, (None, None), 2
     belief = Driver.belief
 
     def __init__(self, manner: str = "careful") -> None:

@@ -100,12 +100,13 @@ def record_manners(path) -> Recording:
 class Scripted:
     """A driver by rule: code c asks for `accelerations[c]` [m/s²]; its posterior is sure of the code `read`."""
 
-    scenario, algorithm, seed, graded, named = Replay(), "infogail", 0, False, False
+    scenario, algorithm, seed, graded, labelled = Replay(), "infogail", 0, False, False
 
     def __init__(self, accelerations=(0.0,), read: int | None = 0, steering: float = 0.0) -> None:
         self.accelerations, self.read, self.steering = accelerations, read, steering
         self.num_codes = len(accelerations)
         self.codes, self.prior = list(range(self.num_codes)), np.full(self.num_codes, 1 / self.num_codes)
+        self.names = (None,) * self.num_codes
         self.evidence = None if read is None else "of the code read"
 
     def act(self, obs, code):

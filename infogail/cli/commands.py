@@ -268,14 +268,44 @@ class Import:
 
 @dataclass(frozen=True)
 class Export:
-    """Export recorded episodes of a Gymnasium environment as a Minari data set."""
+    """Export the driver of a run as ONNX models that need no torch, with a model card for the Hugging Face Hub; or
+    recorded episodes of a Gymnasium environment as a Minari data set."""
 
-    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
-    """File from `infogail record`."""
-    minari: str
+    path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN|FILE")] = None
+    """Run folder, by default the newest under runs/, which requires the extra 'onnx'; or, with --minari, a file from
+    'infogail record'."""
+    out: Path | None = None
+    """Output folder; RUN/export by default."""
+    licence: str | None = None
+    """Licence of the demonstrations, for the model card, as the Hub names it, such as cc-by-4.0; of scripted experts it
+    is known."""
+    minari: str | None = None
     """Name of the data set to create, such as cartpole/two-styles-v0; requires the extra 'minari'."""
+    force: bool = False
+    """Overwrite existing files."""
 
     def run(self) -> None:
+        if self.minari is not None:
+            self.export_episodes(self.minari)
+            return
+        from infogail.parallel.progress import status
+        from infogail.runs.export import export
+
+        run = self.path or newest_run()
+        if run.is_file():
+            raise BadInput(f"export {run}: is a file; give the folder of a run, or add --minari NAME for a data set")
+        with status(f"exporting {run}"):
+            files = export(run, self.out or run / "export", self.licence, self.force)
+        for file in files:
+            print(file)
+
+    def export_episodes(self, name: str) -> None:
+        """Export the episodes of a file as a Minari data set."""
+        if self.path is None:
+            raise BadInput(f"--minari {name}: give the FILE to export, from 'infogail record'")
+        for flag, given in {"out": self.out, "licence": self.licence, "force": self.force or None}.items():
+            if given is not None:
+                raise BadInput(f"--{flag}: is for the driver of a run; leave it out, or leave out --minari")
         from infogail.envs.data.episodes import Episodes, environment_of
         from infogail.envs.minari_datasets import save_minari
         from infogail.envs.tasks import GymTask, named_in_file
@@ -283,8 +313,8 @@ class Export:
         task = named_in_file(environment_of(self.path))
         assert isinstance(task, GymTask)
         episodes = Episodes.load(self.path, task.interface)
-        save_minari(episodes, self.minari)
-        print(f"exported: minari:{self.minari}, {episodes.num_episodes} episodes of {episodes.environment}")
+        save_minari(episodes, name)
+        print(f"exported: minari:{name}, {episodes.num_episodes} episodes of {episodes.environment}")
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,8 @@ class Stress:
         from infogail.stress.trials import Setting, check, kinds_of_traffic
 
         traffic = self.traffic or newest_run(lambda task: task.usable_as_traffic)
-        kinds = self.chosen(kinds_of_traffic(load(traffic), self.mixes()))
+        driver = load(traffic)
+        kinds = self.chosen(kinds_of_traffic(driver, self.mixes()))
         setting = Setting(self.environment, self.settings(), self.seconds)
         out = self.out or Path("runs") / f"stress-{Path(self.planner.replace(':', '-')).stem}"
         check_folder(out)
@@ -121,7 +122,7 @@ class Stress:
             print(text)
         else:
             print_table(title, result, names)
-            print(verdict(self.planner, result, names))
+            print(verdict(self.planner, result, names, driver.names))
             for file in ("report.html", "metrics.json", "junit.xml"):
                 print(out / file)
         broken = violations(result, names, given)

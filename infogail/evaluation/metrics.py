@@ -17,6 +17,7 @@ from infogail.envs.scenarios.styles import NO_STYLE
 
 HARD_BRAKE = -3.0  # [m/s²]
 HALVINGS = 10  # random splits of the people into halves, over which a floor is averaged
+NAMING_SHARE = 0.8  # minimum share of a code's episodes with one style for it to be called after the style
 REALISED_SHARE = 0.05  # minimum share of the episodes for a style to count as covered
 MAX_TIME_TO_COLLISION = 10.0  # [s], beyond which it no longer matters
 KERNEL_PAIRS = 1000  # (s, a) pairs per sample in `occupancy_mmd`
@@ -49,23 +50,38 @@ def style_accuracy(codes: np.ndarray, styles: np.ndarray) -> float | None:
 
 
 def matched_accuracy(codes: np.ndarray, styles: np.ndarray, scored: np.ndarray) -> float | None:
-    """Accuracy of codes → styles under the best one-to-one matching (Hungarian, SciPy's).
+    """Accuracy of codes → styles under the best one-to-one matching.
 
     Args:
         codes, styles: (n,); the style `NO_STYLE` always counts as an error.
         scored: (n,) bool. The matching is computed where it is False, the accuracy where it is True.
     """
-    from scipy.optimize import linear_sum_assignment
-
     if scored.all() or not scored.any():
         return None
+    matched = _matching(codes, styles, ~scored & (styles != NO_STYLE))
+    return float(((matched[codes] == styles) & (styles != NO_STYLE))[scored].mean())
+
+
+def styles_of_codes(codes: np.ndarray, styles: np.ndarray, num_codes: int) -> list[int]:
+    """The style of each of K codes under the best one-to-one matching, if at least `NAMING_SHARE` of its episodes have
+    it, else `NO_STYLE`; for codes (E,) and styles (E,)."""
+    matched, sure = _matching(codes, styles, styles != NO_STYLE), [NO_STYLE] * num_codes
+    for code in np.unique(codes).tolist():
+        if matched[code] != NO_STYLE and (styles[codes == code] == matched[code]).mean() >= NAMING_SHARE:
+            sure[code] = int(matched[code])
+    return sure
+
+
+def _matching(codes: np.ndarray, styles: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """The style of each code under the best one-to-one matching of the `counted` episodes (Hungarian, SciPy's)."""
+    from scipy.optimize import linear_sum_assignment
+
     table = np.zeros((codes.max() + 1, max(styles.max() + 1, 1)), dtype=np.int64)
-    counted = ~scored & (styles != NO_STYLE)
     np.add.at(table, (codes[counted], styles[counted]), 1)
     matched = np.full(len(table), NO_STYLE)  # remains for surplus codes
     rows, columns = linear_sum_assignment(table, maximize=True)
     matched[rows] = columns
-    return float(((matched[codes] == styles) & (styles != NO_STYLE))[scored].mean())
+    return matched
 
 
 def merged_accuracy(codes: np.ndarray, styles: np.ndarray) -> float | None:

@@ -122,7 +122,11 @@ def evaluate_many(
             judge_people = JUDGES[world].judge
             judgement = judge_people(driver, run, recording, episodes, seed, processes, progress, peers, **following)
         else:
-            judgement = judge(driver, next(driven), demonstrated_episodes(recording))
+            seen = next(driven)
+            judgement = {
+                **judge(driver, seen, demonstrated_episodes(recording)),
+                "code_names": code_names(driver, seen),
+            }
         result = (
             {"scenario": driver.scenario.name, "algorithm": driver.algorithm, "num_codes": driver.num_codes}
             | {"training_seed": driver.seed, "seed": seed, "episodes": episodes}
@@ -210,7 +214,7 @@ def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Epis
         "style_ari": metrics.style_ari(codes, styles),
         "style_accuracy": metrics.style_accuracy(codes, styles),
         "style_accuracy_merged": metrics.merged_accuracy(codes, styles),
-        "style_accuracy_named": float((codes == styles).mean()) if driver.named else None,
+        "style_accuracy_named": float((codes == styles).mean()) if driver.labelled else None,
         "style_rank_correlation": _rank_correlation(scenario, driven) if driver.graded else None,
         "style_coverage": metrics.style_coverage(styles, demonstrated_styles),
         "style_kl": metrics.style_kl(styles[mixed], demonstrated_styles, len(scenario.styles)),
@@ -234,6 +238,18 @@ def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Epis
     if scenario.measures and (demonstrated_styles == NO_STYLE).all():  # no labelled demonstration to compare with
         result |= dict.fromkeys(JUDGED) | {"success_rate": float(np.mean([not episode.failed for episode in driven]))}
     return {key: value if value is not None and math.isfinite(value) else None for key, value in result.items()}
+
+
+def code_names(driver: Driver, driven: Sequence[Episode]) -> list[str | None]:
+    """(K,): the style that each code realises, by which people may call it; None where that is not clear.
+
+    It is found after training, from how the codes drive; no learner sees it.
+    """
+    if driver.num_distinct == 1 or driver.graded:
+        return [None] * driver.num_codes
+    codes, styles = (np.array([getattr(episode, name) for episode in driven]) for name in ("code", "style"))
+    found = metrics.styles_of_codes(codes, styles, driver.num_codes)
+    return [None if style == NO_STYLE else driver.scenario.styles[style].name for style in found]
 
 
 def _rank_correlation(scenario: Scenario, driven: Sequence[Episode]) -> float | None:

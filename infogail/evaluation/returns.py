@@ -13,10 +13,11 @@ import gymnasium
 import numpy as np
 
 from infogail.envs.data.episodes import Episodes
+from infogail.envs.environment import NO_STYLE
 from infogail.envs.files import versions, write_atomically
 from infogail.envs.interface import Interface
 from infogail.envs.tasks import GymTask, load_recording
-from infogail.evaluation.metrics import occupancy_mmd
+from infogail.evaluation.metrics import occupancy_mmd, styles_of_codes
 from infogail.evaluation.protocol import EVALUATION, training_cost
 from infogail.learning.rollout import style_nmi
 from infogail.runs.driver import Driver, load
@@ -68,7 +69,8 @@ def evaluate_returns(
         by code, a list each: `return_by_code`, `length_by_code`; `terminated_rate`; `success_rate` if the environment
         tells; `posterior_accuracy`: how often the posterior reads an episode's code back; `code_distance`: the smallest
         squared MMD between two codes' (s, a) pairs, and `code_distance_floor`: the largest between two halves of one
-        code's. `style_nmi`: of codes and `style`'s labels, or `style_by_code` and `style_explained` of its numbers:
+        code's. `style_nmi`: of codes and `style`'s labels, with `code_names`, see
+        `protocol.code_names`, or `style_by_code` and `style_explained` of its numbers:
         each code's mean, and the share of their variance that lies between codes. `demonstrations_style_nmi`: of the
         codes that the posterior reads from the demonstrations and the styles in their file.
 
@@ -112,7 +114,7 @@ def evaluate_returns(
         "length_by_code": [float(lengths[codes == code].mean()) for code in range(num_codes)],
         "posterior_accuracy": _accuracy(beliefs, codes),
         **_code_distances([[d.pairs for d in driven[code::num_codes]] for code in range(num_codes)]),
-        **({} if style is None else _styles(codes, [style(each) for each in driven])),
+        **({} if style is None else _styles(codes, [style(each) for each in driven], num_codes)),
         "demonstrations_style_nmi": _demonstrations_nmi(driver, recording),
         **training_cost(run),
         "versions": versions(),
@@ -155,10 +157,13 @@ def _accuracy(beliefs: list[np.ndarray | None], codes: np.ndarray) -> float | No
     return float(np.mean(read == codes)) if read else None
 
 
-def _styles(codes: np.ndarray, judged: list[Any]) -> dict[str, Any]:
+def _styles(codes: np.ndarray, judged: list[Any], num_codes: int) -> dict[str, Any]:
     """What the codes (E,) have to do with the labels or numbers (E,) of a style function."""
     if not all(isinstance(each, float | np.floating) for each in judged):
-        return {"style_nmi": style_nmi(codes, np.unique([str(each) for each in judged], return_inverse=True)[1])}
+        labels, styles = np.unique([str(each) for each in judged], return_inverse=True)
+        found = styles_of_codes(codes, styles, num_codes) if num_codes > 1 else [NO_STYLE]
+        names = [None if style == NO_STYLE else str(labels[style]) for style in found]
+        return {"style_nmi": style_nmi(codes, styles), "code_names": names}
     numbers = np.array(judged, np.float64)
     means = np.array([numbers[codes == code].mean() for code in np.unique(codes)])
     between, total = np.square(means[codes] - numbers.mean()).sum(), np.square(numbers - numbers.mean()).sum()

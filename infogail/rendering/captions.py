@@ -26,12 +26,14 @@ def caption(
     chances: np.ndarray | None,
     detail: str = "",
     paint: Colour = WHITE,
+    name: str | None = None,
 ) -> np.ndarray:
-    """A strip (h, width, 3): the code, a remark in the colour `paint`, a reading such as the speed, a detail, and a bar
-    for each of the posterior's probabilities `chances` (K,) of the codes."""
+    """A strip (h, width, 3): the code and its name, a remark in the colour `paint`, a reading such as the speed, a
+    detail, and a bar for each of the posterior's probabilities `chances` (K,) of the codes."""
     rows = 2 if chances is None else max(2, len(chances))
     strip = np.full((TOP + rows * ROW, width, 3), BACKGROUND, np.uint8)
-    write_text(strip, f"code {code}", (MARGIN, 36), 1.05, colour(code))
+    end = write_text(strip, f"code {code}", (MARGIN, 36), 1.05, colour(code))
+    write_text(strip, name or "", (end + MARGIN, 36), 0.85, colour(code))
     write_text(strip, remark, (MARGIN, 70), 0.85, paint)
     write_text(strip, reading, (int(0.55 * width), 36), 0.85, WHITE, right=True)
     write_text(strip, detail, (int(0.55 * width), 70), 0.7, DIMMED, right=True)
@@ -57,7 +59,9 @@ def alarmed(picture: np.ndarray) -> np.ndarray:
 
 def write_text(
     image: np.ndarray, text: str, at: tuple[int, int], size: float, paint: Colour, right: bool = False
-) -> None:
-    """Write `text` with its baseline starting at `at` [px], or, with `right`, ending there."""
+) -> int:
+    """Write `text` with its baseline starting at `at` [px], or, with `right`, ending there; returns where it ends."""
     (width, _), _ = cv2.getTextSize(text, FONT, size, 1)
-    cv2.putText(image, text, (at[0] - width * right, at[1]), FONT, size, paint, 1, cv2.LINE_AA)
+    start = at[0] - width * right
+    cv2.putText(image, text, (start, at[1]), FONT, size, paint, 1, cv2.LINE_AA)
+    return start + width

@@ -51,7 +51,7 @@ def render_environment(
         pictures: list[np.ndarray] = []
         watch = partial(keep_picture, env, pictures)
         driven = drive(driver, env, task.interface, driver.codes[code], seed, watch)
-        panels.append([panel(driven, code, t, shot) for t, shot in enumerate(pictures)])
+        panels.append([panel(driven, code, t, shot, driver.names[code]) for t, shot in enumerate(pictures)])
     env.close()
     mp4, gif, png = (Path(out) / f"codes.{suffix}" for suffix in ("mp4", "gif", "png"))
     write_png(png, tile([one[t] for one in panels for t in moments(len(one))], MOMENTS))
@@ -76,16 +76,15 @@ def keep_picture(env: Any, pictures: list[np.ndarray]) -> None:
     pictures.append(cv2.resize(frame[..., :3].astype(np.uint8), size, interpolation=enlarge))
 
 
-def panel(driven: Trajectory, code: int, t: int, shot: np.ndarray) -> np.ndarray:
+def panel(driven: Trajectory, code: int, t: int, shot: np.ndarray, name: str | None = None) -> np.ndarray:
     """The picture after t steps, below its caption."""
     ended = t == len(driven.rewards)
     remark = "" if not ended else "terminated" if driven.terminated else "time limit"
     if ended and driven.success is not None:
         remark = "succeeded" if driven.success else "failed"
     chances = None if driven.belief is None or driven.belief.shape[1] < 2 else driven.belief[t]
-    return np.vstack(
-        (caption(WIDTH, code, remark, f"return {driven.rewards[:t].sum():.4g}", chances, f"step {t}"), shot)
-    )
+    reading = f"return {driven.rewards[:t].sum():.4g}"
+    return np.vstack((caption(WIDTH, code, remark, reading, chances, f"step {t}", name=name), shot))
 
 
 def moments(length: int) -> list[int]:

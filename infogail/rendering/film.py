@@ -25,7 +25,7 @@ from infogail.parallel.progress import note
 from infogail.rendering.camera import Stage, draw_offscreen
 from infogail.rendering.captions import alarmed, caption, style_phrase
 from infogail.rendering.diagrams import PEOPLE_PLOTS, plot, write_plot
-from infogail.rendering.palette import ALARM, TRACK, colour
+from infogail.rendering.palette import ALARM, TRACK, WHITE, colour
 from infogail.rendering.video import write_film
 from infogail.rendering.viewer import code_label, viewer_episode, write_page
 from infogail.runs.driver import Driver, load
@@ -65,7 +65,7 @@ def render(
     env.close()
     write_plot(png, figure)
     beliefs = [driver.belief(episode.observations, episode.actions) for episode in filmed]
-    frames = film(scenario, filmed, beliefs, judge)
+    frames = film(scenario, filmed, beliefs, judge, driver.names)
     write_film(mp4, gif, frames, progress, scenario.simulation_frequency)
     return [mp4, gif, png]
 
@@ -86,14 +86,10 @@ def render_page(
     recording = Recording.load(Path(run) / DEMONSTRATIONS, driver.scenario)
     scenario, judge = recording.scenario, recording.scenario.fit_judge(recording)
     env = DrivingEnv(scenario)
-    starts = _windows(recording, seed, scenes) if scenario.recorded else range(seed, seed + scenes)
-    shown = []
+    starts, shown = starts_from(recording, seed, scenes), []
     for k, start in enumerate(starts):
         progress(f"driving scene {k + 1} of {len(starts)}")
-        if scenario.recorded:
-            driven = _drive_one_window(driver, env, recording, start)
-        else:
-            driven = drive_each_code(driver, env, drawn_scene(env, start), judge)
+        driven = drive_from(driver, env, recording, start, judge)
         shown.append([seen_episode(driver, scenario, episode) for episode in driven])
     env.close()
     path = Path(out) / "codes.html"
@@ -105,7 +101,7 @@ def render_page(
 def seen_episode(driver: Driver, scenario: Scenario, episode: Episode) -> dict[str, Any]:
     """EPISODE of what `driver` drove, for the viewer."""
     code = driver.codes[episode.code]
-    label = code_label(code, driver.graded)
+    label = code_label(code, driver.graded, driver.names[episode.code])
     belief = driver.belief(episode.observations, episode.actions)
     style = style_phrase(scenario, episode.style) or None
     return viewer_episode(scenario, episode, label=label, belief=belief, style=style)
@@ -120,6 +116,18 @@ def drawn_scene(env: DrivingEnv, seed: int) -> Scene:
 def drive_each_code(driver: Driver, env: DrivingEnv, scene: Scene, judge: StyleJudge) -> list[Episode]:
     """Drive from `scene` with each code."""
     return [drive_episode(driver, env, code, scene=scene, judge=judge) for code in range(driver.num_codes)]
+
+
+def starts_from(recording: Recording, seed: int, most: int = 1) -> Sequence[int]:
+    """Up to `most` starts for `drive_from`: windows of recorded people, or else seeds, from `seed` on."""
+    return _windows(recording, seed, most) if recording.scenario.recorded else range(seed, seed + most)
+
+
+def drive_from(driver: Driver, env: DrivingEnv, recording: Recording, start: int, judge: StyleJudge) -> list[Episode]:
+    """Drive with each code from one of `starts_from`."""
+    if recording.scenario.recorded:
+        return _drive_one_window(driver, env, recording, start)
+    return drive_each_code(driver, env, drawn_scene(env, start), judge)
 
 
 def _drive_one_window(driver: Driver, env: DrivingEnv, recording: Recording, window: int) -> list[Episode]:
@@ -145,6 +153,7 @@ def film(
     episodes: Sequence[Episode],
     beliefs: Sequence[np.ndarray | None],
     judge: StyleJudge | None = None,
+    names: Sequence[str | None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) uint8, H and W even, one per physics step: one panel per episode, side by side.
 
@@ -152,10 +161,12 @@ def film(
         episodes: usually of the same scene.
         beliefs: (T + 1, K) per episode, from `Driver.belief`, or None for a learner without a posterior.
         judge: the style judge, for styles not determined by geometry alone; see `Scenario.fit_judge`.
+        names: (K,) of the codes; see `Driver.names`.
     """
     columns = min(scenario.view.columns, len(episodes))
     styles = [styles_so_far(scenario, judge or scenario.style, e.vehicle_states, e.scene) for e in episodes]
-    panels = [_panel(scenario, *each) for each in zip(episodes, beliefs, styles, strict=True)]
+    called = [None if names is None else names[episode.code] for episode in episodes]
+    panels = [_panel(scenario, *each) for each in zip(episodes, beliefs, styles, called, strict=True)]
     for _ in range(_frames_per_decision(scenario) * _decisions_to_show(scenario, episodes, styles) + 1):
         frame = tile([next(panel) for panel in panels], columns)
         yield frame
@@ -178,7 +189,9 @@ def _decisions_to_show(scenario: Scenario, episodes: Sequence[Episode], styles: 
     return min(done + round(LINGER * scenario.policy_frequency), everything)
 
 
-def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styles: list[int]) -> Iterator[np.ndarray]:
+def _panel(
+    scenario: Scenario, episode: Episode, belief: np.ndarray | None, styles: list[int], name: str | None
+) -> Iterator[np.ndarray]:
     """Frames (header + H, W, 3) of one episode, replayed from its actions; after its end, the last one forever."""
     view = scenario.view
     width, _ = view.size
@@ -192,10 +205,10 @@ def _panel(scenario: Scenario, episode: Episode, belief: np.ndarray | None, styl
         readings = f"{3.6 * states[0, 3]:.0f} km/h", chances, view.detail(states, episode.scene)
         until, prelude = view.prelude
         remark = prelude if now < until else style_phrase(scenario, styles[now])
-        frame = np.vstack((caption(width, episode.code, remark, *readings), picture))
+        frame = np.vstack((caption(width, episode.code, remark, *readings, WHITE, name), picture))
         yield frame
     if remark := episode.failure:
-        frame = np.vstack((caption(width, episode.code, remark, *readings, ALARM), alarmed(picture)))
+        frame = np.vstack((caption(width, episode.code, remark, *readings, ALARM, name), alarmed(picture)))
     while True:
         yield frame
 

@@ -104,17 +104,19 @@ def _frames(env: Any, title: str, drivers: list[StyledVehicle], seconds: float) 
 
 
 def shares(title: str, drivers: Sequence[StyledVehicle]) -> np.ndarray:
-    """A strip (h, w, 3): how many of the `drivers` have each code, how many crashed, and the ego's colour."""
+    """A strip (h, w, 3): how many of the `drivers` have each code, by its name if it has one, how many crashed, and the
+    ego's colour."""
     strip = np.full((2 * ROW + 24, SIZE[0], 3), BACKGROUND, np.uint8)
     write_text(strip, title, (MARGIN, 32), 0.85, WHITE)
     crashed = sum(driver.crashed for driver in drivers)
     write_text(strip, f"{len(drivers)} trained drivers, {crashed} crashed", (MARGIN, 64), 0.6, DIMMED)
     drawn = Counter(driver.code for driver in drivers)
-    codes = range(len(type(drivers[0]).mix))
+    names = type(drivers[0]).names
+    codes = range(len(names))
     left = SIZE[0] - MARGIN - SHARE * (len(codes) + 1)
     for code in codes:
         at = left + SHARE * code
-        write_text(strip, f"code {code}", (at, 32), 0.75, colour(code))
+        write_text(strip, names[code] or f"code {code}", (at, 32), 0.75, colour(code))
         write_text(strip, f"{drawn[code]}  ({100 * drawn[code] / len(drivers):.0f} %)", (at, 64), 0.6, colour(code))
     write_text(strip, "ego: IDM", (SIZE[0] - MARGIN, 32), 0.75, WHITE, right=True)
     strip[-2:] = TRACK

@@ -1,33 +1,83 @@
-"""The user-facing trained driver: observation and code in, action out."""
+"""The user-facing driver: observation and code in, action out. An exported one needs no torch, nor does this module."""
 
 from __future__ import annotations
 
+import difflib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from shlex import quote
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from infogail.envs.errors import BadInput
-from infogail.envs.files import UnreadableFile, seal, unseal
-from infogail.envs.scenarios.scenario import Scenario
-from infogail.envs.tasks import GymTask, Task, named_in_file
-from infogail.learning.networks import Policy, levels
-from infogail.learning.posterior import Evidence, posterior_features
-from infogail.runs.folder import InvalidRun, Manifest, verify
+from infogail.runs.folder import EXPORTED, MANIFEST, InvalidRun
+
+if TYPE_CHECKING:
+    from infogail.envs.scenarios.scenario import Scenario
+    from infogail.envs.tasks import Task
 
 FILE, SCHEMA = "policy.safetensors", "infogail-driver-3"
 
 
-class Driver:
-    """A policy and, if the learner has one, the posterior that infers its code."""
+class FastPolicy(Protocol):
+    """What `Driver.fast_policy` makes."""
 
-    def __init__(self, task: Task, manifest: Manifest, policy: Policy, evidence: Evidence | None) -> None:
-        self.task, self.algorithm = task, manifest.algorithm
-        run, codes = manifest.config.run, manifest.config.codes
-        self.num_codes, self.graded = codes.num_codes, codes.graded_code
-        self.seed, self.named = run.seed, run.labelled is not None
-        self.policy, self.evidence = policy, evidence
+    def __call__(self, observations: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Mean or likeliest actions (N, A), for observations (N, F) and codes (N,), numbered from 0 to K - 1."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a driver is, apart from its networks."""
+
+    scenario: str
+    """The driving scenario, or the id of the Gymnasium environment."""
+    algorithm: str
+    seed: int
+    """Of the training."""
+    codes: tuple[float, ...]
+    """(K,): 0 to K - 1, or levels of a graded code from -1 to 1."""
+    graded: bool
+    """Any number from -1 to 1 is a code, too."""
+    labelled: bool
+    """The learner saw labels of the styles, and codes are numbered as the scenario's styles."""
+    names: tuple[str | None, ...]
+    """(K,): the style that each code was found to drive, None where that is not clear; for people."""
+
+
+class Driver(ABC):
+    """A policy and, if the learner has one, the posterior that infers its code.
+
+    Args:
+        prior: (K,), each code's share of the demonstrations according to the posterior; None without one.
+    """
+
+    policy: Any
+    """What `act` evaluates."""
+    evidence: Any
+    """What `log_posterior` evaluates; None without a posterior."""
+
+    def __init__(self, about: About, prior: np.ndarray | None) -> None:
+        self.about, self.algorithm, self.seed, self.names = about, about.algorithm, about.seed, about.names
+        self.graded, self.labelled = about.graded, about.labelled
+        self.codes, self.num_codes = list(about.codes), len(about.codes)
+        """The codes to evaluate, and how many they are, K."""
+        self.prior = np.full(self.num_codes, 1 / self.num_codes) if prior is None else prior
+        """(K,): uniform without a posterior."""
+
+    @cached_property
+    def task(self) -> Task:
+        """What it was trained on.
+
+        Raises:
+            BadInput: there is no such scenario or environment here.
+        """
+        from infogail.envs.tasks import named_in_file
+
+        return named_in_file(self.about.scenario)
 
     @property
     def scenario(self) -> Scenario:
@@ -36,6 +86,8 @@ class Driver:
         Raises:
             BadInput: it was trained in another Gymnasium environment.
         """
+        from infogail.envs.tasks import GymTask
+
         if isinstance(self.task, GymTask):
             raise BadInput(f"a run of {self.task.name}: this is for driving scenarios; 'infogail evaluate' judges it")
         return self.task
@@ -45,48 +97,54 @@ class Driver:
         """The number of codes that drive differently: without a posterior, codes have no effect."""
         return self.num_codes if self.evidence is not None else 1
 
-    @property
-    def codes(self) -> list[int] | list[float]:
-        """The codes to evaluate: 0 to K - 1, or K values of a graded code from -1 to 1."""
-        return levels(self.num_codes).tolist() if self.graded else list(range(self.num_codes))
-
-    @property
-    def prior(self) -> np.ndarray:
-        """(K,): each code's share of the demonstrations according to the posterior; uniform without one."""
-        return np.full(self.num_codes, 1 / self.num_codes) if self.evidence is None else self.evidence.prior.numpy()
-
-    @torch.inference_mode()
-    def act(self, obs: np.ndarray, code: float | np.ndarray) -> np.ndarray:
-        """The mean or likeliest action, float32 (A,) or (B, A), for obs (F,) or (B, F) and code () or (B,).
-
-        A graded code is any number from -1 to 1; other codes are integers.
+    def number(self, name: str) -> int:
+        """The number of the code called `name`.
 
         Raises:
-            ValueError: the code is out of range.
+            BadInput: no code is; the message has the names that there are.
         """
-        observations, codes = torch.as_tensor(obs, dtype=torch.float32), torch.as_tensor(code)
+        if name in self.names:
+            return self.names.index(name)
+        known = [each for each in self.names if each is not None]
+        if not known:
+            raise BadInput(f"code '{name}': the codes of this driver have no names; give a number")
+        near = difflib.get_close_matches(name.lower(), known, 1, 0.3)
+        remedy = f"did you mean '{near[0]}'?" if near else f"the names are {', '.join(known)}"
+        raise BadInput(f"code '{name}': {remedy}")
+
+    def act(self, obs: np.ndarray, code: float | str | np.ndarray) -> np.ndarray:
+        """The mean or likeliest action, float32 (A,) or (B, A), for obs (F,) or (B, F) and code () or (B,).
+
+        A graded code is any number from -1 to 1; other codes are integers, or one of `names`.
+
+        Raises:
+            ValueError: the code is out of range, or no code has this name.
+        """
+        codes = np.asarray(self.number(code) if isinstance(code, str) else code)
         low, high = self.codes[0], self.codes[-1]
         if not ((codes >= low) & (codes <= high)).all():
             raise ValueError(f"code {code}: the codes of this driver are {low} to {high}")
-        level = (codes + 1.0) / 2.0 * (self.num_codes - 1) if self.graded else codes.long()
-        inputs = self.policy.inputs(observations, level.expand(observations.shape[:-1]))
-        return self.policy(inputs).mode().clamp(-1.0, 1.0).numpy()
+        return self._act(np.asarray(obs, np.float32), codes.astype(np.float32 if self.graded else np.int64))
 
-    @torch.inference_mode()
+    @abstractmethod
+    def _act(self, obs: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """The same, for obs float32, and codes int64, or float32 if graded."""
+
+    @abstractmethod
+    def fast_policy(self) -> FastPolicy:
+        """`act` at little cost per call, for a few vehicles at a time."""
+
+    @abstractmethod
     def log_posterior(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
-        """log Q(c|s) of each step, (N, K) for observations (N, F) and actions (N, 2); None without a posterior.
+        """log Q(c|s) of each step, (N, K) for observations (N, F) and actions (N, A); None without a posterior.
 
         Its sum over a trajectory is log Q(c|τ) up to a constant. Only a posterior of pairs uses the actions.
         """
-        if self.evidence is None:
-            return None
-        pairs = torch.cat([torch.as_tensor(x, dtype=torch.float32) for x in (observations, actions)], -1)
-        return self.evidence(pairs).log_softmax(-1).numpy()
 
     def belief(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
         """P(c | the trajectory so far), float64 (T + 1, K): the prior, then the belief after each decision.
 
-        For one trajectory of observations (T, F) and actions (T, 2); None without a posterior.
+        For one trajectory of observations (T, F) and actions (T, A); None without a posterior.
         """
         evidence = self.log_posterior(observations, actions)
         if evidence is None:
@@ -95,56 +153,38 @@ class Driver:
         odds = np.exp(logits - logits.max(-1, keepdims=True))
         return odds / odds.sum(-1, keepdims=True)
 
-    def encode(self) -> bytes:
-        """The driver as the content of a safetensors file, for `load`."""
-        modules = {"policy": self.policy} | ({"evidence": self.evidence} if self.evidence is not None else {})
-        arrays = {f"{name}.{k}": v.numpy() for name, module in modules.items() for k, v in module.state_dict().items()}
-        return seal(arrays, {"schema": SCHEMA})
-
 
 def load(run: str | Path) -> Driver:
-    """Load the trained driver from the run folder `run`.
+    """Load the driver from the folder `run`, a run or what `infogail export` made of one.
 
     Raises:
-        InvalidRun: the run is missing, or its file was not written by this version.
+        InvalidRun: the folder is missing, or a file in it was not written by this version.
     """
     run = Path(run)
-    manifest = Manifest.load(run)
-    config, path, task = manifest.config, run / FILE, named_in_file(manifest.scenario)
+    if (run / EXPORTED).is_file() and not (run / MANIFEST).is_file():
+        from infogail.runs.exported import load_exported
+
+        return load_exported(run)
+    from infogail.runs.trained import load_trained
+
+    return load_trained(run)
+
+
+def as_names(content: object, num_codes: int) -> tuple[str | None, ...] | None:
+    """The names of codes in JSON `content`; None if they are not that."""
+    if not isinstance(content, list) or len(content) != num_codes:
+        return None
+    if not all(name is None or (isinstance(name, str) and name.isprintable()) for name in content):
+        return None
+    return tuple(content)
+
+
+def names_of(run: Path, num_codes: int) -> tuple[str | None, ...] | None:
+    """The names that the last evaluation of `run` gave its codes; None if there is none."""
     try:
-        verify(run, manifest, FILE)
-    except (UnreadableFile, OSError) as error:
-        remedy = f"'infogail train --resume {quote(str(run))}' restores it from the last checkpoint"
-        raise InvalidRun(f"{path}: {error}; {remedy}") from error
-    try:
-        arrays, _ = unseal(path, SCHEMA)
-        tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
-        for key, tensor in tensors.items():
-            if not tensor.isfinite().all():
-                raise ValueError(f"'{key}' contains NaN or Inf")
-        evidence_tensors, spec = _part(tensors, "evidence."), task.spec
-        # Only learners with a posterior condition the policy on codes.
-        codes = config.codes
-        num_codes = codes.num_codes if evidence_tensors else 1
-        policy = Policy(spec, num_codes, config.policy, codes.graded_code)
-        _fill(policy, _part(tensors, "policy."))
-        evidence = None
-        if evidence_tensors:
-            read = posterior_features(spec, config.posterior.input)
-            evidence = Evidence(read, codes.num_codes, config, spec.style_tolerance)
-            _fill(evidence, evidence_tensors)
-    except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidRun(f"{path}: not a driver of this version ({reason}); train it again") from error
-    return Driver(task, manifest, policy, evidence)
+        return as_names(json.loads((run / "metrics.json").read_bytes()).get("code_names"), num_codes)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
 
 
-def _fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    for key, tensor in module.state_dict().items():
-        if key in tensors and tensors[key].dtype != tensor.dtype:  # torch would convert it silently
-            raise ValueError(f"'{key}' is {tensors[key].dtype}, not {tensor.dtype}")
-    module.load_state_dict(tensors)
-
-
-def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+__all__ = ["FILE", "SCHEMA", "About", "Driver", "FastPolicy", "InvalidRun", "load"]

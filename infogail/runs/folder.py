@@ -21,12 +21,19 @@ from infogail.envs.errors import BadInput
 from infogail.envs.files import NonEmptyFolder, UnreadableFile, check_folder, sync_folder, versions, write_atomically
 
 MANIFEST, FORMAT = "manifest.json", 2
+EXPORTED = "config.json"  # describes an exported driver
 MAX_MANIFEST = 2**20  # [bytes]
 DEMONSTRATIONS = "demonstrations.safetensors"
 
 
 class InvalidRun(BadInput):
     """A run folder is missing, incomplete or malformed; the message names the file, the problem and the remedy."""
+
+
+def _instruction_set() -> str:
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Manifest:
     algorithm: str
     config: Config
     versions: Mapping[str, str] = field(default_factory=versions)
-    instruction_set: str = field(default_factory=lambda: _instruction_set())
+    instruction_set: str = field(default_factory=_instruction_set)
     files: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
     scheduled_iterations: int | None = None
@@ -46,8 +53,8 @@ class Manifest:
     def encode(self) -> bytes:
         """As JSON."""
         content = {"format": FORMAT} | asdict(self)
-        content |= {"config_sha256": _hash(content["config"]), "threads": self.config.run.threads}
-        return (json.dumps(content | {"sha256": _hash(content)}, indent=2) + "\n").encode()
+        content |= {"config_sha256": digest_of(content["config"]), "threads": self.config.run.threads}
+        return (json.dumps(content | {"sha256": digest_of(content)}, indent=2) + "\n").encode()
 
     @classmethod
     def load(cls, run: Path) -> Manifest:
@@ -57,6 +64,8 @@ class Manifest:
             InvalidRun: it is missing, or was not written by `encode`.
         """
         path = run / MANIFEST
+        if not path.is_file() and (run / EXPORTED).is_file():
+            raise InvalidRun(f"{run}: holds an exported driver; give the folder of the run that it was exported from")
         if not path.is_file():
             raise InvalidRun(f"{path}: no such file; make a run with 'infogail train SCENARIO --out {quote(str(run))}'")
         try:
@@ -70,7 +79,7 @@ class Manifest:
                 raise InvalidRun(f"{path}: format is {version}, newer than {FORMAT}; update infogail")
             if version != FORMAT or isinstance(version, bool):
                 raise ValueError(f"format is {version!r}, not {FORMAT}")
-            if content.pop("sha256") != _hash({"format": version} | content):
+            if content.pop("sha256") != digest_of({"format": version} | content):
                 raise ValueError("it does not match its own sha256: it was damaged or changed")
             del content["config_sha256"], content["threads"]  # redundant, for other readers
             manifest = cls(**content | {"config": Config.from_dict(content["config"])})
@@ -276,11 +285,6 @@ def _tidy(path: Path) -> None:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _instruction_set() -> str:
-    import torch
-
-    return torch.backends.cpu.get_cpu_capability()
-
-
-def _hash(content: Any) -> str:
+def digest_of(content: Any) -> str:
+    """SHA-256 of what JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

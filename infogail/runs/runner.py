@@ -40,9 +40,10 @@ from infogail.parallel.launch import leads
 from infogail.parallel.progress import note
 from infogail.parallel.signals import Stopped, stop_requests
 from infogail.runs import checkpoint
-from infogail.runs.driver import FILE, Driver
+from infogail.runs.driver import FILE
 from infogail.runs.folder import DEMONSTRATIONS, InvalidRun, Manifest, RunFolder, check_run
 from infogail.runs.mean_action import MeanActionCheck
+from infogail.runs.trained import TrainedDriver
 
 FOUND_BY, AT_START = "mean_action/style_nmi", "start/style_nmi"
 STYLES_FOUND = 0.95  # the style NMI from which on the styles count as found
@@ -87,7 +88,7 @@ def train(
     run: Path,
     force: bool = False,
     on_iteration: OnIteration = lambda done, total, log: None,
-) -> Driver:
+) -> TrainedDriver:
     """Train on the first four fifths of the demonstrations, into a new run folder.
 
     If torchrun started several processes, all of them call this and share the work; only the first one reads and writes
@@ -134,7 +135,7 @@ def resume(
     iterations: int | None = None,
     bc_steps: int | None = None,
     device: str | None = None,
-) -> Driver:
+) -> TrainedDriver:
     """Resume `run` from its newest checkpoint; bit-identical with the same machine, device, threads and versions.
 
     The number of processes must be that of the original run. A different length may extend or shorten the run: the
@@ -188,7 +189,7 @@ def _train(
     on_iteration: OnIteration,
     threads: int | None = None,
     warn: Callable[[str], None] = lambda message: None,
-) -> Driver:
+) -> TrainedDriver:
     """Train to the end from the newest checkpoint, or from scratch if there is none."""
     manifest, config = folder.manifest, folder.manifest.config
     torch.set_num_threads(threads or config.run.threads)
@@ -219,7 +220,7 @@ def _train(
             folder.describe(manifest)
         _iterate(folder, learner, rows, on_iteration, _mean_action_check(recording, learner, config))
         evidence = learner.posterior.evidence.cpu() if learner.posterior is not None else None
-        driver = Driver(named_in_file(manifest.scenario), manifest, learner.policy.cpu(), evidence)
+        driver = TrainedDriver(named_in_file(manifest.scenario), manifest, learner.policy.cpu(), evidence)
         if leads():
             folder.write("metrics.jsonl", _lines(rows))
             folder.write("training.json", (json.dumps(_cost(rows), indent=2) + "\n").encode())

@@ -106,25 +106,26 @@ def _fifth(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.quantile(values, 0.05, axis=axis)
 
 
-def label(kind: str) -> str:
-    """A kind of traffic in words."""
-    return "highway-env's IDM" if kind == IDM else kind.replace("_", " ")
+def label(kind: str, names: Sequence[str | None] = ()) -> str:
+    """A kind of traffic in words, with the code's name if `names` (K,) has one, see `Driver.names`."""
+    by_kind = {f"code_{code}": f" · {name}" for code, name in enumerate(names) if name}
+    return "highway-env's IDM" if kind == IDM else kind.replace("_", " ") + by_kind.get(kind, "")
 
 
-def verdict(planner: str, result: Mapping[str, Any], kinds: Sequence[str]) -> str:
-    """A sentence: which of `kinds` the planner is worst with, and by how much more than with IDM."""
+def verdict(planner: str, result: Mapping[str, Any], kinds: Sequence[str], names: Sequence[str | None] = ()) -> str:
+    """A sentence: which of `kinds` the planner is worst with, and by how much more than with IDM; `names` as above."""
     worst = result["worst"]
     row = result[worst]
     if not any(result[name]["crash_rate"] for name in kinds):
         episodes = sum(result[name]["episodes"] for name in kinds)
         closest = f"{row['min_ttc_p05']:.1f} s from a collision in the worst 5 % of episodes"
-        text = f"{planner} crashes in none of {episodes:,} episodes, and comes closest to it with {label(worst)}"
+        text = f"{planner} crashes in none of {episodes:,} episodes, and comes closest to it with {label(worst, names)}"
         return f"{text}: {closest}."
     low, high = row["crash_rate_interval"]
     what = "crashes or fails" if row["error_rate"] else "crashes"
     share = f"{100 * row['crash_rate']:.1f} % of {row['episodes']:,} episodes"
     share += f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
-    text = f"{planner} is worst with {label(worst)}: it {what} in {share}"
+    text = f"{planner} is worst with {label(worst, names)}: it {what} in {share}"
     if IDM not in kinds or len(kinds) == 1:
         return f"{text}."
     if worst == IDM:

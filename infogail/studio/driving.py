@@ -60,6 +60,7 @@ class DrivingSession(Session):
                 "road": simulation.road(),
                 "size": list(simulation.size),
                 "codes": self.driver.codes if self.driver else [],
+                "names": self.driver.names if self.driver else [],
                 "num_codes": self.driver.num_codes if self.driver else None,
                 "rate": simulation.decision_rate,
                 "seconds": simulation.seconds,

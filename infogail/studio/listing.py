@@ -39,6 +39,7 @@ def run_entry(name: str, path: Path, driver_of: Callable[[Path], Driver]) -> dic
         "kind": "driving",
         "algorithm": "",
         "codes": [0],
+        "names": [None],
         "graded": False,
         "state": "stopped",
         "prior": None,
@@ -60,7 +61,7 @@ def run_entry(name: str, path: Path, driver_of: Callable[[Path], Driver]) -> dic
             entry |= {"state": "finished", "graded": driver.graded, "traffic": task.usable_as_traffic}
             if driver.evidence is not None:
                 prior = [round(float(share), 4) for share in driver.prior]
-                entry |= {"codes": driver.codes, "prior": prior, "posterior": True}
+                entry |= {"codes": driver.codes, "names": driver.names, "prior": prior, "posterior": True}
     except (InvalidRun, BadInput, OSError) as error:
         entry |= {"state": "stopped", "problem": printable(str(error))}
     return entry

@@ -83,6 +83,7 @@ class DrivingPanel:
             "road": simulation.road(),
             "size": list(simulation.size),
             "codes": driver.codes[: driver.num_distinct],
+            "names": driver.names,
             "graded": driver.graded,
             "code": self.code,
             "label": self.label,
@@ -153,7 +154,8 @@ class PicturePanel:
         """What does not change during the episode."""
         seconds = self.interface.spec.horizon / self.rate
         codes, graded = self.driver.codes[: self.driver.num_distinct], self.driver.graded
-        return {"codes": codes, "graded": graded, "code": self.code, "label": self.label, "seconds": seconds}
+        what = {"codes": codes, "names": self.driver.names, "graded": graded, "code": self.code}
+        return what | {"label": self.label, "seconds": seconds}
 
     def step(self) -> None:
         """One decision."""

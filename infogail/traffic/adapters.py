@@ -9,7 +9,6 @@ mean, std = stable_baselines3.common.evaluation.evaluate_policy(FrozenPolicy("ru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 from infogail.envs.errors import BadInput
 from infogail.envs.tasks import GymTask
 from infogail.runs.driver import load
-from infogail.traffic.population import population, unsupported
+from infogail.traffic.population import Mix, population, unsupported
 from infogail.traffic.styled import StyledVehicle
 
 
@@ -36,7 +35,7 @@ class StyledTraffic(gymnasium.Wrapper[Any, Any, Any, Any]):
         BadInput: it has none; or see `population`.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], run: str | Path, mix: Sequence[float] | None = None) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], run: str | Path, mix: Mix | None = None) -> None:
         super().__init__(env)
         self.run = run
         name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
@@ -49,13 +48,13 @@ class StyledTraffic(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise unsupported(name)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Like the environment's, whose `options` may have `mix`: (K,), for this and all later episodes."""
+        """Like the environment's, whose `options` may have `mix`, for this and all later episodes."""
         options = dict(options or {})
         if "mix" in options:
             self._choose(options.pop("mix"))
         return self.env.reset(seed=seed, options=options)
 
-    def _choose(self, mix: Sequence[float] | None) -> None:
+    def _choose(self, mix: Mix | None) -> None:
         base: Any = self.env.unwrapped
         base.configure({"other_vehicles_type": population(self.run, mix)})
 
@@ -64,7 +63,7 @@ class FrozenPolicy:
     """The driver of a run, with the `predict` of Stable-Baselines3's models, for the environment of the run.
 
     Args:
-        code: to drive with; by default each episode draws one, as frequent as in the demonstrations.
+        code: to drive with, or its name; by default each episode draws one, as frequent as in the demonstrations.
         seed: of these draws.
 
     Raises:
@@ -72,9 +71,10 @@ class FrozenPolicy:
         BadInput: the run has no such code.
     """
 
-    def __init__(self, run: str | Path, code: float | None = None, seed: int = 0) -> None:
+    def __init__(self, run: str | Path, code: float | str | None = None, seed: int = 0) -> None:
         self.driver = load(run)
         codes = self.driver.codes
+        code = self.driver.number(code) if isinstance(code, str) else code
         if code is not None and not (codes[0] <= code <= codes[-1] and (self.driver.graded or code == int(code))):
             raise BadInput(f"code {code:g}: the codes of {run} are {codes[0]} to {codes[-1]}")
         task = self.driver.task

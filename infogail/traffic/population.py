@@ -30,19 +30,23 @@ import numpy as np
 from infogail.envs.errors import BadInput
 from infogail.runs.driver import load
 from infogail.traffic.followers import StyledFollower
-from infogail.traffic.styled import NumpyPolicy, StyledVehicle
+from infogail.traffic.styled import StyledVehicle
 
 PREFIX = "driven by "
 
 
-def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bool = True) -> str:
+Mix = Sequence[float] | Mapping[str, float]
+"""Relative frequency of each code, (K,), or of codes by name; those that are not named do not drive."""
+
+
+def population(run: str | Path, mix: Mix | None = None, assisted: bool = True) -> str:
     """The class path, for `other_vehicles_type`, of vehicles driven by the policy of `run`.
 
     It encodes all the arguments, so any process that can read the run can create the class.
 
     Args:
         run: trained on `highway`, or on `follow`, whose drivers keep their lane; `highway-manners` has only one lane.
-        mix: (K,) relative frequency of each code; by default the posterior's estimate from the demonstrations.
+        mix: relative frequency of each code; by default the posterior's estimate from the demonstrations.
         assisted: whether the assistant is on.
 
     Raises:
@@ -54,6 +58,9 @@ def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bo
         raise BadInput(
             f"{run}: trained on {scenario.name}, which has no other drivers in lanes; give a run of highway or follow"
         )
+    if isinstance(mix, Mapping):
+        given = {driver.number(name): share for name, share in mix.items()}
+        mix = [given.get(code, 0.0) for code in range(driver.num_codes)]
     shares = driver.prior if mix is None else np.asarray(mix, dtype=np.float64)
     if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():
         shown = " ".join(f"{share:g}" for share in np.ravel(shares))
@@ -61,8 +68,9 @@ def population(run: str | Path, mix: Sequence[float] | None = None, assisted: bo
     shown = f"{Path(run).resolve()} {','.join(map(repr, shares.tolist()))} {'assisted' if assisted else 'alone'}"
     name = PREFIX + quote(shown, "/, ", errors="surrogateescape").replace(".", "%2E")
     members = {
-        "policy": NumpyPolicy(driver),
+        "policy": staticmethod(driver.fast_policy()),
         "mix": shares / shares.sum(),
+        "names": driver.names,
         "assisted": assisted,
         "steering_range": scenario.steering_range,
         "period": 1 / scenario.policy_frequency,

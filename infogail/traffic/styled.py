@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy, deepcopy
+from copy import copy
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from highway_env.road.lane import StraightLane
 from highway_env.road.road import LaneIndex, Road, Route
 from highway_env.utils import wrap_to_pi
@@ -17,7 +16,7 @@ from highway_env.vehicle.kinematics import Vehicle
 from infogail.envs.physics.roads import LANE_WIDTH
 from infogail.envs.scenarios.highway import SIDES, Highway
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
-from infogail.runs.driver import Driver
+from infogail.runs.driver import FastPolicy
 
 REACTION = 0.3  # [s], the reaction time assumed for safe distances: one and a half decisions
 CLEARANCE = 1.0  # [m]
@@ -31,35 +30,17 @@ SLOTS = [
 ]
 
 
-class NumpyPolicy:
-    """`Driver.act` for codes 0 to K - 1, in NumPy: for a network this small, torch's call overhead dominates."""
-
-    def __init__(self, driver: Driver) -> None:
-        policy = deepcopy(driver.policy).double()
-        first, *others = (layer for layer in policy.net if isinstance(layer, torch.nn.Linear))
-        nothing = torch.zeros(driver.num_codes, len(policy.standardise.mean), dtype=torch.float64)
-        with torch.no_grad():
-            self.weight = (first.weight[:, : nothing.shape[1]] / policy.standardise.scale).T.numpy()
-            self.bias = first(policy.inputs(nothing, torch.arange(driver.num_codes))).numpy()
-            self.layers = [(layer.weight.T.numpy(), layer.bias.numpy()) for layer in others]
-
-    def __call__(self, observations: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """The mean actions (N, 2) in [-1, 1], for observations (N, F) and codes (N,)."""
-        x = observations @ self.weight + self.bias[codes]
-        for weight, bias in self.layers:
-            x = np.maximum(x, 0.0) @ weight + bias
-        return x.clip(-1.0, 1.0)
-
-
 class StyledVehicle(ControlledVehicle):
     """Drives with a trained policy and a fixed code, drawn at creation. `population` makes subclasses.
 
     A `ControlledVehicle` for compatibility with environments: it keeps its route, and `IDMVehicle.create_from` works.
     """
 
-    policy: ClassVar[NumpyPolicy]
+    policy: ClassVar[FastPolicy]
     mix: ClassVar[np.ndarray]
     """(K,): probability of each code"""
+    names: ClassVar[tuple[str | None, ...]]
+    """(K,) of the codes, see `Driver.names`"""
     assisted: ClassVar[bool]
     steering_range: ClassVar[tuple[float, float]]
     period: ClassVar[float]

@@ -112,6 +112,7 @@ def test_two_ways_to_balance_are_told_apart_judged_and_filmed(folder, capsys):
     metrics = json.loads((folder / "runs/a/metrics.json").read_text())
     for name in ("style_nmi", "demonstrations_style_nmi", "posterior_accuracy"):
         assert metrics[name] == 1.0
+    assert sorted(metrics["code_names"]) == ["left", "right"]
     assert metrics["return_mean"] > 450 and metrics["code_distance"] > 10 * metrics["code_distance_floor"]
     infogail("evaluate", "runs/a", "--episodes", 6, "--style", "experts:position")
     metrics = json.loads((folder / "runs/a/metrics.json").read_text())

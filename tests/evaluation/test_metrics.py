@@ -213,3 +213,11 @@ def test_occupancy_mmd_survives_a_constant_feature_and_needs_two_pairs():
     pairs = np.column_stack([rng.normal(size=50), np.full(50, 0.1)])
     assert metrics.occupancy_mmd(pairs, pairs) == pytest.approx(0.0, abs=0.05)
     assert metrics.occupancy_mmd(pairs[:1], pairs) is None
+
+
+def test_a_code_is_called_after_a_style_that_most_of_its_episodes_have():
+    # Codes 1 and 2 match best (7 + 10 > 8 + 7 > 2 + 10); of code 1's episodes only 7 in 10 have its style.
+    codes, styles = episodes([[2, 8, 0], [7, 0, 3], [0, 10, 0]])
+    assert metrics.styles_of_codes(codes, styles, 4) == [NO_STYLE, NO_STYLE, 1, NO_STYLE]
+    assert metrics.styles_of_codes(codes[:20], styles[:20], 2) == [1, NO_STYLE]  # 8 in 10 do
+    assert metrics.styles_of_codes(*episodes([[0, 0, 1], [0, 0, 1]]), 2) == [NO_STYLE] * 2

@@ -32,7 +32,7 @@ UNASKED = {"style_accuracy_named", "style_rank_correlation"}  # of unlabelled st
 class Coder(SimpleNamespace):
     """A driver that is only looked at: `judge` is given the episodes. Its posterior is a function of observations."""
 
-    prior, graded, named = np.array([0.5, 0.5]), False, False
+    prior, graded, labelled = np.array([0.5, 0.5]), False, False
     belief = Driver.belief
 
     def log_posterior(self, observations, actions):
@@ -98,7 +98,7 @@ def test_metrics_json_holds_every_metric_of_a_good_driver(make_run):
     text = (run / "metrics.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail) == result
     assert list(result) == [
-        *("scenario", "algorithm", "num_codes", "training_seed", "seed", "episodes", *METRICS),
+        *("scenario", "algorithm", "num_codes", "training_seed", "seed", "episodes", *METRICS, "code_names"),
         *("env_steps", "train_seconds", "env_steps_to_styles", "seconds_to_styles", "versions"),
     ]
     assert [result[key] for key in ("scenario", "algorithm", "num_codes", "training_seed", "seed", "episodes")] == [
@@ -109,6 +109,7 @@ def test_metrics_json_holds_every_metric_of_a_good_driver(make_run):
     perfect = ("style_nmi", "style_ami", "style_ari", "style_accuracy", "style_coverage", "success_rate")
     assert [result[key] for key in perfect] == pytest.approx([1.0] * 6)
     assert result["posterior_accuracy"] == 1.0
+    assert result["code_names"] == ["left", "right"]
     assert result["collision_rate"] == result["off_road_rate"] == 0.0
     assert 0.9 < result["distance_ratio"] < 1.1
     assert all((result[key] is None) if key in UNASKED else math.isfinite(result[key]) for key in METRICS)
@@ -121,6 +122,7 @@ def test_a_failing_driver_scores_nothing_and_stays_finite(make_run):
         zero = ("style_nmi", "style_ami", "style_ari", "style_accuracy", "style_coverage", "success_rate")
         assert [result[key] for key in zero] == [0.0] * 6
         assert result["style_kl"] > 2
+        assert result["code_names"] == [None, None]
     assert (crashed["collision_rate"], crashed["off_road_rate"]) == (1.0, 0.0)
     assert (left["collision_rate"], left["off_road_rate"]) == (0.0, 1.0)
     assert crashed["wasserstein_acceleration"] > 3  # [m/s²]: always 5 where demonstrations are near 0

@@ -15,4 +15,5 @@ def test_the_bars_of_the_caption_grow_with_the_belief():
         caption(560, 0, "", "32 km/h", np.full(5, 0.2)).shape[0]
         > caption(560, 0, "", "32 km/h", np.full(2, 0.5)).shape[0]
     )
+    assert (caption(560, 0, "", "32 km/h", None) != caption(560, 0, "", "32 km/h", None, name="left")).any()
     assert (caption(1120, 0, "passed left", "72 km/h", None)[:, 640:] == BACKGROUND).all()

@@ -33,6 +33,8 @@ class Scripted:
     algorithm = "infogail"
     num_codes = 2
     codes = (0, 1)
+    graded = False
+    names = ("left", None)
     seed = 0
     prior = np.array([0.5, 0.5])
     belief = Driver.belief

@@ -92,6 +92,7 @@ def test_the_page_is_self_contained_and_repeats_bit_for_bit(scenes, tmp_path):
 
 def test_codes_have_labels():
     assert (code_label(1, False), code_label(0.5, True), code_label(-1, True)) == ("code 1", "code +0.50", "code -1.00")
+    assert code_label(0, False, "left") == "code 0 · left"
 
 
 def test_json_cannot_end_its_script():

@@ -143,7 +143,7 @@ class Session {
     this.count(message.kept);
     this.canvas.style.maxWidth = `calc(60vh * ${message.size[0] / message.size[1]})`; // all of it is on the screen
     this.live.begin(message.road, message.size, null);
-    this.beliefs = message.num_codes ? new Beliefs(message.codes) : null;
+    this.beliefs = message.num_codes ? new Beliefs(message.codes, false, message.names) : null;
     this.beliefPlace.hidden = !this.beliefs;
     if (this.beliefs) this.beliefPlace.replaceChildren(el("span", {}, "Posterior's belief"), this.beliefs.element);
     this.enter("waiting", this.what());

@@ -63,7 +63,8 @@ class Library {
     const finished = run.state === "finished" && !run.problem;
     const watch = () => (location.hash = `watch?${new URLSearchParams({ run: run.name })}`);
     const name = finished ? button(stem(run.name), watch, { class: "link", title: "Watch it" }) : el("span", {}, stem(run.name));
-    const cells = [name, run.task, run.algorithm, run.codes.length, run.problem ?? run.state, measured || "–"];
+    const codes = [run.codes.length, run.names.filter(Boolean).join(", ")].filter(Boolean).join(": ");
+    const cells = [name, run.task, run.algorithm, codes, run.problem ?? run.state, measured || "–"];
     return this.row(run.name, cells);
   }
 

@@ -65,9 +65,16 @@ export function when(unix) {
   return today ? date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : date.toLocaleDateString();
 }
 
-/** The name of a code: "code 1", or "code +0.5" of graded ones. */
-export function codeName(code, graded = false) {
-  return graded ? `code ${code > 0 ? "+" : ""}${Number(code).toFixed(2)}` : `code ${code}`;
+/** A code in words: "code 1", "code 1 · left" of one with a name, or "code +0.5" of graded ones. */
+export function codeName(code, graded = false, name = null) {
+  if (graded) return `code ${code > 0 ? "+" : ""}${Number(code).toFixed(2)}`;
+  return name ? `code ${code} · ${name}` : `code ${code}`;
+}
+
+/** How many codes a run has, and their names: "2 codes: left, right". */
+export function codesOf({ codes, names }) {
+  const known = names.filter(Boolean);
+  return plural(codes.length, "code") + (known.length ? `: ${known.join(", ")}` : "");
 }
 
 // The server ---------------------------------------------------------------------------------------------------------

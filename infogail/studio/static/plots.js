@@ -149,13 +149,13 @@ function drawLine(context, points, colour, x, y) {
 
 /** A bar for each code with the posterior's belief in it. */
 export class Beliefs {
-  constructor(codes, graded = false) {
-    const name = (code) => (graded ? `${code > 0 ? "+" : ""}${code}` : String(code));
+  constructor(codes, graded = false, names = []) {
+    const name = (code, k) => names[k] ?? (graded ? `${code > 0 ? "+" : ""}${code}` : String(code));
     this.rows = codes.map((code, k) => {
       const bar = el("span", { class: "bar" }, el("i", {}));
       bar.firstChild.style.background = codeColour(k);
       const value = el("output", {}, "–");
-      return { bar: bar.firstChild, value, element: el("div", { class: "belief" }, el("b", {}, name(code)), bar, value) };
+      return { bar: bar.firstChild, value, element: el("div", { class: "belief" }, el("b", {}, name(code, k)), bar, value) };
     });
     this.element = el("div", { class: "beliefs", role: "group", "aria-label": "the posterior's belief in each code" },
       this.rows.map(({ element }) => element));

@@ -2,7 +2,7 @@
 
 import { Live, codeColour } from "./viewer.js";
 import { Beliefs, Plot } from "./plots.js";
-import { api, button, codeName, connect, el, errorLine, field, number, plural, refresh, say, stem, store } from "./page.js";
+import { api, button, codeName, codesOf, connect, el, errorLine, field, number, refresh, say, stem, store } from "./page.js";
 
 const MOST_PANELS = 8;
 const SPAN = 12; // [s] of the small plots
@@ -47,7 +47,7 @@ class Watching {
     const boxes = ready.map((run) => {
       const box = el("input", { type: "checkbox", value: run.name });
       box.checked = before.has(run.name) || this.wanted === run.name;
-      return el("label", {}, box, el("span", {}, stem(run.name)), el("small", {}, `${run.task}, ${plural(run.codes.length, "code")}`));
+      return el("label", {}, box, el("span", {}, stem(run.name)), el("small", {}, `${run.task}, ${codesOf(run)}`));
     });
     this.runs.replaceChildren(...(boxes.length ? boxes : [el("p", { class: "quiet" }, "No run yet: train one first.")]));
     if (boxes.length && !this.chosen().length) boxes[0].querySelector("input").checked = true;
@@ -181,14 +181,14 @@ class Watching {
 
 /** One driver: what it does, the knob of its code, and what was measured. */
 class WatchedPanel {
-  constructor(kind, { label, codes, graded, code, size }, turn) {
+  constructor(kind, { label, codes, names, graded, code, size }, turn) {
     Object.assign(this, { kind, codes, graded, turn });
     this.canvas = el("canvas", { role: "img", "aria-label": label });
     this.live = kind === "driving" ? new Live(this.canvas) : null;
     this.name = el("b", {}, label);
     this.words = el("span", { class: "quiet" });
-    this.knob = graded ? this.slider(codes) : this.buttons(codes);
-    this.beliefs = codes.length > 1 ? new Beliefs(codes, graded) : null;
+    this.knob = graded ? this.slider(codes) : this.buttons(codes, names);
+    this.beliefs = codes.length > 1 ? new Beliefs(codes, graded, names) : null;
     const bounded = { span: SPAN, xUnit: "s" };
     this.plots = kind === "driving" ? {
       speed: new Plot("Speed", { ...bounded, unit: "km/h" }), headway: new Plot("Headway", { ...bounded, unit: "s", low: 0 }),
@@ -202,9 +202,9 @@ class WatchedPanel {
     this.mark(code);
   }
 
-  buttons(codes) {
+  buttons(codes, names) {
     const made = codes.map((code, k) => {
-      const one = button(codeName(code), () => this.set(code), { class: "code", "aria-pressed": "false" });
+      const one = button(codeName(code, false, names[k]), () => this.set(code), { class: "code", "aria-pressed": "false" });
       one.style.setProperty("--code", codeColour(k));
       return one;
     });
