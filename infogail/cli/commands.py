@@ -407,7 +407,8 @@ class Evaluate:
 class Render:
     """Film each code of a run in highway-env, or in its Gymnasium environment: codes.mp4, codes.gif and codes.png.
 
-    With --html, codes.html instead: a page of its own to play, that can be mailed or published.
+    With --html, codes.html instead: a page of its own to play, that can be mailed or published. With --commonroad, a
+    CommonRoad file of each code instead.
     """
 
     path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
@@ -418,6 +419,9 @@ class Render:
     """Seed for initial scenes."""
     html: bool = False
     """Write a page that plays every code from several scenes, instead of films; for driving scenarios."""
+    commonroad: Path | None = None
+    """Write what each code drives into this folder as CommonRoad files, instead of films; for driving scenarios. It
+    requires the extra 'data'."""
     force: bool = False
     """Overwrite existing files."""
 
@@ -432,13 +436,31 @@ class Render:
         run = self.path or newest_run()
         out = self.out or run / "videos"
         other = is_environment(scenario := Manifest.load(run).scenario)
-        if self.html and other:
-            raise BadInput(f"--html: draws roads and cars, which {scenario} has none of; leave it out")
+        for flag, given in {"html": self.html, "commonroad": self.commonroad}.items():
+            if given and other:
+                raise BadInput(f"--{flag}: is of roads and cars, which {scenario} has none of; leave it out")
+        if self.commonroad is not None:
+            self.write_scenarios(run, self.commonroad)
+            return
         for name in ("codes.html",) if self.html else ("codes.mp4", "codes.gif", "codes.png"):
             check_output(out / name, self.force)
         with status(f"rendering {run}") as update:
             film = render_page if self.html else render_environment if other else render
             files = film(run, out, self.seed, progress=lambda message: update(f"{run}: {message}"))
+        for file in files:
+            print(file)
+
+    def write_scenarios(self, run: Path, folder: Path) -> None:
+        """Write CommonRoad files."""
+        if self.html or self.out is not None:
+            raise BadInput(
+                "--commonroad: its files go into its own folder, without films or pages; leave the others out"
+            )
+        from infogail.parallel.progress import status
+        from infogail.rendering.commonroad import write_scenarios
+
+        with status(f"driving {run}") as update:
+            files = write_scenarios(run, folder, self.seed, self.force, lambda message: update(f"{run}: {message}"))
         for file in files:
             print(file)
 
