@@ -30,8 +30,8 @@ from infogail.evaluation.protocol import evaluate
 from infogail.learning.devices import check_device
 from infogail.parallel.progress import progress_bar
 from infogail.parallel.workers import report, workers
-from infogail.runs.driver import FILE, InvalidRun
-from infogail.runs.folder import DEMONSTRATIONS, MANIFEST, Manifest
+from infogail.runs.driver import FILE
+from infogail.runs.folder import DEMONSTRATIONS, MANIFEST, InvalidRun, Manifest
 from infogail.runs.runner import MakeLearner, resume, train
 
 TRAINING = 0.75  # of a cell's progress

@@ -26,8 +26,8 @@ from infogail.evaluation.codes import read_code, read_step_codes
 from infogail.evaluation.episodes import Episode, Perturbation, demonstrated_episodes, drive_episode, side_by_side
 from infogail.evaluation.judges import JUDGES
 from infogail.learning.rollout import style_nmi
-from infogail.runs.driver import Driver, InvalidRun, load
-from infogail.runs.folder import DEMONSTRATIONS
+from infogail.runs.driver import Driver, load
+from infogail.runs.folder import DEMONSTRATIONS, InvalidRun
 
 EVALUATION = 0xE7A1  # keeps evaluation seeds distinct from those of recording and training
 EPISODES_PER_TASK = 10  # small enough for load balancing and visible progress

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from infogail.envs.errors import BadInput
-from infogail.runs.folder import EXPORTED, MANIFEST, InvalidRun
+from infogail.runs.folder import EXPORTED, MANIFEST
 
 if TYPE_CHECKING:
     from infogail.envs.scenarios.scenario import Scenario
@@ -185,6 +185,3 @@ def names_of(run: Path, num_codes: int) -> tuple[str | None, ...] | None:
         return as_names(json.loads((run / "metrics.json").read_bytes()).get("code_names"), num_codes)
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
-
-
-__all__ = ["FILE", "SCHEMA", "About", "Driver", "FastPolicy", "InvalidRun", "load"]

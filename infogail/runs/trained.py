@@ -13,7 +13,7 @@ from infogail.envs.files import UnreadableFile, seal, unseal
 from infogail.envs.tasks import Task, named_in_file
 from infogail.learning.networks import Policy, levels
 from infogail.learning.posterior import Evidence, posterior_features
-from infogail.runs.driver import FILE, SCHEMA, About, Driver, names_of
+from infogail.runs.driver import FILE, SCHEMA, About, Driver, FastPolicy, names_of
 from infogail.runs.folder import InvalidRun, Manifest, verify
 
 
@@ -48,7 +48,7 @@ class TrainedDriver(Driver):
         inputs = self.policy.inputs(observations, level.expand(observations.shape[:-1]))
         return self.policy(inputs).mode().clamp(-1.0, 1.0).numpy()
 
-    def fast_policy(self) -> NumpyPolicy:
+    def fast_policy(self) -> FastPolicy:
         """In NumPy: for a network this small, torch's call overhead dominates."""
         return NumpyPolicy(self.policy, self.num_codes)
 

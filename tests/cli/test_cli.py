@@ -45,6 +45,8 @@ COMMANDS = (
     "traffic",
     "recognise",
     "forecast",
+    "maps",
+    "stress",
     "speed",
     "benchmark",
     "demo",
@@ -659,7 +661,7 @@ def test_every_command_explains_itself(capsys, command):
     assert (
         errors == ""
         and f"infogail {command}" in out
-        and ("--seed INT" in out or command in ("studio", "import", "export"))
+        and ("--seed INT" in out or command in ("studio", "import", "export", "maps"))
     )
 
 

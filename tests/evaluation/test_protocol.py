@@ -15,8 +15,8 @@ from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.evaluation import protocol as evaluation
 from infogail.evaluation.episodes import Episode, demonstrated_episodes
 from infogail.evaluation.protocol import drive, evaluate, evaluate_many, judge, quantities
-from infogail.runs.driver import Driver, InvalidRun
-from infogail.runs.folder import DEMONSTRATIONS
+from infogail.runs.driver import Driver
+from infogail.runs.folder import DEMONSTRATIONS, InvalidRun
 
 METRICS = [
     *("style_nmi", "style_ami", "style_ari", "style_accuracy", "style_accuracy_merged"),
