@@ -52,7 +52,7 @@ class GAIL:
         rollout = collect(self.env, self.policy, lambda _: self.codes, self.generator)
         log = self.discriminator.update(self.memory.add(rollout), self.pairs)
         imitation = self.discriminator.reward(rollout)
-        reward = imitation - self.config.policy.failure_penalty * rollout.terminated
+        reward = imitation - rollout.charged(self.config.policy.failure_penalty)
         self.schedule.observe(self.iteration, rollout.finished(self.env.spec))
         progress, hold = self.schedule.progress(self.iteration), self.iteration < self.config.policy.held_iterations
         log |= self.actor_critic.update(rollout, reward, progress, hold)

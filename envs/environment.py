@@ -32,6 +32,8 @@ class Spec:
     early_end: EarlyEnd
     style_features: tuple[int, ...]
     """Indices of the observation entries that can reveal a style; the posterior reads these, not what chance sets."""
+    context: tuple[int, ...] = ()
+    """Indices of the observation entries that describe a driver's surroundings rather than its driving."""
     style_tolerance: float = 1.0
     """Standard deviations by which all style features of a trajectory may be shifted without changing its style."""
     reflections: tuple[tuple[int, ...], ...] = ()
@@ -71,7 +73,10 @@ class Step(NamedTuple):
     truncated: Tensor
     """(B,) bool: the episode reached its time limit, without ending early"""
     ignored: Tensor | None = None
-    """(B,) bool: the action had no effect: the step only began the next episode (next-step autoreset); None: never"""
+    """(B,) bool: the action had no effect: the step only began the next episode (next-step autoreset), or the episode
+    had ended and the next has not begun; None: never"""
+    penalties: Tensor | None = None
+    """(B,): what the environment charges for this decision, whoever is imitated (reward augmentation); None: nothing"""
 
 
 class Environment(Protocol):

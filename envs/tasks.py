@@ -120,13 +120,22 @@ def load_recording(path: Path, task: Task) -> Recording | Episodes:
     return Episodes.load(path, task.interface) if isinstance(task, GymTask) else Recording.load(path, task)
 
 
-def training_environment(recording: Recording | Episodes, num_envs: int, device: str) -> Environment:
-    """Copies of what the demonstrations were recorded in; a style judge, where there is one, is only for logging."""
+def training_environment(
+    recording: Recording | Episodes, num_envs: int, device: str, company: bool = False
+) -> Environment:
+    """Copies of what the demonstrations were recorded in; a style judge, where there is one, is only for logging.
+
+    Args:
+        company: on a highway, all vehicles are driven by the learner, see `Company`.
+    """
+    from infogail.envs.company import Company
     from infogail.envs.gym_environment import GymEnvironment
     from infogail.envs.twin import DrivingEnvironment
 
     if isinstance(recording, Episodes):
         return GymEnvironment(recording.environment, num_envs, recording.interface.spec.early_end, device)
     scenario = recording.scenario
+    if company:
+        return Company(scenario, num_envs, device)
     judge = scenario.fit_judge(recording) if recording.judgeable else None
     return DrivingEnvironment(scenario, num_envs, judge, device)

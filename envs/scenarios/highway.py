@@ -79,6 +79,7 @@ class Highway(Scenario):
         "right_lane",
         *(f"{slot}_{what}" for slot in SLOTS for what in ("present", "gap", "closing")),
     )
+    context = tuple(name for name in features if "left" in name or "right" in name or "follower" in name)
     style_features: tuple[str, ...] = ("speed", "headway")
     style_tolerance = 0.3
     measures: tuple[str, ...] = ("mean_speed", "mean_headway", "mean_abs_acceleration", "lane_changes")

@@ -88,6 +88,8 @@ class Scenario(ABC):
     """Physics steps per second."""
     fixed_settings: tuple[str, ...] = ()
     """highway-env's settings that cannot be changed; `vehicle_class`: the ego's, which follows from the action type."""
+    context: tuple[str, ...] = ()
+    """The features that describe the surroundings rather than the driving; see `Spec.context`."""
     usable_as_traffic: bool = False
     """Its drivers observe enough to drive in other environments, see `infogail.traffic.population`."""
     compilable: bool = True
@@ -134,6 +136,7 @@ class Scenario(ABC):
             horizon=self.horizon,
             early_end=self.early_end,
             style_features=tuple(self.features.index(name) for name in self.style_features),
+            context=tuple(self.features.index(name) for name in self.context),
             style_tolerance=self.style_tolerance,
             one_episode=True,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,6 +64,10 @@ class Config:
         labelled, num_codes, styles = self.run.labelled, self.codes.num_codes, len(scenario.styles)
         if self.run.early_end is not None and not is_environment(scenario.name):
             raise BadInput(f"--early-end {self.run.early_end}: in {scenario.name} it is known; leave it out")
+        if self.run.company and not (scenario.usable_as_traffic and getattr(scenario, "steers", False)):
+            raise BadInput(
+                f"--company: {scenario.name} has no other drivers in lanes; leave it out, or train on highway"
+            )
         if labelled is not None and scenario.recorded:
             raise BadInput(f"--labelled {labelled}: the people in {scenario.name} have no style labels; leave it out")
         if labelled is not None and num_codes < styles:
@@ -97,7 +101,8 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: object) -> Config:
-        """Build the settings from a complete `values`, as returned by `dataclasses.asdict`.
+        """Build the settings from a complete `values`, as returned by `dataclasses.asdict`, now or by a version before
+        there were the `ADDED` settings.
 
         Raises:
             BadInput: a setting is unknown, missing or invalid.
@@ -106,8 +111,9 @@ class Config:
         _check_names("config", values, parts)
         assert isinstance(values, Mapping)
         for name, part in parts.items():
-            _check_names(f"config.{name}", values[name], [entry.name for entry in fields(part)])
-        return cls(**{name: part(**values[name]) for name, part in parts.items()})
+            known = [entry.name for entry in fields(part) if entry.name not in ADDED.get(name, {})]
+            _check_names(f"config.{name}", values[name], known, ADDED.get(name, ()))
+        return cls(**{name: part(**{**ADDED.get(name, {}), **values[name]}) for name, part in parts.items()})
 
 
 class Setting(NamedTuple):
@@ -128,10 +134,14 @@ SETTINGS = {
 """All settings, by flat name."""
 
 
-def _check_names(where: str, values: object, names: Any) -> None:
+ADDED: dict[str, dict[str, Any]] = {"run": {"company": False}, "discriminator": {"reads_context": True}}
+"""Settings that older runs lack, with what they did, by part."""
+
+
+def _check_names(where: str, values: object, names: Any, optional: Iterable[str] = ()) -> None:
     if not isinstance(values, Mapping):
         raise BadInput(f"{where} is {values!r}, not an object of settings")
-    refuse_unknown(values, names, f"{where} has an ")
+    refuse_unknown(values, [*names, *optional], f"{where} has an ")
     for name in names:
         if name not in values:
             raise BadInput(f"{where} lacks '{name}'")

@@ -22,6 +22,9 @@ class RunConfig(Part):
     """Where networks, twin and batches live: cpu, cuda, or cuda:N for GPU number N."""
     num_envs: int = setting(1024, POSITIVE, sharded=True, varies=True)
     """Number B of environments that are driven together."""
+    company: bool = setting(False)
+    """On highway: every vehicle is driven by the policy and learns, each with its own code, on roads with and without a
+    ramp, at all speeds (PS-GAIL); off: a single one does, among IDM drivers. --num-envs counts the vehicles."""
     iterations: int = setting(30, POSITIVE, varies=True)
     """Maximum number of iterations; each is a rollout, then updates of discriminator, posterior and policy."""
     settling_iterations: int | None = setting(6, POSITIVE, varies=True)
@@ -128,6 +131,9 @@ class DiscriminatorConfig(Part):
     """Whether the discriminator reads the code, too: it then compares the policy under each code with the
     demonstrations that were given this code before the first iteration, not all with all (conditional GAN, Mirza &
     Osindero 2014). Ignored by GAIL."""
+    reads_context: bool = setting(True, name="discriminator_reads_context")
+    """Whether the discriminator reads what surrounds a driver, too; where training differs from the demonstrations in
+    that, it would hardly look at the driving."""
     absorbing: bool | None = setting(None)
     """Whether an early end leads to an absorbing state, whose reward the discriminator learns (DAC); None: if an early
     end means neither failure nor success."""

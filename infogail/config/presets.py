@@ -184,6 +184,24 @@ PRESETS: dict[str, Preset] = {
         {"initial_log_std": -1.5},
     ),
     "labelled": Preset("the styles of 1 % of the demonstrations are given", {"labelled": 0.01}),
+    "company": Preset(
+        "highway drivers learn among themselves, at all speeds and on ramps; a crash costs 30 (1803.01044, 1903.05766)",
+        {
+            "company": True,
+            "num_envs": 640,
+            "iterations": 400,
+            "settling_iterations": None,
+            "discriminator_reads_code": True,
+            "discriminator_reads_context": False,
+            "failure_penalty": 30.0,
+            "info_coef": 10.0,
+            "gamma": 0.97,
+            "initial_log_std": -1.6,
+            "learning_rate": 3e-3,
+            "ppo_epochs": 4,
+            "minibatches": 24,
+        },
+    ),
     "absorbing": Preset("an absorbing state follows a crash or road exit (1809.02925)", {"absorbing": True}),
 }
 """Presets by name, for `infogail train --preset`: the published methods, ablations of the default, additions to it."""

@@ -11,6 +11,8 @@ from infogail.learning.discriminator import Discriminator
 from infogail.learning.ppo import PPO
 from infogail.learning.trpo import TRPO
 
+UNREAD = 1e9  # standard deviation that leaves nothing of an input
+
 
 def actor_critic(spec: Spec, num_codes: int, config: Config, generator: torch.Generator) -> PPO | TRPO:
     """A new policy and value network with the optimisation method `config.policy.update`."""
@@ -30,6 +32,8 @@ def adversaries(
         spec, config.discriminator, generator, config.policy.gamma, device, read, config.codes.graded_code
     )
     discriminator.standardise.fit(torch.from_numpy(demonstrations.pairs()).to(device))
+    if not config.discriminator.reads_context:
+        discriminator.standardise.scale[list(spec.context)] = UNREAD
     driven, possible = len(demonstrations.observations), demonstrations.num_episodes * spec.horizon
     discriminator.demonstrated_absorbed = 1.0 - driven / possible
     return improver, discriminator

@@ -60,8 +60,8 @@ class InfoGAIL:
         seen = self.memory.add(rollout)
         log = self.discriminator.update(seen, self.pairs, self.posterior.row_codes()) | self.posterior.update(seen)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
-        info_coef, failure_penalty = self.config.codes.info_coef, self.config.policy.failure_penalty
-        reward = imitation + info_coef * information - failure_penalty * rollout.terminated
+        charged = rollout.charged(self.config.policy.failure_penalty)
+        reward = imitation + self.config.codes.info_coef * information - charged
         self.schedule.observe(self.iteration, self.posterior.recognises(rollout))
         progress, hold = self.schedule.progress(self.iteration), self.iteration < self.config.policy.held_iterations
         log |= self.actor_critic.update(rollout, reward, progress, hold)

@@ -36,6 +36,8 @@ class Rollout:
     """(B,) int64: style of each environment's first episode, -1 if it failed; see `Environment.styles`"""
     ignored: Tensor | None = None
     """(T, B) bool: see `Step.ignored`"""
+    penalties: Tensor | None = None
+    """(T, B): see `Step.penalties`"""
 
     @property
     def size(self) -> int:
@@ -74,6 +76,15 @@ class Rollout:
             return torch.ones_like(self.done[0])
         failed = self.terminated if spec.early_end == "failure" else self.done & ~self.terminated
         return ~failed.any(0)
+
+    def charged(self, failure_penalty: float) -> Tensor:
+        """(T, B): what is subtracted from the reward, `failure_penalty` where an episode failed, and `penalties`.
+
+        InfoGAIL's reward augmentation (Li, Song & Ermon 2017, section 4.1), and that of RAIL (Bhattacharyya et al.
+        2019, arXiv 1903.05766), which also penalises what may lead to a failure.
+        """
+        failed = failure_penalty * self.terminated
+        return failed if self.penalties is None else failed + self.penalties
 
     def tensors(self) -> dict[str, Tensor]:
         """Every field that is not None, by name."""
@@ -144,7 +155,8 @@ def collect(
     columns: dict[str, list[Tensor]] = {
         name: [] for name in ("observations", "actions", "next_observations", "terminated", "done", "codes")
     }
-    log_probs, ignored = [], []
+    log_probs: list[Tensor] = []
+    extras: dict[str, list[Tensor]] = {"ignored": [], "penalties": []}
     for _ in range(env.spec.horizon):
         distribution = policy(policy.inputs(obs, codes))
         action = distribution.sample(generator)
@@ -154,12 +166,11 @@ def collect(
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
         log_probs.append(distribution.log_prob(action))
-        ignored += [] if step.ignored is None else [step.ignored]
+        for name, extra in extras.items():
+            extra += [] if (value := getattr(step, name)) is None else [value]
         obs = step.observations
         if not env.spec.one_episode:
             order = torch.randperm(env.num_envs, generator=generator, device=codes.device)
             codes = torch.where(done, choose_codes(None)[order], codes)
-    stacked = {name: torch.stack(column) for name, column in columns.items()}
-    if ignored:
-        stacked["ignored"] = torch.stack(ignored)
+    stacked = {name: torch.stack(column) for name, column in (columns | extras).items() if column}
     return Rollout(**stacked, log_probs=torch.stack(log_probs), styles=env.styles())

@@ -195,7 +195,7 @@ def _train(
     torch.set_num_threads(threads or config.run.threads)
     recording, saved = run_on_leader(lambda: (_recording(folder), checkpoint.load_newest(folder, warn)))
     shard = shard_config(config.with_(iterations=manifest.scheduled_iterations or config.run.iterations))
-    environment = training_environment(recording, shard.run.num_envs, shard.run.device)
+    environment = training_environment(recording, shard.run.num_envs, shard.run.device, shard.run.company)
     if isinstance(environment, GymEnvironment) and not environment.reproducible:
         note(f"infogail: {manifest.scenario}: a reset's seed does not determine what follows; resuming is not exact")
     learner, log = make_learner(environment, _demonstrations(recording, config), shard), b""
@@ -261,8 +261,11 @@ def _demonstrations(recording: Recording | Episodes, config: Config) -> Demonstr
 
 
 def _mean_action_check(recording: Recording | Episodes, learner: Learner, config: Config) -> MeanActionCheck | None:
-    """None if there are no styles to find: they cannot be judged, or the learner has no codes."""
-    if isinstance(recording, Episodes) or not recording.judgeable or learner.posterior is None or not leads():
+    """None if there are no styles to find: they cannot be judged, or the learner has no codes; and in company, where it
+    would take as long as the training."""
+    if isinstance(recording, Episodes) or not recording.judgeable or config.run.company:
+        return None
+    if learner.posterior is None or not leads():
         return None
     scenario, num_codes = recording.scenario, config.codes.num_codes
     return MeanActionCheck(scenario, scenario.fit_judge(recording), num_codes, config.run.device)

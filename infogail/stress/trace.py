@@ -19,8 +19,8 @@ import numpy as np
 from highway_env.utils import wrap_to_pi
 from highway_env.vehicle.kinematics import Vehicle
 
+from infogail.envs.scenarios.safety import safe_distance
 from infogail.evaluation.metrics import HARD_BRAKE, MAX_TIME_TO_COLLISION
-from infogail.traffic.styled import safe_distance
 
 CUT_IN = 2.0  # [s]
 BEHIND = 50.0  # [m]: a car further behind does not brake for the planner

@@ -19,6 +19,7 @@ from infogail.envs.data.recording import Recording
 from infogail.envs.environment import NO_STYLE
 from infogail.envs.errors import BadInput
 from infogail.envs.scenarios.highway import Highway, IDMStyle
+from infogail.envs.scenarios.safety import too_close
 from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY
 from infogail.envs.scenarios.styles import CentroidJudge, StyleCentroids
 from infogail.learning.rollout import style_nmi
@@ -26,7 +27,7 @@ from infogail.parallel.terminal import print_table
 from infogail.runs.driver import load
 from infogail.runs.folder import DEMONSTRATIONS
 from infogail.traffic.population import make_configured, population, unsupported, vehicle_class
-from infogail.traffic.styled import observe, too_close
+from infogail.traffic.styled import observe
 
 MOVING, MOST = 5.0, 0.9  # a standstill has dissolved once this share of the drivers is faster than this [m/s]
 SPEED, HEADWAY = (Highway.features.index(name) for name in ("speed", "headway"))

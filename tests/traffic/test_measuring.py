@@ -90,5 +90,5 @@ def test_command_prints_a_table(run, capsys):
 
 
 def test_bad_input(run):
-    with pytest.raises(BadInput, match="^parking-v0 does not support custom vehicle types"):
+    with pytest.raises(BadInput, match=r"^parking-v0 does not support custom vehicle types"):
         Start.of("parking-v0", 0, drivers_of(run, assisted=False), still=False)

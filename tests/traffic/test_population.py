@@ -18,13 +18,14 @@ from infogail.envs.catalogue import environment_id, get_scenario
 from infogail.envs.errors import BadInput
 from infogail.envs.recordings.record import record
 from infogail.envs.scenarios.highway import Highway
+from infogail.envs.scenarios.safety import CLEARANCE, REACTION, safe_distance, too_close
 from infogail.learning.learner import InfoGAIL
 from infogail.rendering.traffic_film import check_environment, film_traffic, shares
 from infogail.runs.driver import load
 from infogail.runs.runner import train
 from infogail.traffic import population as module
 from infogail.traffic.population import make_populated, population
-from infogail.traffic.styled import CLEARANCE, REACTION, StyledVehicle, observe, safe_distance, too_close
+from infogail.traffic.styled import StyledVehicle, observe
 
 TINY = Config.of(num_codes=3, num_envs=16, iterations=1, rim_steps=2, rim_tries=1, bc_steps=100, hidden=16)
 ENVIRONMENTS = [
