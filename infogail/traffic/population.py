@@ -5,14 +5,15 @@
 
 `make_populated` does the same, and raises an error if the environment has no such vehicles.
 
-In training, the drivers never encountered each other, fewer or more than three lanes, lanes that bend, end or merge,
-obstacles, and crossing or oncoming traffic. They see a road as straight along their own lane, stay within the lanes
-that are open to lane changes, and treat an obstacle as a stationary car. They ignore routes, priorities and
-`enable_lane_change`.
+In training, the drivers never encountered bends and crossing or oncoming traffic, nor, without the preset `company`,
+each other, fewer or more than three lanes, ramps and obstacles. They see a road as straight along their own lane, stay
+within the lanes that are open to lane changes, and treat an obstacle as a stationary car. They ignore routes,
+priorities and `enable_lane_change`.
 
-They learned among drivers that yield to them and so, unassisted, collide with each other. A driver assistant brakes or
-keeps the lane for them where Responsibility-Sensitive Safety (Shalev-Shwartz, Shammah and Shashua, arXiv:1708.06374)
-demands it, or where they are about to leave the road; otherwise it does not intervene.
+Those who learned among drivers that yield to them collide with each other, unassisted; those trained in company do so
+less often. A driver assistant brakes or keeps the lane for them where Responsibility-Sensitive Safety (Shalev-Shwartz,
+Shammah and Shashua, arXiv:1708.06374) demands it, or where they are about to leave the road; otherwise it does not
+intervene.
 """
 
 from __future__ import annotations
