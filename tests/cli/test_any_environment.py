@@ -121,7 +121,7 @@ def test_two_ways_to_balance_are_told_apart_judged_and_filmed(folder, capsys):
     with pytest.raises(SystemExit) as stop:
         infogail("render", "runs/a", "--html")
     assert stop.value.code == 2
-    assert "--html: draws roads and cars, which CartPole-v1 has none of" in capsys.readouterr().err
+    assert "--html: is of roads and cars, which CartPole-v1 has none of" in capsys.readouterr().err
     picture = cv2.imread(str(folder / "films/codes.png"))
     assert picture.shape[1] > 5 * 600 and cv2.imread(str(folder / "films/codes.png")).std() > 10
     frames = cv2.VideoCapture(str(folder / "films/codes.mp4"))
