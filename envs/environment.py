@@ -32,14 +32,14 @@ class Spec:
     early_end: EarlyEnd
     style_features: tuple[int, ...]
     """Indices of the observation entries that can reveal a style; the posterior reads these, not what chance sets."""
-    context: tuple[int, ...] = ()
-    """Indices of the observation entries that describe a driver's surroundings rather than its driving."""
     style_tolerance: float = 1.0
     """Standard deviations by which all style features of a trajectory may be shifted without changing its style."""
     reflections: tuple[tuple[int, ...], ...] = ()
     """Sets of observation entries; negating all entries of a set along a trajectory does not change its style."""
     one_episode: bool = False
     """Whether only the first episode of a rollout counts for codes; what follows its early end fills the rollout."""
+    context: tuple[int, ...] = ()
+    """Indices of the observation entries that describe a driver's surroundings rather than its driving."""
 
     @property
     def observation_size(self) -> int:
