@@ -22,7 +22,8 @@ from infogail.envs.policies import load_policy
 from infogail.runs.driver import Driver, load
 from infogail.stress import trace as measures
 from infogail.stress.trace import Trace, Witness
-from infogail.traffic.population import make_configured, population, unsupported, vehicle_class
+from infogail.traffic.population import make_start, population, vehicle_class
+from infogail.traffic.styled import drawn_codes
 
 IDM = "idm"
 """The kind of traffic that others are compared with: highway-env's own."""
@@ -114,21 +115,15 @@ def make_environment(
     Raises:
         BadInput: there is no such environment, or it has no other vehicles that can be replaced.
     """
-    config = {**setting.config, "other_vehicles_type": "highway_env.vehicle.behavior.IDMVehicle"}
+    config = dict(setting.config)
     observation = config.get("observation", {})
     if "observation_shape" in observation:  # highway-env wants a tuple, which JSON does not have
         config["observation"] = {**observation, "observation_shape": tuple(observation["observation_shape"])}
-    env = make_configured(setting.environment, config, disable_env_checker=True)
-    env.reset(seed=seed)
-    base: Any = env.unwrapped
-    vehicles = getattr(getattr(base, "road", None), "vehicles", [])
-    others = [k for k, vehicle in enumerate(vehicles) if isinstance(vehicle, behavior.IDMVehicle)]
-    if not others:
-        env.close()
-        raise unsupported(setting.environment)
+    env, others = make_start(setting.environment, seed, config)
     if traffic.mix is None:
         return env
-    path = population(run, traffic.mix)
+    base: Any = env.unwrapped
+    vehicles, path = base.road.vehicles, population(run, traffic.mix)
     kind = vehicle_class(path)
     base.config["other_vehicles_type"] = path  # of cars that come later
     drawn = np.random.default_rng((seed, 1)).uniform(size=len(others))  # other numbers than those of the start
@@ -137,11 +132,6 @@ def make_environment(
         vehicles[k] = kind(old.road, old.position, old.heading, old.speed, route=old.route, code=int(code))
         vehicles[k].crashed = old.crashed
     return env
-
-
-def drawn_codes(mix: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """(n,) codes with the frequencies (K,) `mix`, from numbers (n,) drawn uniformly from 0 to 1."""
-    return np.searchsorted(np.cumsum(mix)[:-1], drawn, side="right")
 
 
 def run_trial(

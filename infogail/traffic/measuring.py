@@ -26,7 +26,7 @@ from infogail.learning.rollout import style_nmi
 from infogail.parallel.terminal import print_table
 from infogail.runs.driver import load
 from infogail.runs.folder import DEMONSTRATIONS
-from infogail.traffic.population import make_configured, population, unsupported, vehicle_class
+from infogail.traffic.population import make_start, population, vehicle_class
 from infogail.traffic.styled import observe
 
 MOVING, MOST = 5.0, 0.9  # a standstill has dissolved once this share of the drivers is faster than this [m/s]
@@ -96,14 +96,9 @@ class Start:
         Raises:
             BadInput: there is no such environment, or it has no other vehicles that can be replaced.
         """
-        config = {"other_vehicles_type": "highway_env.vehicle.behavior.IDMVehicle"}
-        env: Any = make_configured(environment, config, disable_env_checker=True)
-        env.reset(seed=seed)
-        base = env.unwrapped
-        vehicles = getattr(getattr(base, "road", None), "vehicles", [])
-        others = [k for k, vehicle in enumerate(vehicles) if isinstance(vehicle, IDMVehicle)]
-        if not others:
-            raise unsupported(environment)
+        env, others = make_start(environment, seed, {})
+        base: Any = env.unwrapped
+        vehicles = base.road.vehicles
         for vehicle in vehicles if still else ():
             vehicle.speed = 0.0
         codes = np.random.default_rng((seed, 1)).choice(len(drivers.mix), len(others), p=drivers.mix)

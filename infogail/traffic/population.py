@@ -27,6 +27,7 @@ from urllib.parse import quote, unquote
 
 import gymnasium
 import numpy as np
+from highway_env.vehicle.behavior import IDMVehicle
 
 from infogail.envs.errors import BadInput
 from infogail.runs.driver import load
@@ -127,6 +128,25 @@ def make_configured(environment: str, config: Mapping[str, Any], **options: Any)
         if "unexpected keyword argument" in str(error):  # lane-keeping-v0 and others take no config or render mode
             raise unsupported(environment) from error
         raise
+
+
+def make_start(environment: str, seed: int, config: Mapping[str, Any]) -> tuple[gymnasium.Env, list[int]]:
+    """The environment with IDM drivers, reset, and the places in its `road.vehicles` of those that can be replaced.
+
+    Starts that differ in nothing but who drives are this one, with other vehicles put in these places.
+
+    Raises:
+        BadInput: there is no such environment, or nobody in it can be replaced.
+    """
+    idm = f"{IDMVehicle.__module__}.{IDMVehicle.__name__}"
+    env = make_configured(environment, {**config, "other_vehicles_type": idm}, disable_env_checker=True)
+    env.reset(seed=seed)
+    vehicles = getattr(getattr(env.unwrapped, "road", None), "vehicles", [])
+    places = [k for k, vehicle in enumerate(vehicles) if isinstance(vehicle, IDMVehicle)]
+    if not places:
+        env.close()
+        raise unsupported(environment)
+    return env, places
 
 
 def unsupported(environment: str) -> BadInput:

@@ -53,7 +53,7 @@ class StyledVehicle(ControlledVehicle):
     ) -> None:
         super().__init__(road, position, heading, speed, route=route)
         if code is None:  # one number from the road's generator, as `IDMVehicle.randomize_behavior` takes one
-            code = int(np.searchsorted(np.cumsum(self.mix)[:-1], road.np_random.uniform(), side="right"))
+            code = int(drawn_codes(self.mix, road.np_random.uniform()))
         self.code = code
         self.wait = 0.0  # [s] until its next decision
         self.overruled = False  # whether the assistant overrode its last decision
@@ -101,6 +101,11 @@ class StyledVehicle(ControlledVehicle):
 
     def _is_due(self) -> bool:
         return self.wait < 1e-6 and not self.crashed
+
+
+def drawn_codes(mix: np.ndarray, drawn: np.ndarray | float) -> np.ndarray:
+    """(…) codes with the frequencies (K,) `mix`, from numbers (…) drawn uniformly from 0 to 1."""
+    return np.searchsorted(np.cumsum(mix)[:-1], drawn, side="right")
 
 
 def observe(drivers: Sequence[Vehicle]) -> np.ndarray:
