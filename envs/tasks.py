@@ -41,7 +41,7 @@ class GymTask:
         BadInput: no such environment is registered.
     """
 
-    recorded = graded = usable_as_traffic = False
+    recorded = graded = usable_as_traffic = steers = False
     styles: tuple[Style, ...] = ()
 
     def __init__(self, name: str) -> None:
