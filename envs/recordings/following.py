@@ -12,11 +12,13 @@ import numpy as np
 
 from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import NOTHING_HELD_OUT, FollowedLeaders
+from infogail.envs.recordings.columns import InvalidTable
 from infogail.envs.recordings.importing import files_to_judge, in_order
 from infogail.envs.recordings.recover import mean_absolute_jerk, recover
 from infogail.envs.recordings.report import LARGEST_MISS, listed
 from infogail.envs.recordings.same_drivers import fingerprints
-from infogail.envs.recordings.tables import InvalidTable, Pair, Table, read_table
+from infogail.envs.recordings.tables import Table, read_table
+from infogail.envs.recordings.tracks import Pair
 from infogail.envs.scenarios.following import FOLLOW_STEPS, JUDGED_STEPS, MIN_SPEED, Follow
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
 

@@ -26,8 +26,8 @@ import numpy as np
 
 from infogail.envs.errors import BadInput
 from infogail.envs.files import MAX_FILE
+from infogail.envs.recordings.columns import LARGEST, MAX_ROWS, InvalidTable, open_table
 from infogail.envs.recordings.report import listed
-from infogail.envs.recordings.tables import LARGEST, MAX_ROWS, InvalidTable, open_table
 from infogail.forecast.paths import NO_GROUP, RecordedPaths
 
 COLUMNS = ("time", "id", "x", "y")

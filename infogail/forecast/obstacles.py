@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from infogail.envs.errors import BadInput, one_line
-from infogail.envs.recordings.tables import LARGEST, open_table
+from infogail.envs.recordings.columns import LARGEST, open_table
 
 ENDS = ("x1", "y1", "x2", "y2")
 MOST = 100_000

@@ -10,9 +10,9 @@ from infogail.cli import main
 from infogail.envs.catalogue import get_scenario
 from infogail.envs.data.recording import Recording
 from infogail.envs.errors import BadInput
+from infogail.envs.recordings.columns import InvalidTable
 from infogail.envs.recordings.commonroad import InvalidScenario
 from infogail.envs.recordings.following import import_tables
-from infogail.envs.recordings.tables import InvalidTable
 from infogail.envs.scenarios.following import Follow
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infogail.envs.recordings.tables import FOOT, InvalidTable, read_table
+from infogail.envs.recordings.columns import InvalidTable
+from infogail.envs.recordings.tables import FOOT, read_table
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "i80"
 
