@@ -223,8 +223,8 @@ class Import:
         from infogail.envs.files import check_output
         from infogail.forecast.driving import SUFFIX, import_driving
         from infogail.forecast.importing import import_paths
+        from infogail.forecast.intersections.streets import import_streets
         from infogail.forecast.obstacles import read_obstacles
-        from infogail.forecast.streets import import_streets
 
         if self.held_out:
             raise BadInput("--held-out: 'infogail forecast' holds out the last fifth of paths; leave it out")

@@ -60,10 +60,10 @@ class Forecast:
         from infogail.forecast.driving import judge_drives, load_runs
         from infogail.forecast.film import NAMES as FILMS
         from infogail.forecast.film import film_forecast
-        from infogail.forecast.folds import judge_folds
         from infogail.forecast.forecasters import MaxEnt
+        from infogail.forecast.intersections.folds import judge_folds
+        from infogail.forecast.intersections.manoeuvres import judge_manoeuvres, print_manoeuvres
         from infogail.forecast.judge import judge, print_table
-        from infogail.forecast.manoeuvres import judge_manoeuvres, print_manoeuvres
         from infogail.forecast.paths import RecordedPaths
         from infogail.forecast.pictures import NAMES, write_pictures
         from infogail.forecast.reading import PICTURE, Reading, judge_reading, print_reading, write_reading

@@ -24,7 +24,7 @@ from scipy.optimize import minimize_scalar
 
 from infogail.baselines.maxent_irl import NOWHERE, MaxEntIRL, Paths
 from infogail.forecast.grid import HEADINGS, MOVES, STOP, TURNS
-from infogail.forecast.lanes import FEATURES as LANE_FEATURES
+from infogail.forecast.intersections.lanes import FEATURES as LANE_FEATURES
 from infogail.forecast.walks import Walks
 
 ENDED = -1

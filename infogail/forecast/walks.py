@@ -10,7 +10,7 @@ from infogail.baselines.maxent_irl import Graph, Paths
 from infogail.envs.errors import BadInput
 from infogail.forecast.goals import Goals, find_goals
 from infogail.forecast.grid import HEADINGS, STOP, Grid, usual_cell
-from infogail.forecast.lanes import with_lanes
+from infogail.forecast.intersections.lanes import with_lanes
 from infogail.forecast.paths import RecordedPaths
 
 SHORTEST = 6

@@ -12,13 +12,19 @@ from junction import PIECES, arc, car, crowd, line, road
 from test_judge import command
 
 from infogail.envs.errors import BadInput
-from infogail.forecast.folds import judge_folds
 from infogail.forecast.forecasters import MaxEnt, straight
 from infogail.forecast.grid import HEADINGS, Grid
-from infogail.forecast.lanes import FEATURES, lane_heading, with_lanes
-from infogail.forecast.manoeuvres import heading_change, judge_manoeuvres, manoeuvre, print_manoeuvres, summary
+from infogail.forecast.intersections.folds import judge_folds
+from infogail.forecast.intersections.lanes import FEATURES, lane_heading, with_lanes
+from infogail.forecast.intersections.manoeuvres import (
+    heading_change,
+    judge_manoeuvres,
+    manoeuvre,
+    print_manoeuvres,
+    summary,
+)
+from infogail.forecast.intersections.streets import import_streets
 from infogail.forecast.paths import RecordedPaths
-from infogail.forecast.streets import import_streets
 from infogail.forecast.walks import make_walks
 
 LANKERSHIM = Path(__file__).parents[3] / "shared" / "data" / "lankershim" / "lankershim.tar.xz"

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from infogail.forecast.forecasters import ENDED, MaxEnt
 from infogail.forecast.grid import HEADINGS, MOVES
-from infogail.forecast.lanes import lane_heading
+from infogail.forecast.intersections.lanes import lane_heading
 from infogail.forecast.paths import RecordedPaths
 from infogail.forecast.walks import Walks
 from infogail.parallel import terminal

@@ -10,8 +10,8 @@ import numpy as np
 
 from infogail.envs.errors import BadInput
 from infogail.forecast.forecasters import MaxEnt
+from infogail.forecast.intersections.manoeuvres import judge_manoeuvres, summary
 from infogail.forecast.judge import judge
-from infogail.forecast.manoeuvres import judge_manoeuvres, summary
 from infogail.forecast.paths import NO_GROUP, RecordedPaths
 from infogail.forecast.walks import make_walks
 

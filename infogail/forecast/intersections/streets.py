@@ -36,7 +36,7 @@ from infogail.envs.recordings.commonroad import (
 from infogail.envs.recordings.importing import in_order
 from infogail.envs.recordings.report import listed
 from infogail.forecast.importing import PathsReport
-from infogail.forecast.manoeuvres import NAMES, SECONDS, manoeuvre
+from infogail.forecast.intersections.manoeuvres import NAMES, SECONDS, manoeuvre
 from infogail.forecast.paths import RecordedPaths
 
 SAME_STEPS = 20  # so many steps at the same points are of one person
