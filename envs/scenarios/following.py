@@ -245,6 +245,11 @@ class Follow(Scenario):
         state = FollowState(*ego[:5], length, torch.full_like(length, Vehicle.WIDTH))  # a crash may push it aside
         return torch.stack((torch.stack(state, -1), leader), -2)
 
+    def followed(self, window: int) -> np.ndarray:
+        (states,) = self.recorded_states(np.array([window]))
+        ego, leader = FollowState.of(states)
+        return np.stack((ego.speed, np.ones(len(states)), self.gap(states), ego.speed - leader.speed))
+
     def demonstrations(self, windows: np.ndarray) -> Demonstrations:
         """What the recorded drivers observed and did in windows (n,)."""
         states = self.recorded_states(windows)

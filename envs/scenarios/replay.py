@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -18,6 +18,7 @@ from highway_env.vehicle.kinematics import Vehicle
 from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import RecordedWorld
 from infogail.envs.errors import BadInput
+from infogail.envs.physics.roads import LANE_WIDTH
 from infogail.envs.physics.state import Array, Scene, VehicleState
 from infogail.envs.physics.streams import Draw
 from infogail.envs.scenarios.highway import SIDES, Highway, headway_in_words
@@ -45,12 +46,26 @@ BURN_IN = 10  # decisions of the recorded driver, from which a code is inferred,
 SHOWN_LENGTH, LARGEST_SHIFT = 140.0, 11.0  # [m] of road shown in a film; how far from its middle the ego may be
 
 
+class Lanes(NamedTuple):
+    """Straight lanes around each of N drivers, in place of a recorded road."""
+
+    reference: np.ndarray
+    """(N, 4), as `RecordedRoad.at` returns it"""
+    edges: np.ndarray
+    """(N, M + 1) [m]"""
+
+    def at(self, s: Array, scene: Scene) -> tuple[Array, Array]:
+        """The same, wherever along the road."""
+        return self.reference, self.edges
+
+
 class Replay(Scenario):
     """Recorded traffic, from a file of `infogail import`; without one it has a spec, but cannot be driven."""
 
     name = "replay"
     styles = (Style("human"),)  # the drivers are unlabelled
     world_type = RecordedWorld
+    usable_as_traffic = True
     burn_in = BURN_IN
     steering_range = (-0.3, 0.3)
     screen = (1200, 400)
@@ -215,6 +230,17 @@ class Replay(Scenario):
             (ego.length - Vehicle.LENGTH) / 5.0,
             ego.width - Vehicle.WIDTH,
         ]
+
+    def observe_in_lanes(self, states: np.ndarray, lanes: np.ndarray) -> list[Array]:
+        lines = np.minimum(np.arange(lanes.max() + 1), lanes[:, None])
+        there: Any = Replay()
+        there._road = Lanes(np.zeros((len(lanes), 4)), LANE_WIDTH * (lines - 0.5))
+        return there.observe(np.concatenate((states[..., :4], states[..., :2], states[..., 4:]), -1), {})
+
+    def followed(self, window: int) -> np.ndarray:
+        states, scene = self.road.recorded_states(window), {"demonstration": np.float64(window)}
+        leader = self.road.neighbours(states, self.road.lane(states, scene), scene)[0]
+        return np.stack((RecordedState.of(states[:, 0]).speed, *leader))
 
     def observations(self, vehicle_states: np.ndarray) -> np.ndarray:
         """(N, F) float32: what the egos of all demonstrations observed in their `vehicle_states` (N + E, 1, 4)."""

@@ -229,6 +229,21 @@ class Scenario(ABC):
         """(...) int64: the demonstration whose driver the ego replaces; None if it replaces none."""
         return None
 
+    def observe_in_lanes(self, states: np.ndarray, lanes: np.ndarray) -> list[Array]:
+        """The features of N drivers as traffic on straight lanes that need not be the scenario's own, each (N,).
+
+        Args:
+            states: (N, V, 6): x [m], y [m] from the middle of the leftmost lane, positive rightwards, heading [rad],
+                speed [m/s], length and width [m] of all vehicles as each driver sees them, itself first.
+            lanes: (N,), the number of lanes around each driver.
+        """
+        raise NotImplementedError(f"{self.name}: its drivers do not drive as traffic")
+
+    def followed(self, window: int) -> np.ndarray:
+        """(4, T + 1): what the person of a recorded window did behind the leader: speed [m/s], presence of a leader (0
+        or 1), gap from bumper to bumper [m], closing speed [m/s]."""
+        raise NotImplementedError(f"{self.name}: no people were recorded")
+
     def complete(self, states: np.ndarray, scene: Scene) -> np.ndarray:
         """States (T + 1, V, …) of all vehicles in a demonstration; of people, a recording holds only the
         driver's `states` (T + 1, 1, 4)."""

@@ -6,7 +6,7 @@ They follow their lane like `highway_env.vehicle.controller.ControlledVehicle`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from highway_env.utils import do_every, not_zero, wrap_to_pi
@@ -17,7 +17,7 @@ from infogail.envs.data.recording import Recording
 from infogail.envs.physics.state import Scene
 from infogail.envs.physics.traffic import idm
 from infogail.envs.scenarios.recorded_road import RecordedState
-from infogail.envs.scenarios.replay import BURN_IN, Replay
+from infogail.envs.scenarios.replay import Replay
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
 from infogail.evaluation.episodes import Act
 
@@ -91,13 +91,9 @@ def fit(recording: Recording) -> Parameters:
 
 def followed(recording: Recording, windows: Iterable[int]) -> tuple[np.ndarray, Neighbour]:
     """Speeds (E, T) [m/s] of people in these windows after the burn-in, and their leaders (E, T)."""
-    scenario = cast(Replay, recording.scenario)
-    speeds, leaders = [], []
-    for window in windows:
-        scene, states = recording.scene(window), scenario.road.recorded_states(window)[BURN_IN:]
-        speeds.append(RecordedState.of(states[:, 0]).speed)
-        leaders.append(np.stack(scenario.road.neighbours(states, scenario.road.lane(states, scene), scene)[0]))
-    return np.stack(speeds), Neighbour(*np.stack(leaders, axis=1))
+    scenario = recording.scenario
+    speeds, *leaders = np.stack([scenario.followed(window)[:, scenario.burn_in :] for window in windows], axis=1)
+    return speeds, Neighbour(*leaders)
 
 
 def simulated_lag(parameters: Parameters, speed: np.ndarray, leader: Neighbour) -> np.ndarray:

@@ -16,6 +16,7 @@ from infogail.envs.errors import BadInput
 from infogail.runs.folder import EXPORTED, MANIFEST
 
 if TYPE_CHECKING:
+    from infogail.envs.data.demonstrations import Demonstrations
     from infogail.envs.scenarios.scenario import Scenario
     from infogail.envs.tasks import Task
 
@@ -152,6 +153,14 @@ class Driver(ABC):
         logits = np.cumsum(np.vstack((np.log(np.maximum(self.prior, 1e-12)), evidence)), axis=0, dtype=np.float64)
         odds = np.exp(logits - logits.max(-1, keepdims=True))
         return odds / odds.sum(-1, keepdims=True)
+
+    def shares(self, demonstrations: Demonstrations) -> np.ndarray:
+        """(K,): how common each code is in demonstrations, by the posterior; the `prior` without one."""
+        bounds = demonstrations.episode_bounds
+        rows = [slice(*bounds[e : e + 2]) for e in range(demonstrations.num_episodes)]
+        beliefs = [self.belief(demonstrations.observations[each], demonstrations.actions[each]) for each in rows]
+        known = [belief[-1] for belief in beliefs if belief is not None]
+        return np.mean(known, axis=0) if known else self.prior
 
 
 def load(run: str | Path) -> Driver:

@@ -29,8 +29,10 @@ import gymnasium
 import numpy as np
 from highway_env.vehicle.behavior import IDMVehicle
 
+from infogail.envs.data.recording import Recording
 from infogail.envs.errors import BadInput
-from infogail.runs.driver import load
+from infogail.runs.driver import Driver, load
+from infogail.runs.folder import DEMONSTRATIONS
 from infogail.traffic.followers import StyledFollower
 from infogail.traffic.styled import StyledVehicle
 
@@ -47,23 +49,25 @@ def population(run: str | Path, mix: Mix | None = None, assisted: bool = True) -
     It encodes all the arguments, so any process that can read the run can create the class.
 
     Args:
-        run: trained on `highway`, or on `follow`, whose drivers keep their lane; `highway-manners` has only one lane.
+        run: trained on `highway` or `replay`, or on `follow`, whose drivers keep their lane; `highway-manners` has only
+            one lane.
         mix: relative frequency of each code; by default the posterior's estimate from the demonstrations.
         assisted: whether the assistant is on.
 
     Raises:
-        BadInput: `run` is of neither, or `mix` does not fit its codes.
+        BadInput: `run` is of none of them, or `mix` does not fit its codes.
     """
     driver = load(run)
     scenario = driver.scenario
     if not scenario.usable_as_traffic:
         raise BadInput(
-            f"{run}: trained on {scenario.name}, which has no other drivers in lanes; give a run of highway or follow"
+            f"{run}: trained on {scenario.name}, which has no other drivers in lanes; "
+            "give a run of highway, follow or replay"
         )
     if isinstance(mix, Mapping):
         given = {driver.number(name): share for name, share in mix.items()}
         mix = [given.get(code, 0.0) for code in range(driver.num_codes)]
-    shares = driver.prior if mix is None else np.asarray(mix, dtype=np.float64)
+    shares = usual_mix(run, driver) if mix is None else np.asarray(mix, dtype=np.float64)
     if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():
         shown = " ".join(f"{share:g}" for share in np.ravel(shares))
         raise BadInput(f"mix {shown}: give a non-negative share for each of the {driver.num_codes} codes of {run}")
@@ -71,6 +75,7 @@ def population(run: str | Path, mix: Mix | None = None, assisted: bool = True) -
     name = PREFIX + quote(shown, "/, ", errors="surrogateescape").replace(".", "%2E")
     members = {
         "policy": staticmethod(driver.fast_policy()),
+        "scenario": scenario,
         "mix": shares / shares.sum(),
         "names": driver.names,
         "assisted": assisted,
@@ -80,6 +85,18 @@ def population(run: str | Path, mix: Mix | None = None, assisted: bool = True) -
     }
     globals()[name] = type(name, (StyledVehicle if scenario.steers else StyledFollower,), members)
     return f"{__name__}.{name}"
+
+
+def usual_mix(run: str | Path, driver: Driver) -> np.ndarray:
+    """(K,): how common each code is among the demonstrations that the `driver` in the folder `run` learned from.
+
+    The prior of a graded code is uniform, so its levels are counted, if the demonstrations are there.
+    """
+    file = Path(run) / DEMONSTRATIONS
+    if not driver.graded or not file.is_file():
+        return driver.prior
+    recording = Recording.load(file, driver.scenario)
+    return driver.shares(recording.demonstrations.episodes(slice(recording.num_training)))
 
 
 def vehicle_class(path: str) -> type[StyledVehicle]:

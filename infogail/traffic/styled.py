@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +15,7 @@ from highway_env.vehicle.kinematics import Vehicle
 from infogail.envs.physics.roads import LANE_WIDTH
 from infogail.envs.scenarios.highway import Highway
 from infogail.envs.scenarios.safety import too_close
-from infogail.envs.scenarios.scenario import ACCELERATION_RANGE
+from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
 from infogail.runs.driver import FastPolicy
 
 HIGHWAY = Highway()
@@ -29,6 +28,8 @@ class StyledVehicle(ControlledVehicle):
     """
 
     policy: ClassVar[FastPolicy]
+    scenario: ClassVar[Scenario]
+    """that the policy was trained on"""
     mix: ClassVar[np.ndarray]
     """(K,): probability of each code"""
     names: ClassVar[tuple[str | None, ...]]
@@ -73,12 +74,13 @@ class StyledVehicle(ControlledVehicle):
             return
         due = (v for v in self.road.vehicles if type(v) is type(self) and v._is_due())
         drivers = list(dict.fromkeys([self, *due]))
-        observations = observe(drivers)
+        observations = observe(drivers, self.scenario)
         actions = self.policy(observations, np.array([driver.code for driver in drivers]))
         (slowest, fastest), (left, right) = ACCELERATION_RANGE, self.steering_range
         accelerations = slowest + (actions[:, 0] + 1.0) / 2.0 * (fastest - slowest)
         steerings = left + (actions[:, 1] + 1.0) / 2.0 * (right - left)
-        brake, hold = too_close(observations) & self.assisted
+        around = observations if self.scenario.features == Highway.features else observe(drivers)
+        brake, hold = too_close(around) & self.assisted
         accelerations[brake] = slowest
         # Brakes stop a car, but do not reverse it.
         speeds = np.array([driver.speed for driver in drivers])
@@ -108,11 +110,12 @@ def drawn_codes(mix: np.ndarray, drawn: np.ndarray | float) -> np.ndarray:
     return np.searchsorted(np.cumsum(mix)[:-1], drawn, side="right")
 
 
-def observe(drivers: Sequence[Vehicle]) -> np.ndarray:
-    """Observations (N, F) of drivers on the same road, each along its own lane as if on a straight highway."""
+def observe(drivers: Sequence[Vehicle], scenario: Scenario = HIGHWAY) -> np.ndarray:
+    """What `scenario`'s drivers observe (N, F) on the same road, each along its own lane as if that were straight."""
     road = drivers[0].road
     seen = list(dict.fromkeys([*drivers, *road.vehicles, *(thing for thing in road.objects if thing.solid)]))
-    world = np.array([(*thing.position, thing.heading, thing.speed) for thing in seen])
+    rows = [(*thing.position, thing.heading, thing.speed, thing.LENGTH, thing.WIDTH) for thing in seen]
+    world = np.array(rows)
     indices = list(dict.fromkeys(driver.lane_index for driver in drivers))
     views, counts = zip(*(along(road, index, world) for index in indices), strict=True)
     view_of = np.array([indices.index(driver.lane_index) for driver in drivers])
@@ -120,18 +123,17 @@ def observe(drivers: Sequence[Vehicle]) -> np.ndarray:
     itself = np.arange(len(drivers))
     egos = states[itself, itself]
     states[itself, itself], states[:, 0] = states[:, 0].copy(), egos
-    highway, lanes = copy(HIGHWAY), np.array(counts)[view_of]
-    highway.lanes = lanes  # one number per driver
+    lanes = np.array(counts)[view_of]
     # In training there were no vehicles beside the road.
     aside = abs(states[:, 1:, 1] - LANE_WIDTH * (lanes[:, None] - 1) / 2)
     states[:, 1:, 1][aside > LANE_WIDTH * lanes[:, None] / 2 + 1.0] = np.inf
     states[:, -1, 1] = np.inf
-    return np.stack(highway.observe(states, {}), axis=1)
+    return np.stack(scenario.observe_in_lanes(states, lanes), axis=1)
 
 
 def along(road: Road, index: LaneIndex, world: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Convert states (V, 4) from world coordinates to those of `Highway`, as if lane `index` and the adjacent lanes
-    open to lane changes were its road; also returns the number of these lanes."""
+    """Convert states (V, 6) from world coordinates to those of `Scenario.observe_in_lanes`, as if lane `index` and the
+    adjacent lanes open to lane changes were its road; also returns the number of these lanes."""
     start, end, number = index
     side = road.network.graph[start][end]
     first, last, lane = number, number, side[number]
@@ -146,4 +148,5 @@ def along(road: Road, index: LaneIndex, world: np.ndarray) -> tuple[np.ndarray, 
         places = np.array([lane.local_coordinates(position) for position in world[:, :2]])
         heading = np.array([lane.heading_at(longitudinal) for longitudinal in places[:, 0]])
     y = places[:, 1] + LANE_WIDTH * (number - first)
-    return np.stack((places[:, 0], y, wrap_to_pi(world[:, 2] - heading), world[:, 3]), axis=1), last - first + 1
+    turned = wrap_to_pi(world[:, 2] - heading)
+    return np.column_stack((places[:, 0], y, turned, world[:, 3:])), last - first + 1

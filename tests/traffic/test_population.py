@@ -6,11 +6,13 @@ import gymnasium
 import highway_env  # noqa: F401
 import numpy as np
 import pytest
+from follow_world import record_followers
 from highway_env.road.lane import AbstractLane
 from highway_env.road.road import Road, RoadNetwork
 from highway_env.utils import class_from_path
 from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.kinematics import Vehicle
+from replay_world import STEPS, Car, record_manners, record_world
 
 from infogail.benchmark.speed import traffic_costs
 from infogail.config.config import Config
@@ -18,6 +20,7 @@ from infogail.envs.catalogue import environment_id, get_scenario
 from infogail.envs.errors import BadInput
 from infogail.envs.recordings.record import record
 from infogail.envs.scenarios.highway import Highway
+from infogail.envs.scenarios.replay import Replay
 from infogail.envs.scenarios.safety import CLEARANCE, REACTION, safe_distance, too_close
 from infogail.learning.learner import InfoGAIL
 from infogail.rendering.traffic_film import check_environment, film_traffic, shares
@@ -105,6 +108,77 @@ def test_drives_as_the_driver_does_in_the_scenario(driver, make):
             np.testing.assert_allclose((vehicle.action["acceleration"], vehicle.action["steering"]), command, atol=1e-4)
             env.road.vehicles = [env.vehicle, *others]
             obs, *_ = env.step(action)
+
+
+def test_drivers_of_replay_observe_as_on_a_recorded_road(tmp_path):
+    """Cars of different sizes that steer, in three straight lanes."""
+    rng = np.random.default_rng(0)
+    cars = [
+        Car(
+            100.0 + 9.0 * k,
+            4.0 * (k % 3 - 1) + rng.uniform(-0.8, 0.8),
+            rng.uniform(5, 15),
+            rng.uniform(-0.1, 0.1, (STEPS - 1, 2)).astype(np.float32),
+            rng.uniform(4, 8),
+            rng.uniform(1.6, 2.4),
+        )
+        for k in range(7)
+    ]
+    recording = record_world(tmp_path / "world.safetensors", cars)
+    seen = {}
+    for window in range(0, 14, 2):  # each car's first
+        states, scene = recording.scenario.road.recorded_states(window), recording.scene(window)
+        seen[window // 2] = np.stack(recording.scenario.observe(states, scene), -1)
+    for step in (0, 20, 40):
+        road = road_with(*((Vehicle, x, y + 4.0, heading, v) for x, y, heading, v in (c.states()[step] for c in cars)))
+        for vehicle, car in zip(road.vehicles, cars, strict=True):
+            vehicle.LENGTH, vehicle.WIDTH = car.length, car.width
+        wanted = np.stack([seen[car][step] for car in range(7)])
+        np.testing.assert_allclose(observe(road.vehicles, Replay()), wanted, atol=1e-6)
+    names = list(Replay.features)
+    assert (wanted[:, names.index("leader_present")] == 1).any() and wanted[:, names.index("leader_gap")].std() > 0.1
+
+
+def test_drivers_of_replay_as_traffic(tmp_path):
+    """They steer and keep to the road with the assistant; codes are as common as inferred."""
+    record_manners(tmp_path / "world.safetensors")
+    train(InfoGAIL, "infogail", tmp_path / "world.safetensors", "replay", TINY, tmp_path / "run")
+    env = environment("highway-v0", population(tmp_path / "run"), vehicles_count=10)
+    for _ in range(30):
+        env.road.act()
+        env.road.step(1 / 15)
+    assert len(styled(env)) == 10 and all(vehicle.on_road for vehicle in styled(env))
+    driver, (vehicle, *_) = load(tmp_path / "run"), styled(env)
+    vehicle.wait = 0.0
+    action = driver.act(observe([vehicle], Replay())[0].astype(np.float32), vehicle.code)
+    kind = type(vehicle)
+    alone = class_from_path(population(tmp_path / "run", assisted=False))(
+        env.road, vehicle.position, vehicle.heading, vehicle.speed, code=vehicle.code
+    )
+    env.road.vehicles[env.road.vehicles.index(vehicle)] = alone
+    alone.act()
+    wanted = max(5.0 * action[0], -max(alone.speed, 0.0) / kind.period), 0.3 * action[1]
+    np.testing.assert_allclose((alone.action["acceleration"], alone.action["steering"]), wanted, atol=1e-4)
+
+
+def test_levels_are_as_common_as_inferred(tmp_path):
+    """Followers of two headways; the prior of a graded code is uniform."""
+    recording = record_followers(tmp_path / "f.safetensors", 4)
+    config = TINY.with_(num_codes=5, graded_code=True, rim_steps=100)
+    train(InfoGAIL, "infogail", tmp_path / "f.safetensors", "follow", config, tmp_path / "run")
+    driver, demonstrations = load(tmp_path / "run"), recording.demonstrations
+    bounds, last = demonstrations.episode_bounds, []
+    for e in range(recording.num_training):
+        rows = slice(*bounds[e : e + 2])
+        evidence = driver.log_posterior(demonstrations.observations[rows], demonstrations.actions[rows])
+        logits = evidence.sum(0, dtype=np.float64)
+        last.append(np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum())
+    np.testing.assert_allclose(driver.prior, 0.2)
+    shares = class_from_path(population(tmp_path / "run")).mix
+    np.testing.assert_allclose(shares, np.mean(last, axis=0), atol=1e-5)
+    assert abs(shares - 0.2).max() > 0.05
+    (tmp_path / "run" / "demonstrations.safetensors").unlink()
+    np.testing.assert_allclose(class_from_path(population(tmp_path / "run")).mix, 0.2)
 
 
 def test_together_they_observe_what_each_does_alone(run):
