@@ -471,7 +471,7 @@ class Traffic:
     measure how its drivers get on among themselves."""
 
     path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
-    """Run folder of a highway driver; by default the newest such run under runs/."""
+    """Run folder of a driver of highway, follow or replay; by default the newest such run under runs/."""
     environment: str = "highway-v0"
     """ID of a highway-env environment."""
     mix: tuple[float, ...] = ()
@@ -485,8 +485,9 @@ class Traffic:
     seed: int = 0
     """Seed for the initial scene and the sampled codes."""
     measure: bool = False
-    """Print a table instead of filming: crashes, styles and speeds, with and without the assistant and beside the
-    demonstrators, and how soon a standstill dissolves."""
+    """Print a table instead of filming. Of a run of highway: crashes, styles and speeds, with and without the assistant
+    and beside the demonstrators, and how soon a standstill dissolves. Of a run that learned from people: crashes, and
+    headways in highway-v0 at people's speeds, beside people held out and IDM."""
     starts: int = 10
     """Starts to measure, from --seed on; one of highway-v0 takes about 15 seconds."""
     force: bool = False
@@ -499,9 +500,19 @@ class Traffic:
         from infogail.envs.files import check_output
         from infogail.parallel.progress import status
         from infogail.rendering.traffic_film import check_environment, film_files, film_traffic
+        from infogail.runs.driver import load
 
         check_environment(self.environment)
         run = self.path or newest_run(lambda scenario: scenario.usable_as_traffic)
+        if self.measure and load(run).scenario.recorded:
+            if self.environment != "highway-v0":
+                raise BadInput(f"--environment {self.environment}: {run} is measured in highway-v0; leave it out")
+            from infogail.evaluation.width import measure_width, print_width
+
+            with status(f"measuring {run}") as update:
+                width = measure_width(run, self.starts, self.seed, update)
+            print_width(run, width)
+            return
         if self.measure:
             from infogail.traffic.measuring import measure_traffic, print_measured
 
