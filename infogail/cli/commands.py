@@ -486,10 +486,10 @@ class Traffic:
     """Seed for the initial scene and the sampled codes."""
     measure: bool = False
     """Print a table instead of filming. Of a run of highway: crashes, styles and speeds, with and without the assistant
-    and beside the demonstrators, and how soon a standstill dissolves. Of a run that learned from people: crashes, and
+    and beside the demonstrators, and whether a standstill dissolves. Of a run that learned from people: crashes, and
     headways in highway-v0 at people's speeds, beside people held out and IDM."""
     starts: int = 10
-    """Starts to measure, from --seed on; one of highway-v0 takes about 15 seconds."""
+    """Starts to measure, from --seed on; one of highway-v0 takes about 30 seconds of a core."""
     force: bool = False
     """Overwrite existing videos."""
 
@@ -516,8 +516,8 @@ class Traffic:
         if self.measure:
             from infogail.traffic.measuring import measure_traffic, print_measured
 
-            with status(f"measuring {run}") as update:
-                measured = measure_traffic(run, self.environment, self.starts, self.seconds, self.seed, update)
+            processes = min(os.cpu_count() or 1, self.starts)
+            measured = measure_traffic(run, self.environment, self.starts, self.seconds, self.seed, processes)
             print_measured(self.environment, measured)
             return
         out = self.out or run / "videos"

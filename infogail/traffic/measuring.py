@@ -1,4 +1,4 @@
-"""How a run's drivers get on in traffic of their own: crashes, styles, speeds, and how soon they leave a standstill.
+"""How a run's drivers get on in traffic of their own: crashes, styles, speeds, and whether they leave a standstill.
 
 Everything is measured in highway-env. The same starts are also given to the demonstrators, IDM and MOBIL drivers with
 the parameters of the styles: what they do not achieve there, those who imitate them can hardly be expected to.
@@ -23,13 +23,16 @@ from infogail.envs.scenarios.safety import too_close
 from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY
 from infogail.envs.scenarios.styles import CentroidJudge, StyleCentroids
 from infogail.learning.rollout import style_nmi
+from infogail.parallel.progress import progress_bar
 from infogail.parallel.terminal import print_table
+from infogail.parallel.workers import workers
 from infogail.runs.driver import load
 from infogail.runs.folder import DEMONSTRATIONS
 from infogail.traffic.population import make_start, population, vehicle_class
 from infogail.traffic.styled import observe
 
 MOVING, MOST = 5.0, 0.9  # a standstill has dissolved once this share of the drivers is faster than this [m/s]
+SOON = 10.0  # [s]
 SPEED, HEADWAY = (Highway.features.index(name) for name in ("speed", "headway"))
 
 
@@ -40,6 +43,8 @@ class Measured:
     drivers: int
     failed: float
     """share that crashed or left the road"""
+    interval: tuple[float, float]
+    """of `failed`, 95 %, by bootstrapping the starts"""
     overruled: float
     """share of the decisions that the assistant overruled, or would have, see `too_close`"""
     speed: float
@@ -47,7 +52,7 @@ class Measured:
     nmi: float
     """of codes and styles by the nearest centroid of the run's demonstrations; who failed has a style of its own"""
     dissolved: float
-    """[s] until a standstill has dissolved, mean over the starts; infinite if one has not"""
+    """share of the starts in which a standstill has dissolved within `SOON`"""
 
     @classmethod
     def of(
@@ -70,11 +75,20 @@ class Measured:
         return cls(
             drivers=len(failed),
             failed=float(failed.mean()),
+            interval=_interval([course.failed for course in usual]),
             overruled=float(overruled[there].mean()),
             speed=float(speed[there].mean()),
             nmi=style_nmi(codes, np.where(failed, NO_STYLE, styles)),
-            dissolved=float(np.mean([still.dissolved(frequency) for _, still in courses])),
+            dissolved=float(np.mean([still.dissolved(frequency) <= SOON for _, still in courses])),
         )
+
+
+def _interval(failed: Sequence[np.ndarray]) -> tuple[float, float]:
+    """95 % interval of the share that failed, from that of each start (n,) bool; all starts have as many drivers."""
+    shares = np.mean(failed, axis=1)
+    resampled = np.random.default_rng(0).choice(shares, (10_000, len(shares))).mean(1)
+    low, high = np.quantile(resampled, (0.025, 0.975)).tolist()
+    return low, high
 
 
 @dataclass
@@ -199,20 +213,18 @@ def demonstrators(styles: Sequence[IDMStyle]) -> Drivers:
     return Drivers(np.full(len(styles), 1 / len(styles)), make)
 
 
+KINDS = ("unassisted", "assisted", "demonstrators")
+
+
 def measure_traffic(
-    run: Path,
-    environment: str,
-    starts: int,
-    seconds: float = 20.0,
-    seed: int = 0,
-    progress: Callable[[str], None] = lambda message: None,
+    run: Path, environment: str, starts: int, seconds: float = 20.0, seed: int = 0, processes: int = 1
 ) -> dict[str, Measured]:
     """The drivers of `run` among themselves, with and without the assistant, and their demonstrators, by name.
 
     Args:
         environment: ID of a highway-env environment.
         starts: number of its starts, from `seed` on.
-        seconds: for how long they are driven; a standstill is given as long to dissolve.
+        seconds: for how long they are driven, at least `SOON`.
 
     Raises:
         BadInput: the run's demonstrators are not IDM drivers; or see `Start.of`.
@@ -223,33 +235,39 @@ def measure_traffic(
         raise BadInput(f"{run}: trained on {scenario.name}; give a run of highway")
     judge = scenario.fit_judge(Recording.load(run / DEMONSTRATIONS, scenario))
     assert isinstance(judge, CentroidJudge)
-    kinds = {
-        "unassisted": drivers_of(run, assisted=False),
-        "assisted": drivers_of(run, assisted=True),
-        "demonstrators": demonstrators(styles),
-    }
-    measured = {}
-    for name, drivers in kinds.items():
+    jobs = [(run, kind, environment, seed + number, seconds) for kind in KINDS for number in range(starts)]
+    with progress_bar(f"driving {starts} starts of {environment}", len(jobs)) as advance, workers(processes) as mapped:
         pairs = []
-        for number in range(starts):
-            progress(f"{name}, start {number + 1} of {starts} in {environment}")
-            moving, still = (
-                drive(Start.of(environment, seed + number, drivers, still), seconds, scenario.policy_frequency)
-                for still in (False, True)
-            )
-            pairs.append((moving, still))
-        measured[name] = Measured.of(pairs, judge.centroids, scenario.horizon, scenario.policy_frequency)
-    return measured
+        for pair in mapped(drive_start, *zip(*jobs, strict=True)):
+            pairs.append(pair)
+            advance(1)
+    horizon, frequency = scenario.horizon, scenario.policy_frequency
+    return {
+        kind: Measured.of(pairs[k * starts : (k + 1) * starts], judge.centroids, horizon, frequency)
+        for k, kind in enumerate(KINDS)
+    }
+
+
+def drive_start(run: Path, kind: str, environment: str, seed: int, seconds: float) -> tuple[Course, Course]:
+    """The courses of one of `KINDS` from one start: at highway-env's speeds, and from a standstill."""
+    scenario = load(run).scenario
+    styles = [style for style in scenario.styles if isinstance(style, IDMStyle)]
+    drivers = demonstrators(styles) if kind == "demonstrators" else drivers_of(run, assisted=kind == "assisted")
+    moving, still = (
+        drive(Start.of(environment, seed, drivers, how), seconds, scenario.policy_frequency) for how in (False, True)
+    )
+    return moving, still
 
 
 def print_measured(environment: str, measured: Mapping[str, Measured]) -> None:
     """Print the result of `measure_traffic`."""
     rows = [
         ["crashed or left the road", *(f"{100 * m.failed:.1f} %" for m in measured.values())],
+        ["  95 % interval", *(" to ".join(f"{100 * end:.1f}" for end in m.interval) for m in measured.values())],
         ["decisions (to be) overruled", *(f"{100 * m.overruled:.1f} %" for m in measured.values())],
         ["mean speed [m/s]", *(f"{m.speed:.1f}" for m in measured.values())],
         ["style NMI", *(f"{m.nmi:.2f}" for m in measured.values())],
-        ["standstill dissolved after [s]", *(f"{m.dissolved:.1f}" for m in measured.values())],
+        [f"standstill dissolved in {SOON:.0f} s", *(f"{100 * m.dissolved:.0f} %" for m in measured.values())],
     ]
     count = next(iter(measured.values())).drivers
     print_table(f"{count:,} drivers each in {environment}", ["", *measured], rows)

@@ -51,11 +51,13 @@ def test_summary_of_courses():
     still = course(speed=np.array([[0.0, 0.0], [6.0, 0.0], [6.0, 6.0], [6.0, 6.0]]))
     drivers = course(failed=np.array([False, False])), still
     measured = Measured.of([drivers, drivers], StyleCentroids(means, np.ones(4)), 4, 5)
-    assert measured == Measured(4, 0.0, overruled=2 / 12, speed=46 / 6, nmi=1.0, dissolved=0.4)
+    assert measured == Measured(4, 0.0, (0.0, 0.0), overruled=2 / 12, speed=46 / 6, nmi=1.0, dissolved=1.0)
     failures = Measured.of([(course(), still)], StyleCentroids(means[:1], np.ones(4)), 4, 5)
     assert (failures.failed, failures.nmi) == (0.5, 1.0)  # who failed has a style of its own
+    mixed = Measured.of([(course(), still), drivers], StyleCentroids(means, np.ones(4)), 4, 5)
+    assert (mixed.failed, mixed.interval) == (0.25, (0.0, 0.5))  # all of both starts alike, a quarter of the time each
     never = course(speed=np.zeros((4, 2)))
-    assert Measured.of([(course(), never)], StyleCentroids(means, np.ones(4)), 4, 5).dissolved == np.inf
+    assert Measured.of([(course(), never)], StyleCentroids(means, np.ones(4)), 4, 5).dissolved == 0.0
 
 
 def test_starts_differ_only_in_who_drives():
@@ -86,7 +88,7 @@ def test_command_prints_a_table(run, capsys):
     out = capsys.readouterr().out
     assert "4 drivers each in merge-v0" in out
     rows = {line.split("  ")[1].strip(): line for line in out.splitlines() if line.startswith("  ")}
-    assert rows["crashed or left the road"].count("%") == 3 and "inf" in rows["standstill dissolved after [s]"]
+    assert rows["crashed or left the road"].count("%") == 3 and rows["standstill dissolved in 10 s"].count("0 %") == 3
 
 
 def test_bad_input(run):
