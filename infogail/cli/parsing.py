@@ -26,10 +26,13 @@ from tyro.constructors import (
 )
 
 from infogail.cli.checks import suggestion
-from infogail.cli.commands import Evaluate, Export, Import, Recognise, Record, Render, Speed, Studio, Traffic
 from infogail.cli.forecast import Forecast
+from infogail.cli.recording import Import, Record
+from infogail.cli.runs import Evaluate, Export, Recognise, Render, Traffic
+from infogail.cli.speed import Speed
 from infogail.cli.starcraft import Maps
 from infogail.cli.stress import Stress
+from infogail.cli.studio import Studio
 from infogail.cli.training import Benchmark, Demo, Train, Typed, general_settings
 from infogail.config.config import SETTINGS, Config
 from infogail.config.setting import types

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from infogail.cli.checks import at_least, check_known
+from infogail.cli.checks import at_least, check_known, given_mix
 from infogail.envs.errors import BadInput
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class Stress:
     seconds: float | None = None
     """Longest episode; by default that of the environment, or 40 s if it has none."""
     mix: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHARE,SHARE,…")] = ()
-    """Further mixes: relative frequencies of the codes, as 0.5,0.5,0,0."""
+    """Further mixes: relative frequencies of the codes, as 0.5,0.5,0,0, or of some by name, as
+    tailgater=0.5,speeder=0.5."""
     only: tuple[str, ...] = ()
     """Kinds of traffic, such as idm, code_0 and mix; by default all."""
     max_crash_rate: float | None = None
@@ -82,7 +83,7 @@ class Stress:
         planner = Path(self.planner) if Path(self.planner).exists() else self.planner
         if self.repeat is not None:
             return self.repeated(planner, self.repeat)
-        from infogail.cli.commands import newest_run
+        from infogail.cli.runs import newest_run
         from infogail.envs.files import check_folder, write_atomically
         from infogail.runs.driver import load
         from infogail.stress.campaign import run_trials
@@ -92,7 +93,8 @@ class Stress:
 
         traffic = self.traffic or newest_run(lambda task: task.usable_as_traffic)
         driver = load(traffic)
-        kinds = self.chosen(kinds_of_traffic(driver, self.mixes()))
+        mixes = [given_mix(mix.split(",")) for mix in self.mix]
+        kinds = self.chosen(kinds_of_traffic(driver, mixes))
         setting = Setting(self.environment, self.settings(), self.seconds)
         out = self.out or Path("runs") / f"stress-{Path(self.planner.replace(':', '-')).stem}"
         check_folder(out)
@@ -155,17 +157,6 @@ class Stress:
         for case in found:
             print(case)
         print(out / "found.json")
-
-    def mixes(self) -> list[list[float]]:
-        """The numbers of --mix.
-
-        Raises:
-            BadInput: they are none.
-        """
-        try:
-            return [[float(share) for share in mix.split(",")] for mix in self.mix]
-        except ValueError as error:
-            raise BadInput(f"--mix {' '.join(self.mix)}: give shares such as 0.5,0.5,0,0") from error
 
     def chosen(self, kinds: list[Traffic]) -> list[Traffic]:
         """Those of `kinds` that --only names.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 import tyro
 
 from infogail.cli.checks import at_least, check_known
-from infogail.cli.commands import Record
+from infogail.cli.recording import Record
 from infogail.config.config import SETTINGS, Config
 from infogail.config.presets import DEFAULT, PRESETS, settings
 from infogail.config.setting import option

@@ -20,7 +20,7 @@ from infogail.rendering.camera import Camera, draw_offscreen
 from infogail.rendering.captions import MARGIN, ROW, write_text
 from infogail.rendering.palette import BACKGROUND, DIMMED, TRACK, WHITE, colour
 from infogail.rendering.video import FPS, write_film
-from infogail.traffic.population import make_populated, population
+from infogail.traffic.population import Mix, make_populated, population
 from infogail.traffic.styled import StyledVehicle
 
 SIZE, SCALING = (1280, 560), 6.4  # maximum [px], and [px/m]
@@ -31,7 +31,7 @@ SHARE = 150  # [px] of the strip per code
 def film_traffic(
     run: Path,
     environment: str,
-    mix: Sequence[float] | None,
+    mix: Mix | None,
     assisted: bool,
     seconds: float,
     seed: int,

@@ -22,7 +22,7 @@ from infogail.envs.policies import load_policy
 from infogail.runs.driver import Driver, load
 from infogail.stress import trace as measures
 from infogail.stress.trace import Trace, Witness
-from infogail.traffic.population import make_start, population, vehicle_class
+from infogail.traffic.population import Mix, by_code, make_start, population, vehicle_class
 from infogail.traffic.styled import drawn_codes
 
 IDM = "idm"
@@ -94,11 +94,11 @@ class Trial:
         return self.crashed or bool(self.error)
 
 
-def kinds_of_traffic(driver: Driver, mixes: Sequence[Sequence[float]]) -> list[Traffic]:
+def kinds_of_traffic(driver: Driver, mixes: Sequence[Mix]) -> list[Traffic]:
     """IDM, each code by itself, the codes as frequent as in the demonstrations, and further `mixes`."""
     codes = np.eye(driver.num_codes)
     alone = [Traffic(f"code_{k}", tuple(row)) for k, row in enumerate(codes.tolist())]
-    given = [Traffic(f"{MIX}_{k}", tuple(mix)) for k, mix in enumerate(mixes, 1)]
+    given = [Traffic(f"{MIX}_{k}", tuple(by_code(driver, mix).tolist())) for k, mix in enumerate(mixes, 1)]
     return [Traffic(IDM, None), *alone, Traffic(MIX, tuple(driver.prior.tolist())), *given]
 
 

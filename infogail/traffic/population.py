@@ -64,10 +64,7 @@ def population(run: str | Path, mix: Mix | None = None, assisted: bool = True) -
             f"{run}: trained on {scenario.name}, which has no other drivers in lanes; "
             "give a run of highway, follow or replay"
         )
-    if isinstance(mix, Mapping):
-        given = {driver.number(name): share for name, share in mix.items()}
-        mix = [given.get(code, 0.0) for code in range(driver.num_codes)]
-    shares = usual_mix(run, driver) if mix is None else np.asarray(mix, dtype=np.float64)
+    shares = usual_mix(run, driver) if mix is None else by_code(driver, mix)
     if shares.shape != (driver.num_codes,) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.any():
         shown = " ".join(f"{share:g}" for share in np.ravel(shares))
         raise BadInput(f"mix {shown}: give a non-negative share for each of the {driver.num_codes} codes of {run}")
@@ -85,6 +82,18 @@ def population(run: str | Path, mix: Mix | None = None, assisted: bool = True) -
     }
     globals()[name] = type(name, (StyledVehicle if scenario.steers else StyledFollower,), members)
     return f"{__name__}.{name}"
+
+
+def by_code(driver: Driver, mix: Mix) -> np.ndarray:
+    """`mix` (K,) as numbers alone.
+
+    Raises:
+        BadInput: the `driver` has no code with one of its names.
+    """
+    if isinstance(mix, Mapping):
+        given = {driver.number(name): share for name, share in mix.items()}
+        mix = [given.get(code, 0.0) for code in range(driver.num_codes)]
+    return np.asarray(mix, dtype=np.float64)
 
 
 def usual_mix(run: str | Path, driver: Driver) -> np.ndarray:
