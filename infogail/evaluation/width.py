@@ -141,7 +141,7 @@ class Start(NamedTuple):
             if old is first[old.lane_index[2]]:
                 road.vehicles[k] = FirstCar(old, speeds[old.lane_index[2]], self.rate)
             else:
-                road.vehicles[k] = make(old, next(drawn))
+                road.vehicles[k] = make(old, next(drawn, 0.5))  # one more driver where a lane is empty
                 drivers.append(road.vehicles[k])
         seen: list[list[float]] = [[] for _ in drivers]
         for step in range(SECONDS * SIMULATION_FREQUENCY):
