@@ -1,7 +1,7 @@
 """Worlds in which every vehicle is driven by the learner: drivers trained among themselves.
 
 All of them share one policy, as in PS-GAIL (Bhattacharyya et al. 2018, arXiv 1803.01044), each with a code of its own.
-Worlds have two to four lanes, and start anywhere from a standstill to fast, dense or not; some have an on-ramp that
+Worlds have two to four lanes, and start anywhere from a standstill to fast, dense or not; most have an on-ramp that
 ends. As in highway-env's merges, it is closed to those on the road, who do not see who is on it.
 """
 
@@ -25,25 +25,27 @@ from infogail.envs.scenarios.safety import too_close
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
 
 VEHICLES = 32  # in each world
-RAMPS = 0.4  # share of worlds
+RAMPS = 0.6  # share of worlds
 SECONDS = 20.0  # of an episode: it takes longer than a demonstration until the fast have caught up with the slow
 PARALLEL = 80.0  # [m], the last stretch of a ramp, beside the road and open to it
-ON_RAMP = 0.3  # how many vehicles start on the ramp, relative to a lane of the road
-UNSAFE = 1.0  # penalty of a decision that leads where Responsibility-Sensitive Safety would have to intervene
-IDLE, CRAWL = 0.3, 8.0  # penalty of a decision that leads to a standstill; it falls to 0 at this speed [m/s]
+ON_RAMP = 1.0  # how many vehicles start on the ramp, relative to a lane of the road
+UNSAFE = 2.0  # penalty of a decision that leads where Responsibility-Sensitive Safety would have to intervene
+IDLE, CRAWL = 1.0, 8.0  # penalty of a decision that leads to a standstill; it falls to 0 at this speed [m/s]
+NEAREST = 6.5  # [m] at the start, from one to the next in the pack
 AWAY = 1e4  # [m], where nobody sees the obstacle of worlds without a ramp
 CRASHED = Car._fields.index("crashed")
 DRAWS = {
     "lanes": Draw(2.0, 5.0),  # rounded down; without the ramp
     "ramp": Draw(0.0, 1.0),
     "ramp_end": Draw(0.3, 1.0),  # how far through the pack
-    "speed": Draw(-5.0, 35.0),  # [m/s]; below 0: a standstill; above 30: 30
-    "density": Draw(0.5, 1.1),  # relative to highway-env's default
+    "speed": Draw(-8.0, 35.0),  # [m/s]; below 0: a standstill; above 30: 30
+    "density": Draw(0.7, 1.2),  # relative to highway-env's default
     "room": Draw(0.0, 1.0),  # between gaps for the speed driven (0) and those for 25 m/s (1)
     "rank": Draw(0.0, 1.0, size=VEHICLES),  # in the pack
     "lane": Draw(0.0, 1.0, size=VEHICLES),
-    "gap": Draw(0.9, 1.1, size=VEHICLES),  # as in `Vehicle.create_random`
+    "gap": Draw(0.5, 1.5, size=VEHICLES),  # relative to the usual one; in highway-v0 0.9 to 1.1, in merge-v0 less
     "pace": Draw(0.9, 1.1, size=VEHICLES),  # relative to the world's speed
+    "ramp_pace": Draw(0.6, 1.0),  # of those on the ramp, relative to that; in merge-v0 they start at two thirds
     "offset": Draw(-0.3, 0.3, size=VEHICLES),  # [m] from the lane's centre
     "seat": Draw(0.0, 1.0, size=VEHICLES),  # order of the learner's episodes
 }
@@ -91,13 +93,14 @@ class Company:
         self.lanes, ramp = scene["lanes"].floor(), scene["ramp"] < RAMPS  # (W,)
         speed = scene["speed"].clamp(0.0, 30.0)
         spacing = (12.0 + speed + scene["room"] * (25.0 - speed).clamp(min=0.0)) * (-self.lanes / 8).exp()
-        along = (scene["gap"] * spacing / scene["density"]).cumsum(0)
+        along = (scene["gap"] * spacing / scene["density"]).clamp(min=NEAREST).cumsum(0)
         x = along.gather(0, scene["rank"].argsort(0))
         self.ramp_end = torch.where(ramp, along[-1] * scene["ramp_end"] + PARALLEL, -AWAY)  # (W,) [m]
         lane = (scene["lane"] * (self.lanes + ON_RAMP * ramp)).floor()
         ahead = (lane == self.lanes) & (x > self.ramp_end - PARALLEL)  # too late for the ramp
         lane = torch.where(ahead, (scene["lane"] * 7919.0 % 1.0 * self.lanes).floor(), lane)
-        states = torch.stack((x, LANE_WIDTH * lane + scene["offset"], torch.zeros_like(x), speed * scene["pace"]))
+        speeds = speed * scene["pace"] * torch.where(lane == self.lanes, scene["ramp_pace"], 1.0)
+        states = torch.stack((x, LANE_WIDTH * lane + scene["offset"], torch.zeros_like(x), speeds))
         obstacle = torch.stack((self.ramp_end, LANE_WIDTH * self.lanes, *torch.zeros(2, *speed.shape).to(speed)))
         self.traffic = initial_traffic(torch.cat((states, obstacle[:, None]), 1))
         self.traffic[CRASHED, -1] = 1.0
@@ -116,7 +119,10 @@ class Company:
         acceleration, steering = commands.T.unflatten(1, (VEHICLES, -1))
         speed = self.traffic[3, :-1]
         # As `infogail.traffic.styled`: brakes stop a car, but do not reverse it.
-        acceleration = (acceleration * ACCELERATION_RANGE[1]).maximum(-speed.clamp(min=0.0) * scenario.policy_frequency)
+        wanted = acceleration * ACCELERATION_RANGE[1]
+        acceleration = wanted.maximum(-speed.clamp(min=0.0) * scenario.policy_frequency)
+        # Nothing else tells those who brake at a standstill that braking less would be a step towards starting.
+        futile = self._ordered(acceleration - wanted) / ACCELERATION_RANGE[1]
         still = torch.zeros_like(acceleration[:1])
         acceleration, steering = (
             torch.cat((command, still)) for command in (acceleration, steering * scenario.steering_range[1])
@@ -133,7 +139,7 @@ class Company:
         slow = (1.0 - self._ordered(self.traffic[3, :-1]) / CRAWL).clamp(0.0, 1.0)
         if late.any():
             obs = self.reset()
-        return Step(obs, final, ended, truncated, ignored, UNSAFE * unsafe + IDLE * slow)
+        return Step(obs, final, ended, truncated, ignored, UNSAFE * unsafe + IDLE * (slow + futile))
 
     def failed(self) -> Tensor:
         """(V, W) bool: crashed, or off the road."""

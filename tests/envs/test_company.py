@@ -114,7 +114,9 @@ def test_brakes_stop_a_car(company):
     for _ in range(60):
         company.step(torch.tensor([-1.0, 0.0]).expand(company.num_envs, 2))
     step = company.step(torch.tensor([-1.0, 0.0]).expand(company.num_envs, 2))
-    assert step.penalties.min() == pytest.approx(IDLE, abs=1e-3)  # of those who stand
+    assert step.penalties.min() == pytest.approx(2 * IDLE, abs=1e-2)  # of those who stand, and brake
+    step = company.step(torch.zeros(company.num_envs, 2))
+    assert step.penalties.min() == pytest.approx(IDLE, abs=1e-2)  # of those who stand, and do not
     speed = company.states[:, :-1, 3]
     assert speed.min() > -1.0 and speed.median() == pytest.approx(0.0, abs=1e-5)
 
