@@ -2,25 +2,25 @@
 
 All of them share one policy, as in PS-GAIL (Bhattacharyya et al. 2018, arXiv 1803.01044), each with a code of its own.
 Worlds have two to four lanes, and start anywhere from a standstill to fast, dense or not; most have an on-ramp that
-ends. As in highway-env's merges, it is closed to those on the road, who do not see who is on it.
+ends. As in highway-env's merges, it is closed to those on the road, who do not see who is on it. Who learns from people
+starts at a speed of theirs, about as near to each other as they are at that speed, and without a ramp.
 """
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from infogail.envs.environment import Step
 from infogail.envs.errors import BadInput
-from infogail.envs.physics.dynamics import LENGTH, Car, initial_traffic, vehicle_states
+from infogail.envs.physics.dynamics import LENGTH, WIDTH, Car, initial_traffic, vehicle_states
 from infogail.envs.physics.roads import LANE_WIDTH
 from infogail.envs.physics.state import Scene
 from infogail.envs.physics.streams import Draw, named, num_rows, random_streams, scene_from_uniform, uniform
 from infogail.envs.physics.traffic import drive_together
+from infogail.envs.scenarios.highway import Highway
 from infogail.envs.scenarios.safety import too_close
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
 
@@ -31,7 +31,12 @@ PARALLEL = 80.0  # [m], the last stretch of a ramp, beside the road and open to 
 ON_RAMP = 1.0  # how many vehicles start on the ramp, relative to a lane of the road
 UNSAFE = 2.0  # penalty of a decision that leads where Responsibility-Sensitive Safety would have to intervene
 IDLE, CRAWL = 1.0, 8.0  # penalty of a decision that leads to a standstill; it falls to 0 at this speed [m/s]
+# Penalties of drivers who learn from people, where they would have to brake, and to keep their lane. They are small,
+# and there is none for standing: it is for the people to show how near to each other, and how slowly, one drives.
+PEOPLE_UNSAFE = 0.5, 0.1
+STANDING, FOLLOWING = 12.0, 1.15  # [m], [s]: from front to front by speed, about as between those on US-101
 NEAREST = 6.5  # [m] at the start, from one to the next in the pack
+HIGHWAY = Highway()
 AWAY = 1e4  # [m], where nobody sees the obstacle of worlds without a ramp
 CRASHED = Car._fields.index("crashed")
 DRAWS = {
@@ -57,7 +62,7 @@ class Company:
     A driver's episode ends early with a crash or a road exit. The wreck stays where it is until all worlds begin anew.
 
     Args:
-        scenario: a `Highway`, for what drivers observe and how they act.
+        scenario: for what drivers observe and how they act, and the speeds of people, if it has any.
         num_envs: B.
 
     Raises:
@@ -72,6 +77,8 @@ class Company:
         self._streams, self._episode = random_streams(0, num_envs // VEHICLES).to(device), torch.tensor(0)
         others = [[v, *(u for u in range(VEHICLES + 1) if u != v)] for v in range(VEHICLES)]
         self._ego_first = torch.tensor(others, device=device)  # (V, V + 1)
+        speeds = scenario.starting_speeds
+        self._speeds = None if speeds is None else torch.as_tensor(speeds, dtype=torch.float32, device=device)
         self._begin()
 
     def reset(self, seed: int | None = None) -> Tensor:
@@ -90,9 +97,12 @@ class Company:
 
     def place(self, scene: Scene) -> None:
         """Start in the worlds of `scene`, quantities (W,) or (V, W); see `DRAWS`."""
-        self.lanes, ramp = scene["lanes"].floor(), scene["ramp"] < RAMPS  # (W,)
+        self.lanes, ramp = scene["lanes"].floor(), scene["ramp"] < (RAMPS if self._speeds is None else 0.0)  # (W,)
         speed = scene["speed"].clamp(0.0, 30.0)
         spacing = (12.0 + speed + scene["room"] * (25.0 - speed).clamp(min=0.0)) * (-self.lanes / 8).exp()
+        if self._speeds is not None:
+            speed = self._speeds[(scene["room"] * len(self._speeds)).long()]
+            spacing = (STANDING + FOLLOWING * speed) / self.lanes
         along = (scene["gap"] * spacing / scene["density"]).clamp(min=NEAREST).cumsum(0)
         x = along.gather(0, scene["rank"].argsort(0))
         self.ramp_end = torch.where(ramp, along[-1] * scene["ramp_end"] + PARALLEL, -AWAY)  # (W,) [m]
@@ -135,11 +145,16 @@ class Company:
         late = torch.full_like(failed, self._elapsed >= self.spec.horizon)
         obs = final = self._observed()
         ended, truncated, ignored = (self._ordered(x) for x in (failed & ~before, late & ~self._over, before))
-        unsafe = torch.from_numpy(too_close(final.double().cpu().numpy()).any(0)).to(final)
+        around = final if scenario.features == Highway.features else self._observed(HIGHWAY)
+        unsafe = torch.from_numpy(too_close(around.double().cpu().numpy())).to(final)
         slow = (1.0 - self._ordered(self.traffic[3, :-1]) / CRAWL).clamp(0.0, 1.0)
+        if self._speeds is None:
+            penalties = UNSAFE * unsafe.amax(0) + IDLE * (slow + futile)
+        else:
+            penalties = unsafe.T @ unsafe.new_tensor(PEOPLE_UNSAFE)
         if late.any():
             obs = self.reset()
-        return Step(obs, final, ended, truncated, ignored, UNSAFE * unsafe + IDLE * (slow + futile))
+        return Step(obs, final, ended, truncated, ignored, penalties)
 
     def failed(self) -> Tensor:
         """(V, W) bool: crashed, or off the road."""
@@ -151,8 +166,8 @@ class Company:
         off = (y < -LANE_WIDTH / 2) | (y > LANE_WIDTH * (lanes - 0.5)) | between
         return off | (self.traffic[CRASHED, :-1] != 0)
 
-    def observe(self) -> Tensor:
-        """(F, W, V): what each driver observes, as `infogail.traffic.styled.observe`."""
+    def observe(self, scenario: Scenario | None = None) -> Tensor:
+        """(F, W, V): what each driver observes, by default in its scenario, as `infogail.traffic.styled.observe`."""
         states = self.states[:, self._ego_first]  # (W, V, V + 1, 4)
         x, y = states[..., 0, 0], states[..., 0, 1]
         lanes, end = self.lanes[:, None], self.ramp_end[:, None]
@@ -165,13 +180,12 @@ class Company:
         beside = abs(across - middle) > LANE_WIDTH * count[..., None] / 2 + 1.0
         beside[..., 0] = False
         across = across.masked_fill(beside, torch.inf)
-        seen = torch.stack((states[..., 0], across, states[..., 2], states[..., 3]), -1)
-        highway: Any = copy(self.scenario)
-        highway.lanes = count  # one number per driver
-        return torch.stack(highway.observe(seen, {}))
+        size = states.new_tensor((LENGTH, WIDTH)).expand(*across.shape, 2)
+        seen = torch.cat((states[..., :1], across[..., None], states[..., 2:], size), -1)
+        return torch.stack((scenario or self.scenario).observe_in_lanes(seen, count))
 
-    def _observed(self) -> Tensor:
-        return self.observe().permute(2, 1, 0).flatten(0, 1)[self._seat]
+    def _observed(self, scenario: Scenario | None = None) -> Tensor:
+        return self.observe(scenario).permute(2, 1, 0).flatten(0, 1)[self._seat]
 
     def _ordered(self, x: Tensor) -> Tensor:
         """(B,) of (V, W), in the order of the learner's episodes."""

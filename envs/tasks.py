@@ -126,7 +126,7 @@ def training_environment(
     """Copies of what the demonstrations were recorded in; a style judge, where there is one, is only for logging.
 
     Args:
-        company: on a highway, all vehicles are driven by the learner, see `Company`.
+        company: all vehicles on a highway are driven by the learner, see `Company`.
     """
     from infogail.envs.company import Company
     from infogail.envs.gym_environment import GymEnvironment

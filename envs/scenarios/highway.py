@@ -202,7 +202,7 @@ class Highway(Scenario):
             *(feature for present, gap, closing in slots for feature in (present, gap / 50.0, closing / 10.0)),
         ]
 
-    def observe_in_lanes(self, states: np.ndarray, lanes: np.ndarray) -> list[Array]:
+    def observe_in_lanes(self, states: Array, lanes: Array) -> list[Array]:
         highway: Any = copy(self)
         highway.lanes = lanes  # one number per driver
         return highway.observe(states[..., :4], {})

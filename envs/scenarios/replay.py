@@ -47,12 +47,12 @@ SHOWN_LENGTH, LARGEST_SHIFT = 140.0, 11.0  # [m] of road shown in a film; how fa
 
 
 class Lanes(NamedTuple):
-    """Straight lanes around each of N drivers, in place of a recorded road."""
+    """Straight lanes around each driver, in place of a recorded road."""
 
-    reference: np.ndarray
-    """(N, 4), as `RecordedRoad.at` returns it"""
-    edges: np.ndarray
-    """(N, M + 1) [m]"""
+    reference: Array
+    """(..., 4), as `RecordedRoad.at` returns it"""
+    edges: Array
+    """(..., M + 1) [m]"""
 
     def at(self, s: Array, scene: Scene) -> tuple[Array, Array]:
         """The same, wherever along the road."""
@@ -74,6 +74,7 @@ class Replay(Scenario):
     fixed_settings = ("simulation_frequency", "policy_frequency", "show_trajectories", "vehicle_class")
     compilable = False
     features = (*Highway.features, "curvature", "length", "width")
+    context = (*Highway.context, "curvature", "length", "width")
     # The drivers are unlabelled; what distinguishes them is how closely they follow, whatever the lane and traffic.
     style_features = ("headway", "leader_closing")
     style_tolerance = 0.15
@@ -98,7 +99,9 @@ class Replay(Scenario):
     def _enter(self, world: RecordedWorld, starts: np.ndarray) -> None:
         self._road = RecordedRoad(world, starts, EPISODE_STEPS)
         self.num_vehicles = 1 + world.states.shape[1]
-        self.draws = {"demonstration": Draw(0.0, float(world.num_training[0]))}
+        num_training = int(world.num_training[0])
+        self.draws = {"demonstration": Draw(0.0, float(num_training))}
+        self.starting_speeds = starts[:num_training, 3]
 
     def with_recording(self, recording: Recording) -> Replay:
         return Replay(recording)
@@ -231,11 +234,12 @@ class Replay(Scenario):
             ego.width - Vehicle.WIDTH,
         ]
 
-    def observe_in_lanes(self, states: np.ndarray, lanes: np.ndarray) -> list[Array]:
-        lines = np.minimum(np.arange(lanes.max() + 1), lanes[:, None])
+    def observe_in_lanes(self, states: Array, lanes: Array) -> list[Array]:
+        xp = array_namespace(states)
+        lines = xp.minimum(xp.arange(int(xp.max(lanes)) + 1, dtype=lanes.dtype), lanes[..., None])
         there: Any = Replay()
-        there._road = Lanes(np.zeros((len(lanes), 4)), LANE_WIDTH * (lines - 0.5))
-        return there.observe(np.concatenate((states[..., :4], states[..., :2], states[..., 4:]), -1), {})
+        there._road = Lanes(xp.zeros_like(states[..., 0, :4]), LANE_WIDTH * (xp.astype(lines, states.dtype) - 0.5))
+        return there.observe(xp.concat((states[..., :4], states[..., :2], states[..., 4:]), axis=-1), {})
 
     def followed(self, window: int) -> np.ndarray:
         states, scene = self.road.recorded_states(window), {"demonstration": np.float64(window)}

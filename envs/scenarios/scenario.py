@@ -69,6 +69,8 @@ class Scenario(ABC):
     """Styles differ by degree: `style_value` says more than the style."""
     world_type: type[World] | None = None
     """The world in which people were recorded; None if demonstrations are not of people from `infogail import`."""
+    starting_speeds: np.ndarray | None = None
+    """(n,) [m/s] of the people learned from, at the beginning of their demonstrations; None if there are none."""
     burn_in: int = 0
     """Decisions of the recorded driver, from which a code is inferred, before another driver takes over."""
     steers: bool = True
@@ -229,13 +231,13 @@ class Scenario(ABC):
         """(...) int64: the demonstration whose driver the ego replaces; None if it replaces none."""
         return None
 
-    def observe_in_lanes(self, states: np.ndarray, lanes: np.ndarray) -> list[Array]:
-        """The features of N drivers as traffic on straight lanes that need not be the scenario's own, each (N,).
+    def observe_in_lanes(self, states: Array, lanes: Array) -> list[Array]:
+        """The features of drivers as traffic on straight lanes that need not be the scenario's own, each (...).
 
         Args:
-            states: (N, V, 6): x [m], y [m] from the middle of the leftmost lane, positive rightwards, heading [rad],
+            states: (..., V, 6): x [m], y [m] from the middle of the leftmost lane, positive rightwards, heading [rad],
                 speed [m/s], length and width [m] of all vehicles as each driver sees them, itself first.
-            lanes: (N,), the number of lanes around each driver.
+            lanes: (...), the number of lanes around each driver.
         """
         raise NotImplementedError(f"{self.name}: its drivers do not drive as traffic")
 

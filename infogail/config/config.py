@@ -64,7 +64,7 @@ class Config:
         labelled, num_codes, styles = self.run.labelled, self.codes.num_codes, len(scenario.styles)
         if self.run.early_end is not None and not is_environment(scenario.name):
             raise BadInput(f"--early-end {self.run.early_end}: in {scenario.name} it is known; leave it out")
-        if self.run.company and not (scenario.usable_as_traffic and scenario.steers and not scenario.recorded):
+        if self.run.company and not (scenario.usable_as_traffic and scenario.steers):
             raise BadInput(
                 f"--company: {scenario.name} has no other drivers in lanes; leave it out, or train on highway"
             )

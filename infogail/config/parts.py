@@ -24,7 +24,8 @@ class RunConfig(Part):
     """Number B of environments that are driven together."""
     company: bool = setting(False)
     """On highway: every vehicle is driven by the policy and learns, each with its own code, on roads with and without a
-    ramp, at all speeds (PS-GAIL); off: a single one does, among IDM drivers. --num-envs counts the vehicles."""
+    ramp, at all speeds (PS-GAIL); on replay, at the speeds of people, without a ramp; off: a single one does, among
+    IDM drivers or recorded cars. --num-envs counts the vehicles."""
     iterations: int = setting(30, POSITIVE, varies=True)
     """Maximum number of iterations; each is a rollout, then updates of discriminator, posterior and policy."""
     settling_iterations: int | None = setting(6, POSITIVE, varies=True)

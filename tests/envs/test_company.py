@@ -5,9 +5,10 @@ import pytest
 import torch
 from highway_env.road.road import Road, RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
+from replay_world import record_world, steady_cars
 
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.company import DRAWS, IDLE, UNSAFE, VEHICLES, Company
+from infogail.envs.company import DRAWS, IDLE, PEOPLE_UNSAFE, UNSAFE, VEHICLES, Company
 from infogail.envs.errors import BadInput
 from infogail.envs.physics.dynamics import initial_traffic, vehicle_states
 from infogail.envs.physics.traffic import drive_together
@@ -34,13 +35,24 @@ def worlds(company, **fixed):
     company.place(scene | {name: torch.full((WORLDS,), value) for name, value in fixed.items()})
 
 
-def seen_in_highway_env(road, states):
+@pytest.fixture
+def people(tmp_path):
+    """In company as those who were recorded at 5, 10, 15 and 20 m/s."""
+    cars = steady_cars(speeds=(5.0, 10.0, 15.0, 20.0))
+    people = Company(record_world(tmp_path / "world.safetensors", cars).scenario, WORLDS * VEHICLES)
+    people.reset(seed=0)
+    return people
+
+
+def seen_in_highway_env(road, states, scenario):
     road.vehicles = [Vehicle(road, (x, y), heading, speed) for x, y, heading, speed in states.double().tolist()]
-    return observe(road.vehicles)
+    return observe(road.vehicles, scenario)
 
 
+@pytest.mark.parametrize("drivers", ["company", "people"])
 @pytest.mark.parametrize("lanes", [2, 3, 4])
-def test_observes_what_drivers_do_on_a_highway(company, lanes):
+def test_observes_what_drivers_do_on_a_highway(drivers, lanes, request):
+    company = request.getfixturevalue(drivers)
     worlds(company, lanes=float(lanes), ramp=1.0, speed=25.0)
     drive(company, 15)
     road = Road(RoadNetwork.straight_road_network(lanes, speed_limit=30), np_random=np.random.default_rng(0))
@@ -48,7 +60,7 @@ def test_observes_what_drivers_do_on_a_highway(company, lanes):
     for world in range(0, WORLDS, 8):
         x = company.states[world, :-1, 0].min()
         states = company.states[world, :-1] - torch.tensor([x - 10.0, 0.0, 0.0, 0.0])
-        np.testing.assert_allclose(ours[world], seen_in_highway_env(road, states), atol=1e-4)
+        np.testing.assert_allclose(ours[world], seen_in_highway_env(road, states, company.scenario), atol=1e-4)
 
 
 def test_observes_what_drivers_do_in_a_merge(company):
@@ -63,7 +75,7 @@ def test_observes_what_drivers_do_in_a_merge(company):
     ours = company.observe().permute(1, 2, 0)
     for world in range(0, WORLDS, 4):
         states = company.states[world, :-1] - torch.tensor([company.ramp_end[world] - end, 0.0, 0.0, 0.0])
-        np.testing.assert_allclose(ours[world], seen_in_highway_env(road, states), atol=1e-4)
+        np.testing.assert_allclose(ours[world], seen_in_highway_env(road, states, company.scenario), atol=1e-4)
 
 
 def drive(company, decisions):
@@ -131,6 +143,25 @@ def test_penalises_what_the_assistant_would_prevent(company):
     np.testing.assert_allclose(penalties.unique(), [0.0, UNSAFE])
     charged, free = closing[penalties > 0].mean(), closing[penalties == 0].mean()
     assert charged > 0.2 > free  # 2 m/s
+
+
+def test_people_start_at_speeds_of_people_on_roads_without_ramp(people):
+    speed = people.states[:, :-1, 3]
+    nearest = speed.mean(1)[:, None] / torch.tensor([5.0, 10.0, 15.0, 20.0])
+    assert ((nearest - 1.0).abs().min(1).values < 0.05).all() and (speed.mean(1).diff().abs() > 2.0).any()
+    assert (speed / speed.mean(1, keepdim=True) - 1.0).abs().max() < 0.15
+    assert (people.ramp_end < -1000.0).all()
+
+
+def test_people_pay_little_for_what_the_assistant_would_prevent_and_nothing_for_standing(people):
+    worlds(people, lanes=2.0)
+    for _ in range(100):
+        step = people.step(torch.zeros(people.num_envs, 2))
+    brake, hold = PEOPLE_UNSAFE
+    np.testing.assert_allclose(step.penalties.unique(), [0.0, hold, brake, brake + hold], atol=1e-6)
+    for _ in range(100):
+        step = people.step(torch.tensor([-1.0, 0.0]).expand(people.num_envs, 2))
+    assert step.penalties.min() == 0.0
 
 
 def test_starts_follow_the_seed(company):

@@ -61,3 +61,7 @@ def test_discriminator_reads_no_context_in_company(recording):
 def test_company_is_for_drivers_who_observe_others(name):
     with pytest.raises(BadInput, match=f"^--company: {name} has no other drivers in lanes; leave it out"):
         Config.of(company=True).check(get_scenario(name))
+
+
+def test_company_takes_people_who_steer():
+    Config.of(company=True).check(get_scenario("replay"))
