@@ -6,7 +6,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from errno import EACCES
 from pathlib import Path
@@ -187,13 +187,8 @@ class Import:
         files = {path.resolve() for path in given}
         with progress_bar("importing", 2 * len(files)) as advance:
             report = self.import_traffic(tables, out, lambda: advance(1))
-        for line in report.lines():
-            print(line)
-        for problem in report.unreadable:
-            print(f"infogail: {problem}", file=sys.stderr)
-        print(f"imported: {out}, from {len(files) - len(report.unreadable)} of {len(files)} files")
-        if report.unreadable:
-            sys.exit(1)
+        imported = f"from {len(files) - len(report.unreadable)} of {len(files)} files"
+        conclude(report.lines(), report.unreadable, f"imported: {out}, {imported}")
 
     def import_traffic(self, tables: bool, out: Path, on_file: Callable[[], None]) -> Report | FollowingReport:
         """Import trajectory tables or CommonRoad files; returns the summary."""
@@ -240,13 +235,7 @@ class Import:
             paths = replace(paths, obstacles=read_obstacles(self.obstacles, self.area, paths.points))
             print(f"obstacles: {len(paths.obstacles):,} segments")
         paths.save(out)
-        for line in report.lines():
-            print(line)
-        for problem in report.unreadable:
-            print(f"infogail: {problem}", file=sys.stderr)
-        print(f"imported: {out}, {len(paths):,} paths")
-        if report.unreadable:
-            sys.exit(1)
+        conclude(report.lines(), report.unreadable, f"imported: {out}, {len(paths):,} paths")
 
     def import_minari(self) -> None:
         """Import one Minari data set."""
@@ -261,6 +250,17 @@ class Import:
         check_output(out, self.force)
         episodes.save(out)
         print(f"imported: {out}, {episodes.num_episodes} episodes of {episodes.environment}, {spread(episodes)}")
+
+
+def conclude(summary: Iterable[str], unreadable: Sequence[str], imported: str) -> None:
+    """Print what an import found, and leave with status 1 if files were `unreadable`."""
+    for line in summary:
+        print(line)
+    for problem in unreadable:
+        print(f"infogail: {problem}", file=sys.stderr)
+    print(imported)
+    if unreadable:
+        sys.exit(1)
 
 
 def spread(episodes: Episodes) -> str:

@@ -66,7 +66,7 @@ class Config:
             raise BadInput(f"--early-end {self.run.early_end}: in {scenario.name} it is known; leave it out")
         if self.run.company and not (scenario.usable_as_traffic and scenario.steers):
             raise BadInput(
-                f"--company: {scenario.name} has no other drivers in lanes; leave it out, or train on highway"
+                f"--company: {scenario.name} has no other drivers in lanes; leave it out, or train on highway or replay"
             )
         if labelled is not None and scenario.recorded:
             raise BadInput(f"--labelled {labelled}: the people in {scenario.name} have no style labels; leave it out")

@@ -20,7 +20,7 @@ from infogail.envs.environment import NO_STYLE
 from infogail.envs.errors import BadInput
 from infogail.envs.scenarios.highway import Highway, IDMStyle
 from infogail.envs.scenarios.safety import too_close
-from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY
+from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY, Scenario
 from infogail.envs.scenarios.styles import CentroidJudge, StyleCentroids
 from infogail.learning.rollout import style_nmi
 from infogail.parallel.progress import progress_bar
@@ -33,6 +33,7 @@ from infogail.traffic.styled import observe
 
 MOVING, MOST = 5.0, 0.9  # a standstill has dissolved once this share of the drivers is faster than this [m/s]
 SOON = 10.0  # [s]
+KINDS = ("unassisted", "assisted", "demonstrators")
 SPEED, HEADWAY = (Highway.features.index(name) for name in ("speed", "headway"))
 
 
@@ -202,6 +203,11 @@ def drivers_of(run: Path, assisted: bool) -> Drivers:
     return Drivers(kind.mix, lambda old, code: kind(old.road, old.position, old.heading, old.speed, code=code))
 
 
+def idm_styles(scenario: Scenario) -> list[IDMStyle]:
+    """Those of its styles by which IDM drivers can drive."""
+    return [style for style in scenario.styles if isinstance(style, IDMStyle)]
+
+
 def demonstrators(styles: Sequence[IDMStyle]) -> Drivers:
     """IDM and MOBIL drivers of these styles, each with the style's number as its code, all equally common."""
 
@@ -211,9 +217,6 @@ def demonstrators(styles: Sequence[IDMStyle]) -> Drivers:
         return driver
 
     return Drivers(np.full(len(styles), 1 / len(styles)), make)
-
-
-KINDS = ("unassisted", "assisted", "demonstrators")
 
 
 def measure_traffic(
@@ -230,8 +233,7 @@ def measure_traffic(
         BadInput: the run's demonstrators are not IDM drivers; or see `Start.of`.
     """
     scenario = load(run).scenario
-    styles = [style for style in scenario.styles if isinstance(style, IDMStyle)]
-    if not styles or not scenario.usable_as_traffic:
+    if not idm_styles(scenario) or not scenario.usable_as_traffic:
         raise BadInput(f"{run}: trained on {scenario.name}; give a run of highway")
     judge = scenario.fit_judge(Recording.load(run / DEMONSTRATIONS, scenario))
     assert isinstance(judge, CentroidJudge)
@@ -251,8 +253,9 @@ def measure_traffic(
 def drive_start(run: Path, kind: str, environment: str, seed: int, seconds: float) -> tuple[Course, Course]:
     """The courses of one of `KINDS` from one start: at highway-env's speeds, and from a standstill."""
     scenario = load(run).scenario
-    styles = [style for style in scenario.styles if isinstance(style, IDMStyle)]
-    drivers = demonstrators(styles) if kind == "demonstrators" else drivers_of(run, assisted=kind == "assisted")
+    drivers = (
+        demonstrators(idm_styles(scenario)) if kind == "demonstrators" else drivers_of(run, assisted=kind == "assisted")
+    )
     moving, still = (
         drive(Start.of(environment, seed, drivers, how), seconds, scenario.policy_frequency) for how in (False, True)
     )
