@@ -134,7 +134,11 @@ SETTINGS = {
 """All settings, by flat name."""
 
 
-ADDED: dict[str, dict[str, Any]] = {"run": {"company": False}, "discriminator": {"reads_context": True}}
+ADDED: dict[str, dict[str, Any]] = {
+    "run": {"company": False},
+    "policy": {"target_kl": None},
+    "discriminator": {"reads_context": True},
+}
 """Settings that older runs lack, with what they did, by part."""
 
 

@@ -82,6 +82,9 @@ class PolicyConfig(Part):
     """PPO's clip range of the probability ratio."""
     epochs: int = setting(1, POSITIVE, name="ppo_epochs", varies=True)
     """Passes over each rollout; with TRPO, for the value network only."""
+    target_kl: float | None = setting(None, POSITIVE)
+    """PPO makes no further pass over a rollout after one whose last minibatch diverges from the old policy by more than
+    this [nats]; None: it makes all."""
     minibatches: int = setting(48, POSITIVE)
     """Minibatches per pass."""
     entropy_coef: float = setting(1e-3, NON_NEGATIVE)

@@ -199,6 +199,7 @@ PRESETS: dict[str, Preset] = {
             "initial_log_std": -1.6,
             "learning_rate": 3e-3,
             "ppo_epochs": 4,
+            "target_kl": 0.02,
             "minibatches": 24,
         },
     ),

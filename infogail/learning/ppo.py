@@ -14,7 +14,7 @@ from infogail.learning.devices import Log
 from infogail.learning.gae import explained_variance, gae
 from infogail.learning.networks import Policy, adam, descend, mlp, step_by_step
 from infogail.learning.rollout import Rollout
-from infogail.parallel.distributed import all_gather
+from infogail.parallel.distributed import all_gather, mean
 
 
 def clipped_surrogate_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip: float) -> Tensor:
@@ -109,11 +109,14 @@ class PPO:
                 loss = policy_loss + 0.5 * value_loss - config.entropy_coef * entropy
                 descend(self.optimiser, value_loss if hold else loss)
                 clipped.append(clip_fraction(log_probs.detach(), old_log_probs, config.clip))
+            moved = approximate_kl(log_probs.detach(), old_log_probs)
+            if config.target_kl is not None and mean(moved) > config.target_kl:
+                break
         # Values are from the last minibatch, except the clip fraction, which is averaged over all, as in CleanRL.
         return {
             "ppo/policy_loss": policy_loss,
             "ppo/value_loss": value_loss,
-            "ppo/approx_kl": approximate_kl(log_probs, old_log_probs),
+            "ppo/approx_kl": moved,
             "ppo/clip_fraction": torch.stack(clipped).mean(),
             "ppo/explained_variance": explained_variance(rollout.decided(values), rollout.decided(returns)),
         } | {f"ppo/{name}": value for name, value in distribution.summary().items()}

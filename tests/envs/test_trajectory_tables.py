@@ -442,18 +442,18 @@ def test_a_bad_table_is_reported_with_the_line(write, text, message):
     [
         (b"\xff\xfe\x00V", "a.csv", "is not UTF-8 text"),
         (
-            gzip.compress(HEADER.encode()),
+            gzip.compress(HEADER.encode(), mtime=0),
             "a.csv",
             "is not UTF-8 text; give a table of text, with .gz in its name if packed",
         ),
         (b"Vehicle_ID", "a.csv.gz", "not a gzip file, or a damaged or truncated one; download it again"),
         (
-            gzip.compress(f"{HEADER}\n{ROW}".encode() * 9)[:-20],
+            gzip.compress(f"{HEADER}\n{ROW}".encode() * 9, mtime=0)[:-20],
             "a.csv.gz",
             "not a gzip file, or a damaged or truncated",
         ),
         (
-            gzip.compress(HEADER.encode())[:10] + b"\xff" * 40,
+            gzip.compress(HEADER.encode(), mtime=0)[:10] + b"\xff" * 40,
             "a.csv.gz",
             "not a gzip file, or a damaged or truncated one",
         ),

@@ -144,6 +144,20 @@ def test_ppo_logs_what_clips_and_what_its_values_explain():
     assert all(log["ppo/approx_kl"] >= 0.0 for log in logs)
 
 
+@pytest.mark.parametrize(("target_kl", "as_with"), [(1e-6, 1), (1e3, 4)])
+def test_ppo_makes_no_further_pass_once_it_has_left_the_trust_region(target_kl, as_with):
+    def weights(**changes):
+        torch.manual_seed(0)
+        obs, codes = torch.randn(4, 64, 3), torch.zeros(64, dtype=torch.int64)
+        ppo = PPO(box_spec(3, 2), 1, Config.of(minibatches=4, **changes), torch.Generator().manual_seed(0))
+        ppo.update(rollout_of(ppo, obs, obs, codes, torch.ones(4, 64, dtype=torch.bool)), obs[..., 0])
+        return torch.cat([parameter.detach().flatten() for parameter in ppo.policy.parameters()])
+
+    limited = weights(ppo_epochs=4, target_kl=target_kl)
+    assert (limited == weights(ppo_epochs=as_with)).all()
+    assert (limited != weights(ppo_epochs=5 - as_with)).any()
+
+
 @pytest.mark.parametrize("kind", [PPO, TRPO])
 @pytest.mark.parametrize(("terminated", "worth"), [(True, [1.0, 0.0]), (False, [4 / 3, 2 / 3])])
 def test_values_go_on_beyond_a_time_limit_and_not_beyond_a_termination(terminated, worth, kind):
