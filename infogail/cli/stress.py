@@ -94,7 +94,7 @@ class Stress:
         traffic = self.traffic or newest_run(lambda task: task.usable_as_traffic)
         driver = load(traffic)
         mixes = [given_mix(mix.split(",")) for mix in self.mix]
-        kinds = self.chosen(kinds_of_traffic(driver, mixes))
+        kinds = self.chosen(kinds_of_traffic(traffic, mixes))
         setting = Setting(self.environment, self.settings(), self.seconds)
         out = self.out or Path("runs") / f"stress-{Path(self.planner.replace(':', '-')).stem}"
         check_folder(out)

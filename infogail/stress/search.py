@@ -21,6 +21,7 @@ from infogail.parallel.workers import workers
 from infogail.runs.driver import load
 from infogail.stress.campaign import common
 from infogail.stress.trials import Setting, Traffic, Trial, check, drive, make_environment, run_trial
+from infogail.traffic.population import usual_mix
 
 NAME = "searched"
 NEAR = 6
@@ -87,7 +88,7 @@ def search(
         BadInput: Optuna is not installed.
     """
     driver = load(run)
-    mix = tuple(driver.prior.tolist())
+    mix = tuple(usual_mix(run, driver).tolist())
     side_by_side = partial(workers, processes or os.cpu_count() or 1) if ray is None else partial(cluster, ray)
     with side_by_side() as mapped:
 

@@ -19,10 +19,10 @@ from highway_env.vehicle.kinematics import Vehicle
 from infogail.envs.errors import BadInput, one_line
 from infogail.envs.gym_environment import Policy
 from infogail.envs.policies import load_policy
-from infogail.runs.driver import Driver, load
+from infogail.runs.driver import load
 from infogail.stress import trace as measures
 from infogail.stress.trace import Trace, Witness
-from infogail.traffic.population import Mix, by_code, make_start, population, vehicle_class
+from infogail.traffic.population import Mix, by_code, make_start, population, usual_mix, vehicle_class
 from infogail.traffic.styled import drawn_codes
 
 IDM = "idm"
@@ -94,12 +94,13 @@ class Trial:
         return self.crashed or bool(self.error)
 
 
-def kinds_of_traffic(driver: Driver, mixes: Sequence[Mix]) -> list[Traffic]:
+def kinds_of_traffic(run: Path, mixes: Sequence[Mix]) -> list[Traffic]:
     """IDM, each code by itself, the codes as frequent as in the demonstrations, and further `mixes`."""
+    driver = load(run)
     codes = np.eye(driver.num_codes)
     alone = [Traffic(f"code_{k}", tuple(row)) for k, row in enumerate(codes.tolist())]
     given = [Traffic(f"{MIX}_{k}", tuple(by_code(driver, mix).tolist())) for k, mix in enumerate(mixes, 1)]
-    return [Traffic(IDM, None), *alone, Traffic(MIX, tuple(driver.prior.tolist())), *given]
+    return [Traffic(IDM, None), *alone, Traffic(MIX, tuple(usual_mix(run, driver).tolist())), *given]
 
 
 def make_environment(
@@ -270,7 +271,7 @@ def check(planner: str | Path, setting: Setting, run: Path, kinds: Sequence[Traf
     """Raise BadInput if the environment, one of these kinds of traffic, or the planner there, cannot be had."""
     for traffic in kinds:
         population(run, traffic.mix)
-    traffic = kinds_of_traffic(load(run), ())[1]
+    traffic = kinds_of_traffic(run, ())[1]
     try:
         env = make_environment(setting, traffic, run, 0)
     except BadInput:

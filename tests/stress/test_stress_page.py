@@ -12,7 +12,6 @@ from one_process import in_this_process
 
 from infogail.cli import main
 from infogail.rendering.viewer import as_script
-from infogail.runs.driver import load
 from infogail.stress.page import drive_again, worst, write_report
 from infogail.stress.results import summarise, verdict
 from infogail.stress.trials import Setting, Trial, kinds_of_traffic, run_trial
@@ -46,7 +45,7 @@ def stressed(highway_run, tmp_path_factory):
     """`stressed(planner)`: trials by kind of traffic, and the page with a command that nobody runs."""
     folder = tmp_path_factory.mktemp("stress")
     (folder / "page_planners.py").write_text(PLANNERS)
-    kinds = [kind for kind in kinds_of_traffic(load(highway_run), ()) if kind.name in KINDS]
+    kinds = [kind for kind in kinds_of_traffic(highway_run, ()) if kind.name in KINDS]
 
     def make(planner):
         planner = f"page_planners:{planner}"
@@ -82,7 +81,7 @@ def test_the_worst_come_first_and_from_each_kind_in_turn():
 
 def test_a_moment_repeats_exactly_and_ends_in_the_crash(accelerating, highway_run):
     trials, _ = accelerating
-    kinds = {kind.name: kind for kind in kinds_of_traffic(load(highway_run), ())}
+    kinds = {kind.name: kind for kind in kinds_of_traffic(highway_run, ())}
     crashed = [trial for trial in worst(trials) if trial.crashed]
     assert crashed
     for trial in crashed[:3]:
@@ -103,7 +102,7 @@ def test_a_moment_repeats_exactly_and_ends_in_the_crash(accelerating, highway_ru
 
 @pytest.mark.parametrize("environment", ["merge-v0", "intersection-v1", "roundabout-v0"])
 def test_cameras_follow_the_planner_and_cars_come_and_go(environment, highway_run):
-    _, traffic, *_ = kinds_of_traffic(load(highway_run), ())
+    _, traffic, *_ = kinds_of_traffic(highway_run, ())
     setting = Setting(environment, {}, 4.0)
     trial = run_trial(setting, traffic, 0, "idm", highway_run)
     episode = drive_again(setting, traffic, trial, "idm", highway_run).episode

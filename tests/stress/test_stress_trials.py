@@ -8,7 +8,6 @@ import pytest
 
 from infogail.cli import main
 from infogail.envs.errors import BadInput
-from infogail.runs.driver import load
 from infogail.stress.campaign import TRIALS, run_trials
 from infogail.stress.results import junit, summarise, violations
 from infogail.stress.trace import Trace, at_fault, brakes_hard, lane_changes, struck, time_to_collision
@@ -90,7 +89,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def kinds(highway_run):
-    return {kind.name: kind for kind in kinds_of_traffic(load(highway_run), [(1, 0, 0, 1)])}
+    return {kind.name: kind for kind in kinds_of_traffic(highway_run, [(1, 0, 0, 1)])}
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from infogail.learning.learner import InfoGAIL
 from infogail.rendering.traffic_film import check_environment, film_traffic, shares
 from infogail.runs.driver import load
 from infogail.runs.runner import train
+from infogail.stress.trials import MIX, kinds_of_traffic
 from infogail.traffic import population as module
 from infogail.traffic.population import make_populated, population
 from infogail.traffic.styled import StyledVehicle, observe
@@ -177,6 +178,7 @@ def test_levels_are_as_common_as_inferred(tmp_path):
     shares = class_from_path(population(tmp_path / "run")).mix
     np.testing.assert_allclose(shares, np.mean(last, axis=0), atol=1e-5)
     assert abs(shares - 0.2).max() > 0.05
+    np.testing.assert_allclose({kind.name: kind.mix for kind in kinds_of_traffic(tmp_path / "run", ())}[MIX], shares)
     (tmp_path / "run" / "demonstrations.safetensors").unlink()
     np.testing.assert_allclose(class_from_path(population(tmp_path / "run")).mix, 0.2)
 
