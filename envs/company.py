@@ -3,7 +3,7 @@
 All of them share one policy, as in PS-GAIL (Bhattacharyya et al. 2018, arXiv 1803.01044), each with a code of its own.
 Worlds have two to four lanes, and start anywhere from a standstill to fast, dense or not; most have an on-ramp that
 ends. As in highway-env's merges, it is closed to those on the road, who do not see who is on it. Who learns from people
-starts at a speed of theirs, about as near to each other as they are at that speed, and without a ramp.
+starts as they drive, without a ramp.
 """
 
 from __future__ import annotations
@@ -31,10 +31,6 @@ PARALLEL = 80.0  # [m], the last stretch of a ramp, beside the road and open to 
 ON_RAMP = 1.0  # how many vehicles start on the ramp, relative to a lane of the road
 UNSAFE = 2.0  # penalty of a decision that leads where Responsibility-Sensitive Safety would have to intervene
 IDLE, CRAWL = 1.0, 8.0  # penalty of a decision that leads to a standstill; it falls to 0 at this speed [m/s]
-# Penalties of drivers who learn from people, where they would have to brake, and to keep their lane. They are small,
-# and there is none for standing: it is for the people to show how near to each other, and how slowly, one drives.
-PEOPLE_UNSAFE = 0.5, 0.1
-STANDING, FOLLOWING = 12.0, 1.15  # [m], [s]: from front to front by speed, about as between those on US-101
 NEAREST = 6.5  # [m] at the start, from one to the next in the pack
 HIGHWAY = Highway()
 AWAY = 1e4  # [m], where nobody sees the obstacle of worlds without a ramp
@@ -54,6 +50,52 @@ DRAWS = {
     "offset": Draw(-0.3, 0.3, size=VEHICLES),  # [m] from the lane's centre
     "seat": Draw(0.0, 1.0, size=VEHICLES),  # order of the learner's episodes
 }
+
+
+class Anyhow:
+    """How drivers start who may get into any traffic, and what it costs them to endanger or to hold up others."""
+
+    ramps = RAMPS
+
+    def pack(self, scene: Scene, lanes: Tensor) -> tuple[Tensor, Tensor]:
+        """The speed [m/s] at which the vehicles of each world start, and from one to the next [m]; (W,) each."""
+        speed = scene["speed"].clamp(0.0, 30.0)
+        return speed, (12.0 + speed + scene["room"] * (25.0 - speed).clamp(min=0.0)) * (-lanes / 8).exp()
+
+    def penalties(self, unsafe: Tensor, idle: Tensor) -> Tensor:
+        """Of decisions, (B,).
+
+        Args:
+            unsafe: (2, B), 1 where one would have to brake, and to keep the lane; see `too_close`.
+            idle: (B,), how near to a standstill, from 0 to 1, and how much of the braking there is futile.
+        """
+        return UNSAFE * unsafe.amax(0) + IDLE * idle
+
+
+class AsPeople:
+    """How drivers start who learn from people: at a speed of theirs, and about as near to each other as those on US-101
+    are at that speed. Endangering others costs little, and holding them up nothing: it is for the people to show how
+    near to each other, and how slowly, one drives.
+
+    Args:
+        speeds: (n,) of people [m/s].
+    """
+
+    ramps = 0.0
+    unsafe = 0.5, 0.1  # where one would have to brake, and to keep the lane
+    standing, following = 12.0, 1.15  # [m], [s]: from front to front, by speed
+
+    def __init__(self, speeds: Tensor) -> None:
+        self.speeds = speeds
+
+    def pack(self, scene: Scene, lanes: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Anyhow.pack`."""
+        speed = self.speeds[(scene["room"] * len(self.speeds)).long()]
+        return speed, (self.standing + self.following * speed) / lanes
+
+    def penalties(self, unsafe: Tensor, idle: Tensor) -> Tensor:
+        """As `Anyhow.penalties`."""
+        return unsafe.T @ unsafe.new_tensor(self.unsafe)
 
 
 class Company:
@@ -78,7 +120,9 @@ class Company:
         others = [[v, *(u for u in range(VEHICLES + 1) if u != v)] for v in range(VEHICLES)]
         self._ego_first = torch.tensor(others, device=device)  # (V, V + 1)
         speeds = scenario.starting_speeds
-        self._speeds = None if speeds is None else torch.as_tensor(speeds, dtype=torch.float32, device=device)
+        self._manners: Anyhow | AsPeople = Anyhow()
+        if speeds is not None:
+            self._manners = AsPeople(torch.as_tensor(speeds, dtype=torch.float32, device=device))
         self._begin()
 
     def reset(self, seed: int | None = None) -> Tensor:
@@ -97,12 +141,8 @@ class Company:
 
     def place(self, scene: Scene) -> None:
         """Start in the worlds of `scene`, quantities (W,) or (V, W); see `DRAWS`."""
-        self.lanes, ramp = scene["lanes"].floor(), scene["ramp"] < (RAMPS if self._speeds is None else 0.0)  # (W,)
-        speed = scene["speed"].clamp(0.0, 30.0)
-        spacing = (12.0 + speed + scene["room"] * (25.0 - speed).clamp(min=0.0)) * (-self.lanes / 8).exp()
-        if self._speeds is not None:
-            speed = self._speeds[(scene["room"] * len(self._speeds)).long()]
-            spacing = (STANDING + FOLLOWING * speed) / self.lanes
+        self.lanes, ramp = scene["lanes"].floor(), scene["ramp"] < self._manners.ramps  # (W,)
+        speed, spacing = self._manners.pack(scene, self.lanes)
         along = (scene["gap"] * spacing / scene["density"]).clamp(min=NEAREST).cumsum(0)
         x = along.gather(0, scene["rank"].argsort(0))
         self.ramp_end = torch.where(ramp, along[-1] * scene["ramp_end"] + PARALLEL, -AWAY)  # (W,) [m]
@@ -148,10 +188,7 @@ class Company:
         around = final if scenario.features == Highway.features else self._observed(HIGHWAY)
         unsafe = torch.from_numpy(too_close(around.double().cpu().numpy())).to(final)
         slow = (1.0 - self._ordered(self.traffic[3, :-1]) / CRAWL).clamp(0.0, 1.0)
-        if self._speeds is None:
-            penalties = UNSAFE * unsafe.amax(0) + IDLE * (slow + futile)
-        else:
-            penalties = unsafe.T @ unsafe.new_tensor(PEOPLE_UNSAFE)
+        penalties = self._manners.penalties(unsafe, slow + futile)
         if late.any():
             obs = self.reset()
         return Step(obs, final, ended, truncated, ignored, penalties)

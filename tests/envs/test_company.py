@@ -8,7 +8,7 @@ from highway_env.vehicle.kinematics import Vehicle
 from replay_world import record_world, steady_cars
 
 from infogail.envs.catalogue import get_scenario
-from infogail.envs.company import DRAWS, IDLE, PEOPLE_UNSAFE, UNSAFE, VEHICLES, Company
+from infogail.envs.company import DRAWS, IDLE, UNSAFE, VEHICLES, AsPeople, Company
 from infogail.envs.errors import BadInput
 from infogail.envs.physics.dynamics import initial_traffic, vehicle_states
 from infogail.envs.physics.traffic import drive_together
@@ -157,7 +157,7 @@ def test_people_pay_little_for_what_the_assistant_would_prevent_and_nothing_for_
     worlds(people, lanes=2.0)
     for _ in range(100):
         step = people.step(torch.zeros(people.num_envs, 2))
-    brake, hold = PEOPLE_UNSAFE
+    brake, hold = AsPeople.unsafe
     np.testing.assert_allclose(step.penalties.unique(), [0.0, hold, brake, brake + hold], atol=1e-6)
     for _ in range(100):
         step = people.step(torch.tensor([-1.0, 0.0]).expand(people.num_envs, 2))
