@@ -232,7 +232,8 @@ class Traffic:
     environment: str = "highway-v0"
     """ID of a highway-env environment."""
     mix: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHARE …")] = ()
-    """Relative frequency of each code, or NAME=SHARE for some of them; by default as in the demonstrations."""
+    """Relative frequency of each code, or NAME=SHARE for some of them; by default as in the demonstrations, or as the
+    last --measure found."""
     assisted: bool = True
     """Brake and keep the lane on the drivers' behalf when gaps are unsafe."""
     seconds: float = 20.0
@@ -244,7 +245,8 @@ class Traffic:
     measure: bool = False
     """Print a table instead of filming. Of a run of highway: crashes, styles and speeds, with and without the assistant
     and beside the demonstrators, and whether a standstill dissolves. Of a run that learned from people: crashes, and
-    headways in highway-v0 at people's speeds, beside people held out and IDM."""
+    headways in highway-v0 at people's speeds, beside people held out and IDM; from then on, codes are as common as
+    makes these most like people's."""
     starts: int = 10
     """Starts to measure, from --seed on; one of highway-v0 takes about 30 seconds of a core."""
     force: bool = False
@@ -264,11 +266,14 @@ class Traffic:
         if self.measure and load(run).scenario.recorded:
             if self.environment != "highway-v0":
                 raise BadInput(f"--environment {self.environment}: {run} is measured in highway-v0; leave it out")
-            from infogail.evaluation.width import measure_width, print_width
+            from infogail.evaluation.width import measure_width, print_width, save_mix
 
             with status(f"measuring {run}") as update:
                 width = measure_width(run, self.starts, self.seed, update)
             print_width(run, width)
+            if width.mix is not None:
+                shown = " ".join(f"{share:.3f}" for share in width.mix)
+                print(f"codes are as common as fitted from now on, {shown}: {save_mix(run, width.mix)}")
             return
         if self.measure:
             from infogail.traffic.measuring import measure_traffic, print_measured

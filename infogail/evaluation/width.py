@@ -8,6 +8,7 @@ the people held out is used but the headways to compare with.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from highway_env.vehicle.kinematics import Vehicle
 from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import NOTHING_HELD_OUT
 from infogail.envs.errors import BadInput
+from infogail.envs.files import write_atomically
 from infogail.envs.physics.neighbours import LONGEST_HEADWAY
 from infogail.envs.physics.roads import SPEED_LIMIT
 from infogail.envs.scenarios.following import headway
@@ -27,8 +29,8 @@ from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY
 from infogail.evaluation.metrics import wasserstein
 from infogail.evaluation.peers import Parameters, fit
 from infogail.parallel.terminal import print_table
-from infogail.runs.driver import load
-from infogail.runs.folder import DEMONSTRATIONS
+from infogail.runs.driver import inferred_mix, load
+from infogail.runs.folder import DEMONSTRATIONS, MIX
 from infogail.traffic.followers import leader_of
 from infogail.traffic.population import make_start, population, vehicle_class
 from infogail.traffic.styled import drawn_codes
@@ -181,8 +183,8 @@ class Course(NamedTuple):
 def measure_width(
     run: Path, starts: int, seed: int = 0, progress: Callable[[str], None] = lambda message: None
 ) -> Width:
-    """The headways of a run's drivers in highway-v0, with their codes as common as `population` has them, and as common
-    as fits the people learned from best; and of IDM drivers who are all alike, fitted to these people, too.
+    """The headways of a run's drivers in highway-v0, with their codes as common as inferred, and as common as fits the
+    people learned from best; and of IDM drivers who are all alike, fitted to these people, too.
 
     Args:
         starts: of each kind of traffic, from `seed` on.
@@ -209,7 +211,8 @@ def measure_width(
             courses += start.drive(make, seed + k, [learned[person].speed for person in whose[k]], numbers[k])
         return courses
 
-    traffic = {ALIKE: drive(ALIKE, idm(fit(recording))), INFERRED: drive(INFERRED, styled(population(run)))}
+    inferred = inferred_mix(run, driver).tolist()
+    traffic = {ALIKE: drive(ALIKE, idm(fit(recording))), INFERRED: drive(INFERRED, styled(population(run, inferred)))}
     mix = None
     if driver.num_distinct > 1:
         tried = drive("each code", styled(population(run, [1.0] * driver.num_codes)), TO_FIT + seed)
@@ -313,8 +316,13 @@ def print_width(run: Path, width: Width) -> None:
         ["÷ that of people learned from", *(f"{distance / floor:.2f}" for distance in distances.values())],
     ]
     print_table(f"Headways of {run} in highway-v0", ["", *groups], rows)
-    if width.mix is not None:
-        print(f"{FITTED}: --mix {' '.join(f'{share:.3f}' for share in width.mix)}")
+
+
+def save_mix(run: Path, mix: np.ndarray) -> Path:
+    """Let the codes of `run` be as common as `mix` (K,) in its traffic from now on; returns the file that says so."""
+    file = run / MIX
+    write_atomically(file, f"{json.dumps({'mix': mix.tolist()})}\n".encode())
+    return file
 
 
 def percentiles(sample: np.ndarray, which: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from infogail.envs.errors import BadInput
-from infogail.runs.folder import EXPORTED, MANIFEST
+from infogail.runs.folder import DEMONSTRATIONS, EXPORTED, MANIFEST, MIX
 
 if TYPE_CHECKING:
     from infogail.envs.data.demonstrations import Demonstrations
@@ -47,6 +47,8 @@ class About:
     """The learner saw labels of the styles, and codes are numbered as the scenario's styles."""
     names: tuple[str | None, ...]
     """(K,): the style that each code was found to drive, None where that is not clear; for people."""
+    mix: tuple[float, ...] | None
+    """(K,): how common each code is where traffic is like the people learned from; None if that was not fitted."""
 
 
 class Driver(ABC):
@@ -179,6 +181,27 @@ def load(run: str | Path) -> Driver:
     return load_trained(run)
 
 
+def usual_mix(run: str | Path, driver: Driver) -> np.ndarray:
+    """(K,): how common each code of the `driver` in the folder `run` is: so that its traffic is like the people learned
+    from, if `infogail traffic --measure` has fitted that, otherwise as inferred."""
+    return inferred_mix(run, driver) if driver.about.mix is None else np.array(driver.about.mix)
+
+
+def inferred_mix(run: str | Path, driver: Driver) -> np.ndarray:
+    """(K,): how common each code is among the demonstrations that the `driver` in the folder `run` learned from, by the
+    posterior.
+
+    The prior of a graded code is uniform, so its levels are counted, if the demonstrations are there.
+    """
+    file = Path(run) / DEMONSTRATIONS
+    if not driver.graded or not file.is_file():
+        return driver.prior
+    from infogail.envs.data.recording import Recording
+
+    recording = Recording.load(file, driver.scenario)
+    return driver.shares(recording.demonstrations.episodes(slice(recording.num_training)))
+
+
 def as_names(content: object, num_codes: int) -> tuple[str | None, ...] | None:
     """The names of codes in JSON `content`; None if they are not that."""
     if not isinstance(content, list) or len(content) != num_codes:
@@ -188,9 +211,29 @@ def as_names(content: object, num_codes: int) -> tuple[str | None, ...] | None:
     return tuple(content)
 
 
+def as_mix(content: object, num_codes: int) -> tuple[float, ...] | None:
+    """How common each code is, in JSON `content`; None if it is not that."""
+    if not isinstance(content, list) or len(content) != num_codes:
+        return None
+    if not all(isinstance(share, float) and 0.0 <= share < np.inf for share in content) or not any(content):
+        return None
+    return tuple(content)
+
+
 def names_of(run: Path, num_codes: int) -> tuple[str | None, ...] | None:
     """The names that the last evaluation of `run` gave its codes; None if there is none."""
+    return as_names(_content(run / "metrics.json").get("code_names"), num_codes)
+
+
+def mix_of(run: Path, num_codes: int) -> tuple[float, ...] | None:
+    """How common `infogail traffic --measure` last found each code of `run` to be; None if it did not."""
+    return as_mix(_content(run / MIX).get("mix"), num_codes)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Of a JSON file, empty if it cannot be read."""
     try:
-        return as_names(json.loads((run / "metrics.json").read_bytes()).get("code_names"), num_codes)
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return None
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

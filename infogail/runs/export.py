@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from infogail.envs.files import check_output, write_atomically
 from infogail.learning.networks import Policy, Standardise, encode
 from infogail.learning.posterior import MAX_PRECISION, Evidence
 from infogail.runs.card import card
+from infogail.runs.driver import usual_mix
 from infogail.runs.exported import POLICY, POSTERIOR, describe
 from infogail.runs.folder import EXPORTED
 from infogail.runs.trained import TrainedDriver, load_trained
@@ -50,7 +52,10 @@ def export(run: Path, out: Path, licence: str | None = None, force: bool = False
     contents = {name: model.SerializeToString() for name, model in models.items()}
     spec = driver.task.spec
     sizes, prior = (spec.observation_size, spec.action_size), None if driver.evidence is None else driver.prior
-    description = describe(driver.about, prior, sizes, contents)
+    about = driver.about
+    if driver.graded and driver.task.usable_as_traffic:
+        about = replace(about, mix=tuple(usual_mix(run, driver).tolist()))  # the demonstrations stay behind
+    description = describe(about, prior, sizes, contents)
     contents |= {CARD: card(driver, run, licence).encode(), EXPORTED: description}  # the last makes it valid
     for name in contents:
         check_output(out / name, force)

@@ -12,7 +12,7 @@ import numpy as np
 
 from infogail.envs.errors import BadInput, one_line
 from infogail.envs.files import versions
-from infogail.runs.driver import About, Driver, FastPolicy, as_names
+from infogail.runs.driver import About, Driver, FastPolicy, as_mix, as_names
 from infogail.runs.folder import EXPORTED, MAX_MANIFEST, InvalidRun, digest_of
 
 if TYPE_CHECKING:
@@ -103,8 +103,9 @@ def _parsed(content: dict[str, Any]) -> tuple[About, np.ndarray | None, tuple[in
     names = as_names(content["names"], len(content["codes"]))
     if names is None:
         raise ValueError("'names' are not one for each code")
-    fields = {name: content[name] for name in About.__dataclass_fields__}
-    about = About(**fields | {"codes": tuple(content["codes"]), "names": names})
+    mix = as_mix(content.get("mix"), len(content["codes"]))
+    fields = {name: content[name] for name in About.__dataclass_fields__ if name != "mix"}
+    about = About(**fields | {"codes": tuple(content["codes"]), "names": names, "mix": mix})
     prior = None if content["prior"] is None else np.array(content["prior"], np.float32)
     return about, prior, (content["observation_size"], content["action_size"]), dict(content["files"])
 

@@ -24,6 +24,7 @@ MANIFEST, FORMAT = "manifest.json", 2
 EXPORTED = "config.json"  # describes an exported driver
 MAX_MANIFEST = 2**20  # [bytes]
 DEMONSTRATIONS = "demonstrations.safetensors"
+MIX = "mix.json"  # how common the driver's codes are, as fitted to people
 
 
 class InvalidRun(BadInput):

@@ -41,7 +41,7 @@ from infogail.parallel.progress import note
 from infogail.parallel.signals import Stopped, stop_requests
 from infogail.runs import checkpoint
 from infogail.runs.driver import FILE
-from infogail.runs.folder import DEMONSTRATIONS, InvalidRun, Manifest, RunFolder, check_run
+from infogail.runs.folder import DEMONSTRATIONS, MIX, InvalidRun, Manifest, RunFolder, check_run
 from infogail.runs.mean_action import MeanActionCheck
 from infogail.runs.trained import TrainedDriver
 
@@ -227,7 +227,8 @@ def _train(
             known = folder.manifest.files.get(FILE)
             folder.write(FILE, driver.encode())
             if folder.manifest.files[FILE] != known:  # the evaluation of the previous driver is obsolete
-                (folder.path / "metrics.json").unlink(missing_ok=True)
+                for name in ("metrics.json", MIX):
+                    (folder.path / name).unlink(missing_ok=True)
     except OSError as error:
         problem = f"{error.filename or folder.path}: {error.strerror or error}"
         raise BadInput(f"{problem}; once that is fixed, {_resume_hint(folder)}") from error

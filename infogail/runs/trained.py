@@ -13,7 +13,7 @@ from infogail.envs.files import UnreadableFile, seal, unseal
 from infogail.envs.tasks import Task, named_in_file
 from infogail.learning.networks import Policy, levels
 from infogail.learning.posterior import Evidence, posterior_features
-from infogail.runs.driver import FILE, SCHEMA, About, Driver, FastPolicy, names_of
+from infogail.runs.driver import FILE, SCHEMA, About, Driver, FastPolicy, mix_of, names_of
 from infogail.runs.folder import InvalidRun, Manifest, verify
 
 
@@ -22,6 +22,7 @@ class TrainedDriver(Driver):
 
     Args:
         names: (K,) of its codes; by default the styles, if the learner saw labels.
+        mix: see `About`.
     """
 
     def __init__(
@@ -31,13 +32,14 @@ class TrainedDriver(Driver):
         policy: Policy,
         evidence: Evidence | None,
         names: tuple[str | None, ...] | None = None,
+        mix: tuple[float, ...] | None = None,
     ) -> None:
         run, num_codes, graded = manifest.config.run, manifest.config.codes.num_codes, manifest.config.codes.graded_code
         labelled, codes = run.labelled is not None, levels(num_codes).tolist() if graded else range(num_codes)
         if names is None:
             styles = [style.name for style in task.styles] if labelled else []
             names = tuple(styles[k] if k < len(styles) else None for k in range(num_codes))
-        about = About(task.name, manifest.algorithm, run.seed, tuple(codes), graded, labelled, names)
+        about = About(task.name, manifest.algorithm, run.seed, tuple(codes), graded, labelled, names, mix)
         super().__init__(about, None if evidence is None else evidence.prior.numpy())
         self.task, self.policy, self.evidence = task, policy, evidence
 
@@ -120,7 +122,8 @@ def load_trained(run: Path) -> TrainedDriver:
     except (UnreadableFile, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InvalidRun(f"{path}: not a driver of this version ({reason}); train it again") from error
-    return TrainedDriver(task, manifest, policy, evidence, names_of(run, codes.num_codes))
+    known = names_of(run, codes.num_codes), mix_of(run, codes.num_codes)
+    return TrainedDriver(task, manifest, policy, evidence, *known)
 
 
 def _fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:

@@ -18,10 +18,9 @@ from infogail.envs.errors import BadInput
 from infogail.envs.files import write_atomically
 from infogail.parallel.progress import progress_bar
 from infogail.parallel.workers import workers
-from infogail.runs.driver import load
+from infogail.runs.driver import load, usual_mix
 from infogail.stress.campaign import common
 from infogail.stress.trials import Setting, Traffic, Trial, check, drive, make_environment, run_trial
-from infogail.traffic.population import usual_mix
 
 NAME = "searched"
 NEAR = 6

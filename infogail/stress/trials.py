@@ -19,10 +19,10 @@ from highway_env.vehicle.kinematics import Vehicle
 from infogail.envs.errors import BadInput, one_line
 from infogail.envs.gym_environment import Policy
 from infogail.envs.policies import load_policy
-from infogail.runs.driver import load
+from infogail.runs.driver import load, usual_mix
 from infogail.stress import trace as measures
 from infogail.stress.trace import Trace, Witness
-from infogail.traffic.population import Mix, by_code, make_start, population, usual_mix, vehicle_class
+from infogail.traffic.population import Mix, by_code, make_start, population, vehicle_class
 from infogail.traffic.styled import drawn_codes
 
 IDM = "idm"

@@ -29,10 +29,8 @@ import gymnasium
 import numpy as np
 from highway_env.vehicle.behavior import IDMVehicle
 
-from infogail.envs.data.recording import Recording
 from infogail.envs.errors import BadInput
-from infogail.runs.driver import Driver, load
-from infogail.runs.folder import DEMONSTRATIONS
+from infogail.runs.driver import Driver, load, usual_mix
 from infogail.traffic.followers import StyledFollower
 from infogail.traffic.styled import StyledVehicle
 
@@ -51,7 +49,7 @@ def population(run: str | Path, mix: Mix | None = None, assisted: bool = True) -
     Args:
         run: trained on `highway` or `replay`, or on `follow`, whose drivers keep their lane; `highway-manners` has only
             one lane.
-        mix: relative frequency of each code; by default the posterior's estimate from the demonstrations.
+        mix: relative frequency of each code; by default `usual_mix`.
         assisted: whether the assistant is on.
 
     Raises:
@@ -94,18 +92,6 @@ def by_code(driver: Driver, mix: Mix) -> np.ndarray:
         given = {driver.number(name): share for name, share in mix.items()}
         mix = [given.get(code, 0.0) for code in range(driver.num_codes)]
     return np.asarray(mix, dtype=np.float64)
-
-
-def usual_mix(run: str | Path, driver: Driver) -> np.ndarray:
-    """(K,): how common each code is among the demonstrations that the `driver` in the folder `run` learned from.
-
-    The prior of a graded code is uniform, so its levels are counted, if the demonstrations are there.
-    """
-    file = Path(run) / DEMONSTRATIONS
-    if not driver.graded or not file.is_file():
-        return driver.prior
-    recording = Recording.load(file, driver.scenario)
-    return driver.shares(recording.demonstrations.episodes(slice(recording.num_training)))
 
 
 def vehicle_class(path: str) -> type[StyledVehicle]:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,10 @@ from infogail.evaluation.width import (
     print_width,
 )
 from infogail.learning.learner import InfoGAIL
+from infogail.runs.export import export
 from infogail.runs.folder import DEMONSTRATIONS
 from infogail.runs.runner import train
+from infogail.traffic.population import population, vehicle_class
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "i80"
 TINY = Config.of(num_codes=2, num_envs=16, iterations=1, rim_steps=20, rim_tries=1, bc_steps=20, hidden=16)
@@ -89,7 +92,6 @@ def test_table(capsys):
     assert rows["drivers' medians, 10 to 90 % [s]"] == ["1.70, 3.30", "3.00, 3.00", "3.00, 3.00"]
     assert rows["distance from people held out [s]"] == ["0.500", "0.000", "1.000"]
     assert rows["÷ that of people learned from"] == ["1.00", "0.00", "2.00"]
-    assert "codes as fitted: --mix 0.250 0.750" in lines
 
 
 def test_idm_drivers_settle_at_their_equilibrium(tmp_path):
@@ -112,12 +114,18 @@ def test_idm_is_fitted_to_those_learned_from(tmp_path):
     assert 0.8 < fit(record_followers(tmp_path / "f.safetensors", 2)).time_headway < 2.2
 
 
-def test_command_prints_a_table(tmp_path, capsys):
+def test_command_prints_a_table_and_lets_codes_be_as_common_as_fitted(tmp_path, capsys):
     record_followers(tmp_path / "f.safetensors", 2)
     train(InfoGAIL, "infogail", tmp_path / "f.safetensors", "follow", TINY, tmp_path / "run")
     main(["traffic", str(tmp_path / "run"), "--measure", "--starts", "1"])
     out = capsys.readouterr().out
-    assert f"Headways of {tmp_path / 'run'} in highway-v0" in out and "codes as fitted: --mix" in out
+    assert f"Headways of {tmp_path / 'run'} in highway-v0" in out
+    assert "codes are as common as fitted from now on" in out and str(tmp_path / "run" / "mix.json") in out
+    fitted = np.array(json.loads((tmp_path / "run" / "mix.json").read_bytes())["mix"])
+    assert fitted.sum() == pytest.approx(1.0)
+    export(tmp_path / "run", tmp_path / "exported")
+    for run in (tmp_path / "run", tmp_path / "exported"):
+        np.testing.assert_array_equal(vehicle_class(population(run)).mix, fitted)
     with pytest.raises(SystemExit):
         main(["traffic", str(tmp_path / "run"), "--measure", "--environment", "merge-v0"])
     assert "is measured in highway-v0" in capsys.readouterr().err

@@ -196,7 +196,11 @@ def test_other_threads_and_versions_are_told(file, tmp_path):
 def test_the_random_numbers_of_another_device_are_not_continued_and_this_is_told(file, tmp_path):
     run, told = tmp_path / "run", []
     train(BC, "bc", file, "pass", SMALL, run)
+    results = [run / name for name in ("metrics.json", "mix.json")]
+    for result in results:
+        result.write_text("of the driver so far")
     resume(LEARNERS, run, bc_steps=600, device="cpu", warn=told.append)
+    assert not any(result.exists() for result in results)
     assert told == []
     with RunFolder.open(run) as folder:
         iteration, state, log = checkpoint.load_newest(folder, warn=pytest.fail)

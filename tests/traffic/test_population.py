@@ -25,6 +25,7 @@ from infogail.envs.scenarios.safety import CLEARANCE, REACTION, safe_distance, t
 from infogail.learning.learner import InfoGAIL
 from infogail.rendering.traffic_film import check_environment, film_traffic, shares
 from infogail.runs.driver import load
+from infogail.runs.export import export
 from infogail.runs.runner import train
 from infogail.stress.trials import MIX, kinds_of_traffic
 from infogail.traffic import population as module
@@ -179,6 +180,13 @@ def test_levels_are_as_common_as_inferred(tmp_path):
     np.testing.assert_allclose(shares, np.mean(last, axis=0), atol=1e-5)
     assert abs(shares - 0.2).max() > 0.05
     np.testing.assert_allclose({kind.name: kind.mix for kind in kinds_of_traffic(tmp_path / "run", ())}[MIX], shares)
+    export(tmp_path / "run", tmp_path / "exported")
+    np.testing.assert_allclose(class_from_path(population(tmp_path / "exported")).mix, shares)
+    (tmp_path / "run" / "mix.json").write_text('{"mix": [0.5, 0.5, 0.0, 0.0, 0.0]}')
+    np.testing.assert_array_equal(class_from_path(population(tmp_path / "run")).mix, [0.5, 0.5, 0.0, 0.0, 0.0])
+    (tmp_path / "run" / "mix.json").write_text('{"mix": [0.5, 0.5, 0.0]}')  # not of this run
+    np.testing.assert_array_equal(class_from_path(population(tmp_path / "run")).mix, shares)
+    (tmp_path / "run" / "mix.json").unlink()
     (tmp_path / "run" / "demonstrations.safetensors").unlink()
     np.testing.assert_allclose(class_from_path(population(tmp_path / "run")).mix, 0.2)
 
