@@ -83,8 +83,8 @@ class PolicyConfig(Part):
     epochs: int = setting(1, POSITIVE, name="ppo_epochs", varies=True)
     """Passes over each rollout; with TRPO, for the value network only."""
     target_kl: float | None = setting(None, POSITIVE)
-    """PPO makes no further pass over a rollout after one whose last minibatch diverges from the old policy by more than
-    this [nats]; None: it makes all."""
+    """Once PPO's policy has moved by a larger KL divergence [nats], only the value network learns on from the rollout;
+    None: both make all passes."""
     minibatches: int = setting(48, POSITIVE)
     """Minibatches per pass."""
     entropy_coef: float = setting(1e-3, NON_NEGATIVE)

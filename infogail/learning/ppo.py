@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -95,23 +96,22 @@ class PPO:
         columns = (inputs, rollout.actions, *(column.unsqueeze(-1) for column in per_step))
         # Concatenated, so that each minibatch takes one gather.
         samples, widths = rollout.decided(torch.cat(columns, -1)), [column.shape[-1] for column in columns]
-        clipped = []
-        for _ in range(config.epochs):
-            order = torch.randperm(len(samples), generator=self.generator, device=samples.device)
-            for rows in order.chunk(config.minibatches):
-                x, actions, *scalars = samples.index_select(0, rows).split(widths, -1)
-                old_log_probs, advantage, target = (scalar.squeeze(-1) for scalar in scalars)
-                distribution = self.policy(x)
-                log_probs = distribution.log_prob(actions)
-                policy_loss = clipped_surrogate_loss(log_probs, old_log_probs, advantage, config.clip)
-                value_loss = (self.value(x).squeeze(-1) - target / value_scale(config)).square().mean()
-                entropy = distribution.entropy().mean()
-                loss = policy_loss + 0.5 * value_loss - config.entropy_coef * entropy
-                descend(self.optimiser, value_loss if hold else loss)
-                clipped.append(clip_fraction(log_probs.detach(), old_log_probs, config.clip))
+        clipped, stays = [], hold
+        for rows in self._minibatches(samples):
+            x, actions, *scalars = samples.index_select(0, rows).split(widths, -1)
+            old_log_probs, advantage, target = (scalar.squeeze(-1) for scalar in scalars)
+            distribution = self.policy(x)
+            log_probs = distribution.log_prob(actions)
+            clipped.append(clip_fraction(log_probs.detach(), old_log_probs, config.clip))
             moved = approximate_kl(log_probs.detach(), old_log_probs)
+            policy_loss = clipped_surrogate_loss(log_probs, old_log_probs, advantage, config.clip)
+            value_loss = (self.value(x).squeeze(-1) - target / value_scale(config)).square().mean()
             if config.target_kl is not None and mean(moved) > config.target_kl:
-                break
+                stays = True
+            loss = value_loss if hold else 0.5 * value_loss
+            if not stays:
+                loss = policy_loss + loss - config.entropy_coef * distribution.entropy().mean()
+            descend(self.optimiser, loss)
         # Values are from the last minibatch, except the clip fraction, which is averaged over all, as in CleanRL.
         return {
             "ppo/policy_loss": policy_loss,
@@ -120,3 +120,9 @@ class PPO:
             "ppo/clip_fraction": torch.stack(clipped).mean(),
             "ppo/explained_variance": explained_variance(rollout.decided(values), rollout.decided(returns)),
         } | {f"ppo/{name}": value for name, value in distribution.summary().items()}
+
+    def _minibatches(self, samples: Tensor) -> Iterator[Tensor]:
+        """Rows of `samples` (n, …), in another random order in each epoch."""
+        for _ in range(self.config.epochs):
+            order = torch.randperm(len(samples), generator=self.generator, device=samples.device)
+            yield from order.chunk(self.config.minibatches)

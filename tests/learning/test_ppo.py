@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from gymnasium import spaces
+from torch import nn
 
 from infogail.config.config import Config
 from infogail.config.presets import settings
@@ -144,18 +145,20 @@ def test_ppo_logs_what_clips_and_what_its_values_explain():
     assert all(log["ppo/approx_kl"] >= 0.0 for log in logs)
 
 
-@pytest.mark.parametrize(("target_kl", "as_with"), [(1e-6, 1), (1e3, 4)])
-def test_ppo_makes_no_further_pass_once_it_has_left_the_trust_region(target_kl, as_with):
-    def weights(**changes):
+@pytest.mark.parametrize(("target_kl", "epochs"), [(1e-6, 1), (1e3, 4)])
+def test_once_the_policy_has_moved_by_the_target_kl_only_values_go_on(target_kl, epochs):
+    """With one minibatch per epoch, the second is the first in which it has moved."""
+
+    def updated(**changes):
         torch.manual_seed(0)
         obs, codes = torch.randn(4, 64, 3), torch.zeros(64, dtype=torch.int64)
-        ppo = PPO(box_spec(3, 2), 1, Config.of(minibatches=4, **changes), torch.Generator().manual_seed(0))
-        ppo.update(rollout_of(ppo, obs, obs, codes, torch.ones(4, 64, dtype=torch.bool)), obs[..., 0])
-        return torch.cat([parameter.detach().flatten() for parameter in ppo.policy.parameters()])
+        ppo = PPO(box_spec(3, 2), 1, Config.of(minibatches=1, **changes), torch.Generator().manual_seed(0))
+        log = ppo.update(rollout_of(ppo, obs, obs, codes, torch.ones(4, 64, dtype=torch.bool)), obs[..., 0])
+        return *(nn.utils.parameters_to_vector(net.parameters()) for net in (ppo.policy, ppo.value)), log
 
-    limited = weights(ppo_epochs=4, target_kl=target_kl)
-    assert (limited == weights(ppo_epochs=as_with)).all()
-    assert (limited != weights(ppo_epochs=5 - as_with)).any()
+    policy, value, log = updated(ppo_epochs=4, target_kl=target_kl)
+    assert (policy == updated(ppo_epochs=epochs)[0]).all() and (policy != updated(ppo_epochs=5 - epochs)[0]).any()
+    assert (value == updated(ppo_epochs=4)[1]).all() and log["ppo/approx_kl"] > 1e-6
 
 
 @pytest.mark.parametrize("kind", [PPO, TRPO])
