@@ -243,11 +243,14 @@ def judge(driver: Driver, driven: Sequence[Episode], demonstrated: Sequence[Epis
 def code_names(driver: Driver, driven: Sequence[Episode]) -> list[str | None]:
     """(K,): the style that each code realises, by which people may call it; None where that is not clear.
 
-    It is found after training, from how the codes drive; no learner sees it.
+    It is found after training, from how the codes drive; no learner sees it. Of a graded code, the two ends have names.
     """
-    if driver.num_distinct == 1 or driver.graded:
+    if driver.num_distinct == 1:
         return [None] * driver.num_codes
     codes, styles = (np.array([getattr(episode, name) for episode in driven]) for name in ("code", "style"))
+    if driver.graded:
+        ends = (codes == 0) | (codes == driver.num_codes - 1)
+        codes, styles = codes[ends], styles[ends]
     found = metrics.styles_of_codes(codes, styles, driver.num_codes)
     return [None if style == NO_STYLE else driver.scenario.styles[style].name for style in found]
 

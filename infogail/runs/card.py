@@ -35,7 +35,7 @@ def card(driver: TrainedDriver, run: Path, licence: str | None = None) -> str:
     task, judged = driver.task, _judged(run)
     recording = load_recording(run / DEMONSTRATIONS, task)
     scripted = recording.source == SOURCE and isinstance(recording, Recording)
-    names = {k: name for k, name in enumerate(driver.names) if name}
+    names = {code: name for code, name in zip(driver.codes, driver.names, strict=True) if name}
     templates = Environment(loader=PackageLoader("infogail.runs", "."), autoescape=False, keep_trailing_newline=True)
     templates.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
     return templates.get_template("card.md.j2").render(
@@ -44,7 +44,7 @@ def card(driver: TrainedDriver, run: Path, licence: str | None = None) -> str:
         task=task,
         driving=not isinstance(task, GymTask),
         names=names,
-        example=driver.codes[0] if driver.graded else next(iter(names.values()), 0),
+        example=next(iter(names.values()), driver.codes[0]),
         count=recording.num_training,
         source=recording.source or "somebody whom the file does not name",
         licence=licence or (SCRIPTED if scripted else "unknown"),

@@ -118,12 +118,12 @@ class Driver(ABC):
     def act(self, obs: np.ndarray, code: float | str | np.ndarray) -> np.ndarray:
         """The mean or likeliest action, float32 (A,) or (B, A), for obs (F,) or (B, F) and code () or (B,).
 
-        A graded code is any number from -1 to 1; other codes are integers, or one of `names`.
+        A graded code is any number from -1 to 1; other codes are integers. Those that have a name may be given by it.
 
         Raises:
             ValueError: the code is out of range, or no code has this name.
         """
-        codes = np.asarray(self.number(code) if isinstance(code, str) else code)
+        codes = np.asarray(self.codes[self.number(code)] if isinstance(code, str) else code)
         low, high = self.codes[0], self.codes[-1]
         if not ((codes >= low) & (codes <= high)).all():
             raise ValueError(f"code {code}: the codes of this driver are {low} to {high}")

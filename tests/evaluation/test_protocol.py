@@ -14,7 +14,7 @@ from infogail.envs.recordings.record import record
 from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.evaluation import protocol as evaluation
 from infogail.evaluation.episodes import Episode, demonstrated_episodes
-from infogail.evaluation.protocol import drive, evaluate, evaluate_many, judge, quantities
+from infogail.evaluation.protocol import code_names, drive, evaluate, evaluate_many, judge, quantities
 from infogail.runs.driver import Driver
 from infogail.runs.folder import DEMONSTRATIONS, InvalidRun
 
@@ -225,6 +225,19 @@ def test_of_a_learner_without_posterior_no_posterior_is_judged():
     assert [result[key] for key in METRICS if key.startswith("posterior")] == [None, None, None]
     assert result["wasserstein_time_to_collision"] is None  # nobody else is on that road
     assert result["wasserstein_speed"] == 0.0
+
+
+def test_the_ends_of_a_graded_code_have_names():
+    """Between them, styles are mixed; a style that only half of an end's episodes have is no name."""
+    driver = SimpleNamespace(graded=True, num_codes=3, num_distinct=3, scenario=get_scenario("turn-line"))
+
+    def names(first, last):
+        styles = {0: first, 1: (0, 1, 0, 1), 2: last}
+        driven = [SimpleNamespace(code=code, style=style) for code, each in styles.items() for style in each]
+        return code_names(driver, driven)
+
+    assert names((1, 1, 1, 1), (0, 0, 0, 0)) == ["outside", None, "inside"]
+    assert names((1, 1, 1, 1), (0, 0, 1, 1)) == ["outside", None, None]
 
 
 def test_bad_requests_are_refused_before_driving(make_run):

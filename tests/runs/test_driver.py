@@ -53,7 +53,7 @@ def test_a_mix_of_traffic_can_be_given_by_name(judged):
     kind = vehicle_class(population(judged, {"speeder": 1.0, "aggressive": 3.0}))
     assert kind.mix.tolist() == [0.75, 0.0, 0.0, 0.25] and kind.names == tuple(NAMES)
     assert FrozenPolicy(judged, "speeder").code == 3
-    assert kinds_of_traffic(infogail.load(judged), [{"tailgater": 1.0}])[-1].mix == (0.0, 0.0, 1.0, 0.0)
+    assert kinds_of_traffic(judged, [{"tailgater": 1.0}])[-1].mix == (0.0, 0.0, 1.0, 0.0)
     with pytest.raises(BadInput, match="the names are aggressive, tailgater, speeder"):
         population(judged, {"zzz": 1.0})
     assert [label(f"code_{k}", kind.names) for k in (1, 2)] == ["code 1", "code 2 · tailgater"]

@@ -1,4 +1,5 @@
 import copy
+import json
 import pickle
 
 import cv2
@@ -29,6 +30,7 @@ from infogail.runs.export import export
 from infogail.runs.runner import train
 from infogail.stress.trials import MIX, kinds_of_traffic
 from infogail.traffic import population as module
+from infogail.traffic.adapters import FrozenPolicy
 from infogail.traffic.population import make_populated, population
 from infogail.traffic.styled import StyledVehicle, observe
 
@@ -180,7 +182,16 @@ def test_levels_are_as_common_as_inferred(tmp_path):
     np.testing.assert_allclose(shares, np.mean(last, axis=0), atol=1e-5)
     assert abs(shares - 0.2).max() > 0.05
     np.testing.assert_allclose({kind.name: kind.mix for kind in kinds_of_traffic(tmp_path / "run", ())}[MIX], shares)
+    names = ["near", None, None, None, "far"]
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps({"code_names": names}))
     export(tmp_path / "run", tmp_path / "exported")
+    for named in (load(tmp_path / "run"), load(tmp_path / "exported")):
+        observation = demonstrations.observations[0]
+        np.testing.assert_array_equal(named.act(observation, "far"), named.act(observation, 1.0))
+        with pytest.raises(BadInput, match="the names are near, far"):
+            named.act(observation, "zzz")
+    assert FrozenPolicy(tmp_path / "run", "near").code == -1.0
+    assert "after training: -1.0 is near, 1.0 is far." in (tmp_path / "exported" / "README.md").read_text()
     np.testing.assert_allclose(class_from_path(population(tmp_path / "exported")).mix, shares)
     (tmp_path / "run" / "mix.json").write_text('{"mix": [0.5, 0.5, 0.0, 0.0, 0.0]}')
     np.testing.assert_array_equal(class_from_path(population(tmp_path / "run")).mix, [0.5, 0.5, 0.0, 0.0, 0.0])

@@ -187,7 +187,7 @@ class WatchedPanel {
     this.live = kind === "driving" ? new Live(this.canvas) : null;
     this.name = el("b", {}, label);
     this.words = el("span", { class: "quiet" });
-    this.knob = graded ? this.slider(codes) : this.buttons(codes, names);
+    this.knob = graded ? this.slider(codes, names) : this.buttons(codes, names);
     this.beliefs = codes.length > 1 ? new Beliefs(codes, graded, names) : null;
     const bounded = { span: SPAN, xUnit: "s" };
     this.plots = kind === "driving" ? {
@@ -211,10 +211,11 @@ class WatchedPanel {
     return el("span", { class: "knob", role: "group", "aria-label": "Code", hidden: codes.length < 2 }, made);
   }
 
-  slider(codes) {
+  slider(codes, names) {
     const range = el("input", { type: "range", min: codes[0], max: codes.at(-1), step: 0.01, "aria-label": "Code" });
     range.addEventListener("input", () => this.set(Number(range.value)));
-    return el("span", { class: "knob" }, range, el("output", {}));
+    Object.assign(this, { range, output: el("output", {}) });
+    return el("span", { class: "knob" }, names[0] ?? "", range, names.at(-1) ?? "", this.output);
   }
 
   set(code) {
@@ -225,9 +226,8 @@ class WatchedPanel {
   mark(code) {
     this.code = code;
     if (this.graded) {
-      const [range, output] = this.knob.children;
-      if (document.activeElement !== range) range.value = code;
-      output.textContent = codeName(code, true);
+      if (document.activeElement !== this.range) this.range.value = code;
+      this.output.textContent = codeName(code, true);
     } else {
       [...this.knob.children].forEach((one, k) => one.setAttribute("aria-pressed", String(this.codes[k] === code)));
     }
