@@ -150,7 +150,7 @@ function drawLine(context, points, colour, x, y) {
 /** A bar for each code with the posterior's belief in it. */
 export class Beliefs {
   constructor(codes, graded = false, names = []) {
-    const name = (code, k) => names[k] ?? (graded ? `${code > 0 ? "+" : ""}${code}` : String(code));
+    const name = (code, k) => names[k] ?? (graded ? `${code > 0 ? "+" : ""}${code.toFixed(2)}` : String(code));
     this.rows = codes.map((code, k) => {
       const bar = el("span", { class: "bar" }, el("i", {}));
       bar.firstChild.style.background = codeColour(k);
