@@ -25,7 +25,7 @@ from infogail.envs.scenarios.safety import too_close
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
 
 VEHICLES = 32  # in each world
-RAMPS = 0.6  # share of worlds
+RAMPS = 0.75  # share of worlds
 SECONDS = 20.0  # of an episode: it takes longer than a demonstration until the fast have caught up with the slow
 PARALLEL = 80.0  # [m], the last stretch of a ramp, beside the road and open to it
 ON_RAMP = 1.0  # how many vehicles start on the ramp, relative to a lane of the road
@@ -40,11 +40,11 @@ DRAWS = {
     "ramp": Draw(0.0, 1.0),
     "ramp_end": Draw(0.3, 1.0),  # how far through the pack
     "speed": Draw(-8.0, 35.0),  # [m/s]; below 0: a standstill; above 30: 30
-    "density": Draw(0.7, 1.2),  # relative to highway-env's default
+    "density": Draw(0.0, 1.0),  # of the traffic, from the sparsest to the densest
     "room": Draw(0.0, 1.0),  # between gaps for the speed driven (0) and those for 25 m/s (1)
     "rank": Draw(0.0, 1.0, size=VEHICLES),  # in the pack
     "lane": Draw(0.0, 1.0, size=VEHICLES),
-    "gap": Draw(0.5, 1.5, size=VEHICLES),  # relative to the usual one; in highway-v0 0.9 to 1.1, in merge-v0 less
+    "gap": Draw(0.0, 1.0, size=VEHICLES),  # from one vehicle to the next, from the smallest to the largest
     "pace": Draw(0.9, 1.1, size=VEHICLES),  # relative to the world's speed
     "ramp_pace": Draw(0.6, 1.0),  # of those on the ramp, relative to that; in merge-v0 they start at two thirds
     "offset": Draw(-0.3, 0.3, size=VEHICLES),  # [m] from the lane's centre
@@ -58,9 +58,15 @@ class Anyhow:
     ramps = RAMPS
 
     def pack(self, scene: Scene, lanes: Tensor) -> tuple[Tensor, Tensor]:
-        """The speed [m/s] at which the vehicles of each world start, and from one to the next [m]; (W,) each."""
+        """The speed (W,) [m/s] at which the vehicles of each world start, and how far from one to the next (V, W) [m].
+
+        Traffic of 0.4 to 1.2 times highway-env's default density. At least half of the usual distance is between two;
+        the rest is distributed exponentially, so that there are groups in sparse traffic, too, as in merge-v0.
+        """
         speed = scene["speed"].clamp(0.0, 30.0)
-        return speed, (12.0 + speed + scene["room"] * (25.0 - speed).clamp(min=0.0)) * (-lanes / 8).exp()
+        usual = (12.0 + speed + scene["room"] * (25.0 - speed).clamp(min=0.0)) * (-lanes / 8).exp()
+        rest = 1.0 / (0.4 + 0.8 * scene["density"]) - 0.5
+        return speed, usual * (0.5 - rest * (-0.99 * scene["gap"]).log1p())
 
     def penalties(self, unsafe: Tensor, idle: Tensor) -> Tensor:
         """Of decisions, (B,).
@@ -91,7 +97,8 @@ class AsPeople:
     def pack(self, scene: Scene, lanes: Tensor) -> tuple[Tensor, Tensor]:
         """As `Anyhow.pack`."""
         speed = self.speeds[(scene["room"] * len(self.speeds)).long()]
-        return speed, (self.standing + self.following * speed) / lanes
+        usual = (self.standing + self.following * speed) / lanes
+        return speed, (0.5 + scene["gap"]) * usual / (0.7 + 0.5 * scene["density"])
 
     def penalties(self, unsafe: Tensor, idle: Tensor) -> Tensor:
         """As `Anyhow.penalties`."""
@@ -142,8 +149,8 @@ class Company:
     def place(self, scene: Scene) -> None:
         """Start in the worlds of `scene`, quantities (W,) or (V, W); see `DRAWS`."""
         self.lanes, ramp = scene["lanes"].floor(), scene["ramp"] < self._manners.ramps  # (W,)
-        speed, spacing = self._manners.pack(scene, self.lanes)
-        along = (scene["gap"] * spacing / scene["density"]).clamp(min=NEAREST).cumsum(0)
+        speed, gaps = self._manners.pack(scene, self.lanes)
+        along = gaps.clamp(min=NEAREST).cumsum(0)
         x = along.gather(0, scene["rank"].argsort(0))
         self.ramp_end = torch.where(ramp, along[-1] * scene["ramp_end"] + PARALLEL, -AWAY)  # (W,) [m]
         lane = (scene["lane"] * (self.lanes + ON_RAMP * ramp)).floor()
