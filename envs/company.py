@@ -29,7 +29,7 @@ RAMPS = 0.75  # share of worlds
 SECONDS = 20.0  # of an episode: it takes longer than a demonstration until the fast have caught up with the slow
 PARALLEL = 80.0  # [m], the last stretch of a ramp, beside the road and open to it
 ON_RAMP = 1.0  # how many vehicles start on the ramp, relative to a lane of the road
-UNSAFE = 2.0  # penalty of a decision that leads where Responsibility-Sensitive Safety would have to intervene
+UNSAFE = 4.0  # penalty of a decision that leads where Responsibility-Sensitive Safety would have to intervene
 IDLE, CRAWL = 1.0, 8.0  # penalty of a decision that leads to a standstill; it falls to 0 at this speed [m/s]
 NEAREST = 6.5  # [m] at the start, from one to the next in the pack
 HIGHWAY = Highway()
@@ -223,6 +223,7 @@ class Company:
         middle = LANE_WIDTH * (count[..., None] - 1) / 2
         beside = abs(across - middle) > LANE_WIDTH * count[..., None] / 2 + 1.0
         beside[..., 0] = False
+        beside[..., -1] |= closed  # in merge-v0 there is a curve between
         across = across.masked_fill(beside, torch.inf)
         size = states.new_tensor((LENGTH, WIDTH)).expand(*across.shape, 2)
         seen = torch.cat((states[..., :1], across[..., None], states[..., 2:], size), -1)

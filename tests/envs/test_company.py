@@ -78,6 +78,17 @@ def test_observes_what_drivers_do_in_a_merge(company):
         np.testing.assert_allclose(ours[world], seen_in_highway_env(road, states, company.scenario), atol=1e-4)
 
 
+def test_on_the_ramp_its_end_is_seen_from_where_it_is_straight_and_open(company):
+    """As in merge-v0, where a curve is before that."""
+    worlds(company, lanes=2.0, ramp=1.0)
+    company.traffic[0, :-1] += 1e4
+    present, gap = (company.scenario.features.index(f"leader_{name}") for name in ("present", "gap"))
+    for before, seen in ((85.0, 0.0), (75.0, 1.0)):
+        company.traffic[:2, 0] = torch.stack((company.ramp_end - before, torch.full((WORLDS,), 8.0)))
+        ours = company.observe()[:, :, 0]
+        assert (ours[present] == seen).all() and (ours[gap] == (before if seen else 100.0) / 50.0).all()
+
+
 def drive(company, decisions):
     generator = torch.Generator().manual_seed(2)
     for _ in range(decisions):
