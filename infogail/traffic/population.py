@@ -6,9 +6,9 @@
 `make_populated` does the same, and raises an error if the environment has no such vehicles.
 
 In training, the drivers never encountered bends and crossing or oncoming traffic, nor, without the preset `company`,
-each other, fewer or more than three lanes, ramps and obstacles. They see a road as straight along their own lane, stay
-within the lanes that are open to lane changes, and treat an obstacle as a stationary car. They ignore routes,
-priorities and `enable_lane_change`.
+each other, fewer or more than three lanes, ramps and obstacles. They see a road as straight along their own lane, and
+steer relative to its bends. They stay within the lanes that are open to lane changes, and treat an obstacle as a
+stationary car. They ignore routes, priorities and `enable_lane_change`.
 
 Those who learned among drivers that yield to them collide with each other, unassisted; those trained in company do so
 less often. A driver assistant brakes or keeps the lane for them where Responsibility-Sensitive Safety (Shalev-Shwartz,

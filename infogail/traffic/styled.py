@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from highway_env.road.lane import StraightLane
+from highway_env.road.lane import AbstractLane, StraightLane
 from highway_env.road.road import LaneIndex, Road, Route
 from highway_env.utils import wrap_to_pi
 from highway_env.vehicle.controller import ControlledVehicle
@@ -79,6 +79,7 @@ class StyledVehicle(ControlledVehicle):
         (slowest, fastest), (left, right) = ACCELERATION_RANGE, self.steering_range
         accelerations = slowest + (actions[:, 0] + 1.0) / 2.0 * (fastest - slowest)
         steerings = left + (actions[:, 1] + 1.0) / 2.0 * (right - left)
+        steerings += [along_bend(driver.lane, driver.position, driver.speed * self.period) for driver in drivers]
         around = observations if self.scenario.features == Highway.features else observe(drivers)
         brake, hold = too_close(around) & self.assisted
         accelerations[brake] = slowest
@@ -103,6 +104,18 @@ class StyledVehicle(ControlledVehicle):
 
     def _is_due(self) -> bool:
         return self.wait < 1e-6 and not self.crashed
+
+
+def along_bend(lane: AbstractLane, position: np.ndarray, ahead: float) -> float:
+    """The steering angle [rad] at which a vehicle at `position` turns as much as `lane` does in the next `ahead` [m]: a
+    policy that sees the lane as straight steers relative to it. The inverse of the bicycle in `Vehicle.step`."""
+    if type(lane) is StraightLane or ahead < 0.1:
+        return 0.0
+    start, _ = lane.local_coordinates(position)
+    end = min(start + ahead, lane.length)
+    turn = wrap_to_pi(lane.heading_at(end) - lane.heading_at(start))
+    slip = np.arcsin(np.clip(turn / ahead * Vehicle.LENGTH / 2, -0.7, 0.7))
+    return float(np.arctan(2.0 * np.tan(slip)))
 
 
 def drawn_codes(mix: np.ndarray, drawn: np.ndarray | float) -> np.ndarray:
