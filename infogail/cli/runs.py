@@ -266,7 +266,8 @@ class Traffic:
         if self.measure and load(run).scenario.recorded:
             if self.environment != "highway-v0":
                 raise BadInput(f"--environment {self.environment}: {run} is measured in highway-v0; leave it out")
-            from infogail.evaluation.width import measure_width, print_width, save_mix
+            from infogail.evaluation.width import measure_width, print_width
+            from infogail.runs.driver import save_mix
 
             with status(f"measuring {run}") as update:
                 width = measure_width(run, self.starts, self.seed, update)

@@ -8,7 +8,6 @@ the people held out is used but the headways to compare with.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from highway_env.vehicle.kinematics import Vehicle
 from infogail.envs.data.recording import Recording
 from infogail.envs.data.world import NOTHING_HELD_OUT
 from infogail.envs.errors import BadInput
-from infogail.envs.files import write_atomically
 from infogail.envs.physics.neighbours import LONGEST_HEADWAY
 from infogail.envs.physics.roads import SPEED_LIMIT
 from infogail.envs.scenarios.following import headway
@@ -30,7 +28,7 @@ from infogail.evaluation.metrics import wasserstein
 from infogail.evaluation.peers import Parameters, fit
 from infogail.parallel.terminal import print_table
 from infogail.runs.driver import inferred_mix, load
-from infogail.runs.folder import DEMONSTRATIONS, MIX
+from infogail.runs.folder import DEMONSTRATIONS
 from infogail.traffic.followers import leader_of
 from infogail.traffic.population import make_start, population, vehicle_class
 from infogail.traffic.styled import drawn_codes
@@ -316,13 +314,6 @@ def print_width(run: Path, width: Width) -> None:
         ["÷ that of people learned from", *(f"{distance / floor:.2f}" for distance in distances.values())],
     ]
     print_table(f"Headways of {run} in highway-v0", ["", *groups], rows)
-
-
-def save_mix(run: Path, mix: np.ndarray) -> Path:
-    """Let the codes of `run` be as common as `mix` (K,) in its traffic from now on; returns the file that says so."""
-    file = run / MIX
-    write_atomically(file, f"{json.dumps({'mix': mix.tolist()})}\n".encode())
-    return file
 
 
 def percentiles(sample: np.ndarray, which: Sequence[int]) -> str:

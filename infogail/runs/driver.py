@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from infogail.envs.errors import BadInput
+from infogail.envs.files import write_atomically
 from infogail.runs.folder import DEMONSTRATIONS, EXPORTED, MANIFEST, MIX
 
 if TYPE_CHECKING:
@@ -228,6 +229,13 @@ def names_of(run: Path, num_codes: int) -> tuple[str | None, ...] | None:
 def mix_of(run: Path, num_codes: int) -> tuple[float, ...] | None:
     """How common `infogail traffic --measure` last found each code of `run` to be; None if it did not."""
     return as_mix(_content(run / MIX).get("mix"), num_codes)
+
+
+def save_mix(run: Path, mix: np.ndarray) -> Path:
+    """Let the codes of `run` be as common as `mix` (K,) in its traffic from now on; returns the file that says so."""
+    file = run / MIX
+    write_atomically(file, f"{json.dumps({'mix': mix.tolist()})}\n".encode())
+    return file
 
 
 def _content(path: Path) -> dict[str, Any]:

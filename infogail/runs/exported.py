@@ -103,7 +103,7 @@ def _parsed(content: dict[str, Any]) -> tuple[About, np.ndarray | None, tuple[in
     names = as_names(content["names"], len(content["codes"]))
     if names is None:
         raise ValueError("'names' are not one for each code")
-    mix = as_mix(content.get("mix"), len(content["codes"]))
+    mix = as_mix(content.get("mix"), len(content["codes"]))  # older exports lack it
     fields = {name: content[name] for name in About.__dataclass_fields__ if name != "mix"}
     about = About(**fields | {"codes": tuple(content["codes"]), "names": names, "mix": mix})
     prior = None if content["prior"] is None else np.array(content["prior"], np.float32)

@@ -74,7 +74,7 @@ class FrozenPolicy:
     def __init__(self, run: str | Path, code: float | str | None = None, seed: int = 0) -> None:
         self.driver = load(run)
         codes = self.driver.codes
-        code = self.driver.codes[self.driver.number(code)] if isinstance(code, str) else code
+        code = codes[self.driver.number(code)] if isinstance(code, str) else code
         if code is not None and not (codes[0] <= code <= codes[-1] and (self.driver.graded or code == int(code))):
             raise BadInput(f"code {code:g}: the codes of {run} are {codes[0]} to {codes[-1]}")
         task = self.driver.task
