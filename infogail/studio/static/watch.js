@@ -42,11 +42,13 @@ class Watching {
   }
 
   update(state) {
-    const before = new Set(this.chosen());
     const ready = state.runs.filter((run) => run.state === "finished" && !run.problem);
+    const wanted = ready.some((run) => run.name === this.wanted);
+    const chosen = wanted ? [this.wanted] : this.chosen();
+    if (wanted) this.wanted = null;
     const boxes = ready.map((run) => {
       const box = el("input", { type: "checkbox", value: run.name });
-      box.checked = before.has(run.name) || this.wanted === run.name;
+      box.checked = chosen.includes(run.name);
       return el("label", {}, box, el("span", {}, stem(run.name)), el("small", {}, `${run.task}, ${codesOf(run)}`));
     });
     this.runs.replaceChildren(...(boxes.length ? boxes : [el("p", { class: "quiet" }, "No run yet: train one first.")]));
@@ -63,7 +65,7 @@ class Watching {
     if (!run) return;
     this.wanted = run;
     await refresh().catch(() => {}); // it may be newer than the list
-    for (const box of this.runs.querySelectorAll("input")) box.checked = box.value === run;
+    if (this.wanted) this.update(store.state);
   }
 
   begin() {
