@@ -65,7 +65,7 @@ def render(
     env.close()
     write_plot(png, figure)
     beliefs = [driver.belief(episode.observations, episode.actions) for episode in filmed]
-    frames = film(scenario, filmed, beliefs, judge, driver.names)
+    frames = film(scenario, filmed, beliefs, judge, driver.names, driver.levels)
     write_film(mp4, gif, frames, progress, scenario.simulation_frequency)
     return [mp4, gif, png]
 
@@ -154,6 +154,7 @@ def film(
     beliefs: Sequence[np.ndarray | None],
     judge: StyleJudge | None = None,
     names: Sequence[str | None] | None = None,
+    levels: Sequence[float] | None = None,
 ) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) uint8, H and W even, one per physics step: one panel per episode, side by side.
 
@@ -162,11 +163,12 @@ def film(
         beliefs: (T + 1, K) per episode, from `Driver.belief`, or None for a learner without a posterior.
         judge: the style judge, for styles not determined by geometry alone; see `Scenario.fit_judge`.
         names: (K,) of the codes; see `Driver.names`.
+        levels: (K,) of a graded code; see `Driver.levels`.
     """
     columns = min(scenario.view.columns, len(episodes))
     styles = [styles_so_far(scenario, judge or scenario.style, e.vehicle_states, e.scene) for e in episodes]
     called = [None if names is None else names[episode.code] for episode in episodes]
-    panels = [_panel(scenario, *each) for each in zip(episodes, beliefs, styles, called, strict=True)]
+    panels = [_panel(scenario, *each, levels) for each in zip(episodes, beliefs, styles, called, strict=True)]
     for _ in range(_frames_per_decision(scenario) * _decisions_to_show(scenario, episodes, styles) + 1):
         frame = tile([next(panel) for panel in panels], columns)
         yield frame
@@ -190,7 +192,12 @@ def _decisions_to_show(scenario: Scenario, episodes: Sequence[Episode], styles: 
 
 
 def _panel(
-    scenario: Scenario, episode: Episode, belief: np.ndarray | None, styles: list[int], name: str | None
+    scenario: Scenario,
+    episode: Episode,
+    belief: np.ndarray | None,
+    styles: list[int],
+    name: str | None,
+    levels: Sequence[float] | None,
 ) -> Iterator[np.ndarray]:
     """Frames (header + H, W, 3) of one episode, replayed from its actions; after its end, the last one forever."""
     view = scenario.view
@@ -205,10 +212,10 @@ def _panel(
         readings = f"{3.6 * states[0, 3]:.0f} km/h", chances, view.detail(states, episode.scene)
         until, prelude = view.prelude
         remark = prelude if now < until else style_phrase(scenario, styles[now])
-        frame = np.vstack((caption(width, episode.code, remark, *readings, WHITE, name), picture))
+        frame = np.vstack((caption(width, episode.code, remark, *readings, WHITE, name, levels), picture))
         yield frame
     if remark := episode.failure:
-        frame = np.vstack((caption(width, episode.code, remark, *readings, ALARM, name), alarmed(picture)))
+        frame = np.vstack((caption(width, episode.code, remark, *readings, ALARM, name, levels), alarmed(picture)))
     while True:
         yield frame
 

@@ -101,6 +101,11 @@ class Driver(ABC):
         """The number of codes that drive differently: without a posterior, codes have no effect."""
         return self.num_codes if self.evidence is not None else 1
 
+    @property
+    def levels(self) -> list[float] | None:
+        """(K,) of a graded code; None of others."""
+        return self.codes if self.graded else None
+
     def number(self, name: str) -> int:
         """The number of the code called `name`.
 

@@ -73,6 +73,7 @@ def population(run: str | Path, mix: Mix | None = None, assisted: bool = True) -
         "scenario": scenario,
         "mix": shares / shares.sum(),
         "names": driver.names,
+        "levels": driver.levels,
         "assisted": assisted,
         "steering_range": scenario.steering_range,
         "period": 1 / scenario.policy_frequency,

@@ -34,6 +34,8 @@ class StyledVehicle(ControlledVehicle):
     """(K,): probability of each code"""
     names: ClassVar[tuple[str | None, ...]]
     """(K,) of the codes, see `Driver.names`"""
+    levels: ClassVar[Sequence[float] | None]
+    """(K,) of a graded code"""
     assisted: ClassVar[bool]
     steering_range: ClassVar[tuple[float, float]]
     period: ClassVar[float]

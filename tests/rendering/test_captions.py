@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from infogail.rendering import captions
 from infogail.rendering.captions import caption
 from infogail.rendering.palette import BACKGROUND, colour
 
@@ -17,3 +18,11 @@ def test_the_bars_of_the_caption_grow_with_the_belief():
     )
     assert (caption(560, 0, "", "32 km/h", None) != caption(560, 0, "", "32 km/h", None, name="left")).any()
     assert (caption(1120, 0, "passed left", "72 km/h", None)[:, 640:] == BACKGROUND).all()
+
+
+def test_graded_codes_are_called_by_their_levels(monkeypatch):
+    written = []
+    monkeypatch.setattr(captions, "write_text", lambda image, text, at, *a, **k: written.append(text) or at[0])
+    caption(560, 2, "", "", np.array([0.2, 0.3, 0.5]), name="patient", levels=[-1.0, 0.0, 1.0])
+    assert written[:2] == ["code +1.00", "patient"]
+    assert [text for text in written if text in ("-1.00", "+0.00", "+1.00")] == ["-1.00", "+0.00", "+1.00"]

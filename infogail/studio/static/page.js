@@ -65,9 +65,14 @@ export function when(unix) {
   return today ? date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : date.toLocaleDateString();
 }
 
-/** A code in words: "code 1", "code 1 · left" of one with a name, or "code +0.5" of graded ones. */
+/** A graded code: "+0.50". */
+export function level(code) {
+  return `${code > 0 ? "+" : ""}${Number(code).toFixed(2)}`;
+}
+
+/** A code in words: "code 1", "code 1 · left" of one with a name, or "code +0.50" of graded ones. */
 export function codeName(code, graded = false, name = null) {
-  if (graded) return `code ${code > 0 ? "+" : ""}${Number(code).toFixed(2)}`;
+  if (graded) return `code ${level(code)}`;
   return name ? `code ${code} · ${name}` : `code ${code}`;
 }
 

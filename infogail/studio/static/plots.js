@@ -1,7 +1,7 @@
 // Small plots on canvas, and the bars of the posterior's belief.
 
 import { codeColour } from "./viewer.js";
-import { el } from "./page.js";
+import { el, level } from "./page.js";
 
 const LEFT = 38, RIGHT = 8, TOP = 8, BOTTOM = 18; // [px] around the axes
 let theme = null;
@@ -150,7 +150,7 @@ function drawLine(context, points, colour, x, y) {
 /** A bar for each code with the posterior's belief in it. */
 export class Beliefs {
   constructor(codes, graded = false, names = []) {
-    const name = (code, k) => names[k] ?? (graded ? `${code > 0 ? "+" : ""}${code.toFixed(2)}` : String(code));
+    const name = (code, k) => names[k] ?? (graded ? level(code) : String(code));
     this.rows = codes.map((code, k) => {
       const bar = el("span", { class: "bar" }, el("i", {}));
       bar.firstChild.style.background = codeColour(k);
