@@ -64,6 +64,8 @@ class Config:
         labelled, num_codes, styles = self.run.labelled, self.codes.num_codes, len(scenario.styles)
         if self.run.early_end is not None and not is_environment(scenario.name):
             raise BadInput(f"--early-end {self.run.early_end}: in {scenario.name} it is known; leave it out")
+        if self.run.older_selves and not self.run.company:
+            raise BadInput("--older-selves: others are driven by the policy in company only; add --company")
         if self.run.company and not (scenario.usable_as_traffic and scenario.steers):
             raise BadInput(
                 f"--company: {scenario.name} has no other drivers in lanes; leave it out, or train on highway or replay"
@@ -135,7 +137,7 @@ SETTINGS = {
 
 
 ADDED: dict[str, dict[str, Any]] = {
-    "run": {"company": False},
+    "run": {"company": False, "older_selves": 0.0},
     "policy": {"target_kl": None},
     "discriminator": {"reads_context": True},
 }

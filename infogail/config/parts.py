@@ -26,6 +26,9 @@ class RunConfig(Part):
     """On highway: every vehicle is driven by the policy and learns, each with its own code, on roads with and without a
     ramp, at all speeds (PS-GAIL); on replay, at the speeds of people, without a ramp; off: a single one does, among
     IDM drivers or recorded cars. --num-envs counts the vehicles."""
+    older_selves: float = setting(0.0, NON_NEGATIVE, Bound(lambda x: x < 1, "a share below 1"))
+    """In company: share of the vehicles that are driven by policies of earlier iterations, from which nothing is
+    learned."""
     iterations: int = setting(30, POSITIVE, varies=True)
     """Maximum number of iterations; each is a rollout, then updates of discriminator, posterior and policy."""
     settling_iterations: int | None = setting(6, POSITIVE, varies=True)

@@ -188,6 +188,7 @@ PRESETS: dict[str, Preset] = {
         "highway drivers learn among themselves, at all speeds and on ramps; a crash costs 60 (1803.01044, 1903.05766)",
         {
             "company": True,
+            "older_selves": 0.25,
             "num_envs": 1280,
             "iterations": 500,
             "settling_iterations": None,

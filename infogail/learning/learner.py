@@ -14,6 +14,7 @@ from infogail.learning.cloning import likeliest_codes, warm_start
 from infogail.learning.devices import read_log
 from infogail.learning.memory import RolloutMemory
 from infogail.learning.networks import Policy, seeded
+from infogail.learning.older_selves import OlderSelves
 from infogail.learning.posterior import Posterior
 from infogail.learning.rollout import collect
 from infogail.learning.schedule import Schedule
@@ -32,6 +33,8 @@ class InfoGAIL:
         num_codes = config.codes.num_codes
         self.actor_critic, self.discriminator = adversaries(demonstrations, num_codes, config, self.generator)
         self.posterior = Posterior(demonstrations, config, seeded(seed, device))
+        share = config.run.older_selves
+        self.selves = OlderSelves(self.policy, share) if share else None
         self.iteration, self.started, self.schedule = 0, False, Schedule(config.run, config.codes.num_codes)
 
     @property
@@ -56,7 +59,7 @@ class InfoGAIL:
         """Run one iteration; returns the log."""
         if self.iteration == 0 and not self.started:
             self.start()
-        rollout = collect(self.env, self.policy, self.posterior.codes, self.generator)
+        rollout = collect(self.env, self.policy, self.posterior.codes, self.generator, self.selves)
         seen = self.memory.add(rollout)
         log = self.discriminator.update(seen, self.pairs, self.posterior.row_codes()) | self.posterior.update(seen)
         imitation, information = self.discriminator.reward(rollout), self.posterior.reward(rollout)
@@ -72,4 +75,5 @@ class InfoGAIL:
     def parts(self) -> dict[str, Any]:
         """The state that iterations change, for checkpoints."""
         common = {"env": self.env, "generator": self.generator, "memory": self.memory, "schedule": self.schedule}
+        common |= {"older_selves": self.selves} if self.selves else {}
         return common | self.actor_critic.parts() | self.discriminator.parts() | self.posterior.parts()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from infogail.envs.environment import Environment, Spec
 from infogail.learning.networks import Policy
+from infogail.learning.older_selves import OlderSelves
 from infogail.parallel.distributed import all_gather
 
 
@@ -144,12 +145,18 @@ def collect(
     policy: Policy,
     choose_codes: Callable[[Tensor | None], Tensor],
     generator: torch.Generator,
+    selves: OlderSelves | None = None,
 ) -> Rollout:
     """Reset all environments and drive for the length of the longest episode, each episode with one code.
 
     Args:
         choose_codes: returns the codes (B,), given the demonstrations (B,) whose place the episodes take, if any.
+        selves: older policies that drive some of the environments; their steps are ignored.
     """
+    theirs = slice(0)
+    if selves is not None:
+        selves.choose(generator)
+        theirs = selves.theirs(env.num_envs)
     obs = env.reset()
     codes = choose_codes(env.demonstrations())
     columns: dict[str, list[Tensor]] = {
@@ -160,6 +167,8 @@ def collect(
     for _ in range(env.spec.horizon):
         distribution = policy(policy.inputs(obs, codes))
         action = distribution.sample(generator)
+        if selves is not None:
+            action[theirs] = selves.act(obs[theirs], codes[theirs], generator)
         step = env.step(action)
         done = step.terminated | step.truncated
         values = (obs, action, step.final_observations, step.terminated, done, codes)
@@ -172,5 +181,7 @@ def collect(
         if not env.spec.one_episode:
             order = torch.randperm(env.num_envs, generator=generator, device=codes.device)
             codes = torch.where(done, choose_codes(None)[order], codes)
+    for ignored in extras["ignored"]:
+        ignored[theirs] = True
     stacked = {name: torch.stack(column) for name, column in (columns | extras).items() if column}
     return Rollout(**stacked, log_probs=torch.stack(log_probs), styles=env.styles())
