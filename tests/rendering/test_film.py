@@ -34,6 +34,7 @@ class Scripted:
     num_codes = 2
     codes = (0, 1)
     graded = False
+    levels = None
     names = ("left", None)
     seed = 0
     prior = np.array([0.5, 0.5])
