@@ -100,7 +100,7 @@ def record_manners(path) -> Recording:
 class Scripted:
     """A driver by rule: code c asks for `accelerations[c]` [m/s²]; its posterior is sure of the code `read`."""
 
-    scenario, algorithm, seed, graded, labelled = Replay(), "infogail", 0, False, False
+    scenario, algorithm, seed, graded, labelled, levels = Replay(), "infogail", 0, False, False, None
 
     def __init__(self, accelerations=(0.0,), read: int | None = 0, steering: float = 0.0) -> None:
         self.accelerations, self.read, self.steering = accelerations, read, steering
