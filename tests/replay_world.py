@@ -100,7 +100,7 @@ def record_manners(path) -> Recording:
 class Scripted:
     """A driver by rule: code c asks for `accelerations[c]` [m/s²]; its posterior is sure of the code `read`."""
 
-    scenario, algorithm, seed, graded, labelled, levels = Replay(), "infogail", 0, False, False, None
+    scenario, algorithm, seed, graded, labelled = Replay(), "infogail", 0, False, False
 
     def __init__(self, accelerations=(0.0,), read: int | None = 0, steering: float = 0.0) -> None:
         self.accelerations, self.read, self.steering = accelerations, read, steering
@@ -112,7 +112,7 @@ class Scripted:
     def act(self, obs, code):
         return np.array([self.accelerations[code] / 5.0, self.steering], np.float32)
 
-    belief, num_distinct = Driver.belief, Driver.num_distinct
+    belief, num_distinct, labels = Driver.belief, Driver.num_distinct, Driver.labels
 
     def log_posterior(self, observations, actions):
         if self.read is None:

@@ -124,7 +124,7 @@ class Stress:
             print(text)
         else:
             print_table(title, result, names)
-            print(verdict(self.planner, result, names, driver.names))
+            print(verdict(self.planner, result, names, driver.labels))
             for file in ("report.html", "metrics.json", "junit.xml"):
                 print(out / file)
         broken = violations(result, names, given)

@@ -185,7 +185,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "labelled": Preset("the styles of 1 % of the demonstrations are given", {"labelled": 0.01}),
     "company": Preset(
-        "highway drivers learn among themselves, at all speeds and on ramps; a crash costs 60 (1803.01044, 1903.05766)",
+        "highway drivers learn among themselves and older selves; crashes cost 60 (1803.01044, 1710.03748, 1903.05766)",
         {
             "company": True,
             "older_selves": 0.25,

@@ -59,6 +59,8 @@ class InfoGAIL:
         """Run one iteration; returns the log."""
         if self.iteration == 0 and not self.started:
             self.start()
+        if self.selves is not None:
+            self.selves.choose(self.iteration, self.generator)
         rollout = collect(self.env, self.policy, self.posterior.codes, self.generator, self.selves)
         seen = self.memory.add(rollout)
         log = self.discriminator.update(seen, self.pairs, self.posterior.row_codes()) | self.posterior.update(seen)

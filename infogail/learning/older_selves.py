@@ -25,17 +25,15 @@ class OlderSelves:
     def __init__(self, policy: Policy, share: float) -> None:
         self.share, self._now, self._chosen = share, policy, copy.deepcopy(policy)
         self._kept = {name: torch.stack([x] * KEPT) for name, x in policy.state_dict().items()}
-        self._iteration = torch.tensor(0)
 
-    def choose(self, generator: torch.Generator) -> None:
-        """Keep the policy, if it is time, and choose who drives in the next rollout."""
-        slot = int(self._iteration) // EVERY
-        if self._iteration % EVERY == 0:
+    def choose(self, iteration: int, generator: torch.Generator) -> None:
+        """Keep the policy, if it is time, and choose who drives in the rollout of this iteration."""
+        slot = iteration // EVERY
+        if iteration % EVERY == 0:
             for name, x in self._now.state_dict().items():
                 self._kept[name][slot % KEPT] = x
         number = int(torch.randint(min(slot + 1, KEPT), (), generator=generator, device=generator.device))
         self._chosen.load_state_dict({name: kept[number] for name, kept in self._kept.items()})
-        self._iteration = self._iteration + 1
 
     def theirs(self, num_envs: int) -> slice:
         """The environments of `num_envs` that they drive."""
@@ -46,10 +44,9 @@ class OlderSelves:
         return self._chosen(self._chosen.inputs(obs, codes)).sample(generator)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Who is kept, (KEPT, …), and the number of the iteration."""
-        return {**self._kept, "iteration": self._iteration}
+        """Who is kept, (KEPT, …)."""
+        return self._kept
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Resume from a state returned by `state_dict`."""
-        self._iteration = state["iteration"].clone()
         self._kept = {name: state[name].to(x.device, copy=True) for name, x in self._kept.items()}

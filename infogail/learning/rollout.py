@@ -153,10 +153,7 @@ def collect(
         choose_codes: returns the codes (B,), given the demonstrations (B,) whose place the episodes take, if any.
         selves: older policies that drive some of the environments; their steps are ignored.
     """
-    theirs = slice(0)
-    if selves is not None:
-        selves.choose(generator)
-        theirs = selves.theirs(env.num_envs)
+    theirs = slice(0) if selves is None else selves.theirs(env.num_envs)
     obs = env.reset()
     codes = choose_codes(env.demonstrations())
     columns: dict[str, list[Tensor]] = {

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 
 from infogail.envs.scenarios.scenario import Scenario
 from infogail.envs.scenarios.styles import NO_STYLE
 from infogail.rendering.palette import ALARM, BACKGROUND, DIMMED, TRACK, WHITE, Colour, colour
+from infogail.runs.driver import CodeLabels
 
 TOP, ROW, MARGIN = 28, 28, 16  # [px]
 FONT = cv2.FONT_HERSHEY_DUPLEX
@@ -20,29 +19,23 @@ def style_phrase(scenario: Scenario, style: int) -> str:
     return "" if style == NO_STYLE else scenario.view.phrase.format(scenario.styles[style])
 
 
-def called(code: int, levels: Sequence[float] | None) -> str:
-    """A code by its number, or by its level of `levels` (K,) of a graded code, such as '+0.50'."""
-    return str(code) if levels is None else f"{levels[code]:+.2f}"
-
-
 def caption(
     width: int,
     code: int,
     remark: str,
     reading: str,
     chances: np.ndarray | None,
+    labels: CodeLabels,
     detail: str = "",
     paint: Colour = WHITE,
-    name: str | None = None,
-    levels: Sequence[float] | None = None,
 ) -> np.ndarray:
     """A strip (h, width, 3): the code and its name, a remark in the colour `paint`, a reading such as the speed, a
-    detail, and a bar for each of the posterior's probabilities `chances` (K,) of the codes. `levels` (K,) stand for the
-    numbers of a graded code."""
+    detail, and a bar for each of the posterior's probabilities `chances` (K,) of the codes, which are called `labels`.
+    """
     rows = 2 if chances is None else max(2, len(chances))
     strip = np.full((TOP + rows * ROW, width, 3), BACKGROUND, np.uint8)
-    end = write_text(strip, f"code {called(code, levels)}", (MARGIN, 36), 1.05, colour(code))
-    write_text(strip, name or "", (end + MARGIN, 36), 0.85, colour(code))
+    end = write_text(strip, f"code {labels.numbers[code]}", (MARGIN, 36), 1.05, colour(code))
+    write_text(strip, labels.names[code] or "", (end + MARGIN, 36), 0.85, colour(code))
     write_text(strip, remark, (MARGIN, 70), 0.85, paint)
     write_text(strip, reading, (int(0.55 * width), 36), 0.85, WHITE, right=True)
     write_text(strip, detail, (int(0.55 * width), 70), 0.7, DIMMED, right=True)
@@ -52,7 +45,7 @@ def caption(
     write_text(strip, "posterior's belief", (left - 28, 20), 0.58, DIMMED)
     for k, chance in enumerate(chances):
         top, bottom = TOP + k * ROW, TOP + (k + 1) * ROW - 6
-        write_text(strip, called(k, levels), (left - 12, bottom - 4), 0.6, colour(k), right=True)
+        write_text(strip, labels.numbers[k], (left - 12, bottom - 4), 0.6, colour(k), right=True)
         cv2.rectangle(strip, (left, top), (right, bottom), TRACK, cv2.FILLED)
         if (end := left + round(chance * (right - left))) > left:
             cv2.rectangle(strip, (left, top), (end, bottom), colour(k), cv2.FILLED)

@@ -24,7 +24,7 @@ from infogail.envs.reference import DrivingEnv
 from infogail.envs.scenarios.scenario import Scenario
 from infogail.evaluation.episodes import Episode
 from infogail.rendering.film import drive_from, starts_from
-from infogail.rendering.viewer import CURVE, LINES, code_label
+from infogail.rendering.viewer import CURVE, LINES
 from infogail.runs.driver import load
 from infogail.runs.folder import DEMONSTRATIONS
 
@@ -73,9 +73,9 @@ def write_scenarios(
     env.close()
     for path, episode in zip(files, driven, strict=True):
         progress(f"writing {path}")
-        label = code_label(driver.codes[episode.code], driver.graded, driver.names[episode.code])
+        title = driver.labels.title(episode.code)
         content = commonroad_scenario(scenario, episode, path.stem)
-        write_atomically(path, _encoded(content, f"infogail: {driver.algorithm} on {scenario.name}, {label}", path))
+        write_atomically(path, _encoded(content, f"infogail: {driver.algorithm} on {scenario.name}, {title}", path))
     return files
 
 

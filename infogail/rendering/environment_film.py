@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from infogail.rendering.camera import draw_offscreen
 from infogail.rendering.captions import caption
 from infogail.rendering.film import HOLD, tile
 from infogail.rendering.video import write_film, write_png
-from infogail.runs.driver import load
+from infogail.runs.driver import CodeLabels, load
 
 WIDTH = 600  # [px] of a panel
 FPS = 30  # [Hz] at most; environments that render faster are shown in real time, with frames left out
@@ -51,9 +51,7 @@ def render_environment(
         pictures: list[np.ndarray] = []
         watch = partial(keep_picture, env, pictures)
         driven = drive(driver, env, task.interface, driver.codes[code], seed, watch)
-        panels.append(
-            [panel(driven, code, t, shot, driver.names[code], driver.levels) for t, shot in enumerate(pictures)]
-        )
+        panels.append([panel(driven, code, t, shot, driver.labels) for t, shot in enumerate(pictures)])
     env.close()
     mp4, gif, png = (Path(out) / f"codes.{suffix}" for suffix in ("mp4", "gif", "png"))
     write_png(png, tile([one[t] for one in panels for t in moments(len(one))], MOMENTS))
@@ -78,14 +76,7 @@ def keep_picture(env: Any, pictures: list[np.ndarray]) -> None:
     pictures.append(cv2.resize(frame[..., :3].astype(np.uint8), size, interpolation=enlarge))
 
 
-def panel(
-    driven: Trajectory,
-    code: int,
-    t: int,
-    shot: np.ndarray,
-    name: str | None = None,
-    levels: Sequence[float] | None = None,
-) -> np.ndarray:
+def panel(driven: Trajectory, code: int, t: int, shot: np.ndarray, labels: CodeLabels) -> np.ndarray:
     """The picture after t steps, below its caption."""
     ended = t == len(driven.rewards)
     remark = "" if not ended else "terminated" if driven.terminated else "time limit"
@@ -93,7 +84,7 @@ def panel(
         remark = "succeeded" if driven.success else "failed"
     chances = None if driven.belief is None or driven.belief.shape[1] < 2 else driven.belief[t]
     reading = f"return {driven.rewards[:t].sum():.4g}"
-    return np.vstack((caption(WIDTH, code, remark, reading, chances, f"step {t}", name=name, levels=levels), shot))
+    return np.vstack((caption(WIDTH, code, remark, reading, chances, labels, f"step {t}"), shot))
 
 
 def moments(length: int) -> list[int]:

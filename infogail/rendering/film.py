@@ -25,10 +25,10 @@ from infogail.parallel.progress import note
 from infogail.rendering.camera import Stage, draw_offscreen
 from infogail.rendering.captions import alarmed, caption, style_phrase
 from infogail.rendering.diagrams import PEOPLE_PLOTS, plot, write_plot
-from infogail.rendering.palette import ALARM, TRACK, WHITE, colour
+from infogail.rendering.palette import ALARM, TRACK, colour
 from infogail.rendering.video import write_film
-from infogail.rendering.viewer import code_label, viewer_episode, write_page
-from infogail.runs.driver import Driver, load
+from infogail.rendering.viewer import viewer_episode, write_page
+from infogail.runs.driver import CodeLabels, Driver, load
 from infogail.runs.folder import DEMONSTRATIONS
 
 LINGER = 1.6  # [s] that the film continues after the last code has completed its manoeuvre
@@ -65,7 +65,7 @@ def render(
     env.close()
     write_plot(png, figure)
     beliefs = [driver.belief(episode.observations, episode.actions) for episode in filmed]
-    frames = film(scenario, filmed, beliefs, judge, driver.names, driver.levels)
+    frames = film(scenario, filmed, beliefs, driver.labels, judge)
     write_film(mp4, gif, frames, progress, scenario.simulation_frequency)
     return [mp4, gif, png]
 
@@ -100,11 +100,9 @@ def render_page(
 
 def seen_episode(driver: Driver, scenario: Scenario, episode: Episode) -> dict[str, Any]:
     """EPISODE of what `driver` drove, for the viewer."""
-    code = driver.codes[episode.code]
-    label = code_label(code, driver.graded, driver.names[episode.code])
     belief = driver.belief(episode.observations, episode.actions)
     style = style_phrase(scenario, episode.style) or None
-    return viewer_episode(scenario, episode, label=label, belief=belief, style=style)
+    return viewer_episode(scenario, episode, label=driver.labels.title(episode.code), belief=belief, style=style)
 
 
 def drawn_scene(env: DrivingEnv, seed: int) -> Scene:
@@ -152,23 +150,20 @@ def film(
     scenario: Scenario,
     episodes: Sequence[Episode],
     beliefs: Sequence[np.ndarray | None],
+    labels: CodeLabels,
     judge: StyleJudge | None = None,
-    names: Sequence[str | None] | None = None,
-    levels: Sequence[float] | None = None,
 ) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) uint8, H and W even, one per physics step: one panel per episode, side by side.
 
     Args:
         episodes: usually of the same scene.
         beliefs: (T + 1, K) per episode, from `Driver.belief`, or None for a learner without a posterior.
+        labels: of the codes; see `Driver.labels`.
         judge: the style judge, for styles not determined by geometry alone; see `Scenario.fit_judge`.
-        names: (K,) of the codes; see `Driver.names`.
-        levels: (K,) of a graded code; see `Driver.levels`.
     """
     columns = min(scenario.view.columns, len(episodes))
     styles = [styles_so_far(scenario, judge or scenario.style, e.vehicle_states, e.scene) for e in episodes]
-    called = [None if names is None else names[episode.code] for episode in episodes]
-    panels = [_panel(scenario, *each, levels) for each in zip(episodes, beliefs, styles, called, strict=True)]
+    panels = [_panel(scenario, *each, labels) for each in zip(episodes, beliefs, styles, strict=True)]
     for _ in range(_frames_per_decision(scenario) * _decisions_to_show(scenario, episodes, styles) + 1):
         frame = tile([next(panel) for panel in panels], columns)
         yield frame
@@ -196,8 +191,7 @@ def _panel(
     episode: Episode,
     belief: np.ndarray | None,
     styles: list[int],
-    name: str | None,
-    levels: Sequence[float] | None,
+    labels: CodeLabels,
 ) -> Iterator[np.ndarray]:
     """Frames (header + H, W, 3) of one episode, replayed from its actions; after its end, the last one forever."""
     view = scenario.view
@@ -209,13 +203,13 @@ def _panel(
             stage.step(episode.actions[(k - 1) // frames])
         now = k // frames
         picture, states, chances = stage.picture(), stage.states[-1], None if belief is None else belief[now]
-        readings = f"{3.6 * states[0, 3]:.0f} km/h", chances, view.detail(states, episode.scene)
+        readings = f"{3.6 * states[0, 3]:.0f} km/h", chances, labels, view.detail(states, episode.scene)
         until, prelude = view.prelude
         remark = prelude if now < until else style_phrase(scenario, styles[now])
-        frame = np.vstack((caption(width, episode.code, remark, *readings, WHITE, name, levels), picture))
+        frame = np.vstack((caption(width, episode.code, remark, *readings), picture))
         yield frame
     if remark := episode.failure:
-        frame = np.vstack((caption(width, episode.code, remark, *readings, ALARM, name, levels), alarmed(picture)))
+        frame = np.vstack((caption(width, episode.code, remark, *readings, ALARM), alarmed(picture)))
     while True:
         yield frame
 

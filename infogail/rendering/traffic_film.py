@@ -17,7 +17,7 @@ from highway_env.vehicle.kinematics import Vehicle
 from infogail.envs.errors import BadInput
 from infogail.envs.scenarios.scenario import SIMULATION_FREQUENCY
 from infogail.rendering.camera import Camera, draw_offscreen
-from infogail.rendering.captions import MARGIN, ROW, called, write_text
+from infogail.rendering.captions import MARGIN, ROW, write_text
 from infogail.rendering.palette import BACKGROUND, DIMMED, TRACK, WHITE, colour
 from infogail.rendering.video import FPS, write_film
 from infogail.traffic.population import Mix, make_populated, population
@@ -111,12 +111,11 @@ def shares(title: str, drivers: Sequence[StyledVehicle]) -> np.ndarray:
     crashed = sum(driver.crashed for driver in drivers)
     write_text(strip, f"{len(drivers)} trained drivers, {crashed} crashed", (MARGIN, 64), 0.6, DIMMED)
     drawn = Counter(driver.code for driver in drivers)
-    names, levels = type(drivers[0]).names, type(drivers[0]).levels
-    codes = range(len(names))
-    left = SIZE[0] - MARGIN - SHARE * (len(codes) + 1)
-    for code in codes:
+    numbers, names = type(drivers[0]).labels
+    left = SIZE[0] - MARGIN - SHARE * (len(numbers) + 1)
+    for code, number in enumerate(numbers):
         at = left + SHARE * code
-        write_text(strip, names[code] or f"code {called(code, levels)}", (at, 32), 0.75, colour(code))
+        write_text(strip, names[code] or f"code {number}", (at, 32), 0.75, colour(code))
         write_text(strip, f"{drawn[code]}  ({100 * drawn[code] / len(drivers):.0f} %)", (at, 64), 0.6, colour(code))
     write_text(strip, "ego: IDM", (SIZE[0] - MARGIN, 32), 0.75, WHITE, right=True)
     strip[-2:] = TRACK

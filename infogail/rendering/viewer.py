@@ -49,11 +49,6 @@ def camera_of(scenario: Scenario, states: np.ndarray, scene: Scene) -> list[floa
     return [*_rounded(centre), round(float(scale), 3), round(heading, 4)]
 
 
-def code_label(code: float, graded: bool, name: str | None = None) -> str:
-    """The title of a panel in which this code drives: "code 1", "code 1 · left", or "code +0.50" of a graded code."""
-    return (f"code {code:+.2f}" if graded else f"code {code:g}") + (f" · {name}" if name else "")
-
-
 def viewer_episode(
     scenario: Scenario,
     episode: Episode,

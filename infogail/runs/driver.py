@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -50,6 +51,26 @@ class About:
     """(K,): the style that each code was found to drive, None where that is not clear; for people."""
     mix: tuple[float, ...] | None
     """(K,): how common each code is where traffic is like the people learned from; None if that was not fitted."""
+
+
+class CodeLabels(NamedTuple):
+    """What K codes are called where they are shown."""
+
+    numbers: tuple[str, ...]
+    """(K,): '1', or '+0.50' of a graded code"""
+    names: tuple[str | None, ...]
+    """(K,), see `About`"""
+
+    @classmethod
+    def of(cls, codes: Iterable[float], graded: bool, names: Iterable[str | None] = ()) -> CodeLabels:
+        """Those of `codes` (K,); without `names` (K,), none has a name."""
+        numbers = tuple(f"{code:+.2f}" if graded else f"{code:g}" for code in codes)
+        return cls(numbers, tuple(names) or (None,) * len(numbers))
+
+    def title(self, k: int) -> str:
+        """Of the code numbered k: 'code 1', 'code 1 · left', or 'code +0.50'."""
+        name = self.names[k]
+        return f"code {self.numbers[k]}" + (f" · {name}" if name else "")
 
 
 class Driver(ABC):
@@ -102,9 +123,9 @@ class Driver(ABC):
         return self.num_codes if self.evidence is not None else 1
 
     @property
-    def levels(self) -> list[float] | None:
-        """(K,) of a graded code; None of others."""
-        return self.codes if self.graded else None
+    def labels(self) -> CodeLabels:
+        """What its codes are called where they are shown."""
+        return CodeLabels.of(self.codes, self.graded, self.names)
 
     def number(self, name: str) -> int:
         """The number of the code called `name`.

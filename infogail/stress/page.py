@@ -18,8 +18,8 @@ from infogail.evaluation.metrics import MAX_TIME_TO_COLLISION
 from infogail.parallel.progress import progress_bar
 from infogail.parallel.workers import workers
 from infogail.rendering.palette import code_colour
-from infogail.rendering.viewer import as_script, assets, code_label, road_of
-from infogail.runs.driver import load
+from infogail.rendering.viewer import as_script, assets, road_of
+from infogail.runs.driver import CodeLabels, load
 from infogail.stress.results import label, verdict
 from infogail.stress.trace import Trace, struck, time_to_collision, until
 from infogail.stress.trials import IDM, Setting, Traffic, Trial, drive
@@ -110,24 +110,24 @@ def _badness(trial: Trial) -> tuple[int, float]:
 def drive_again(setting: Setting, traffic: Traffic, trial: Trial, planner: str | Path, run: Path) -> Moment:
     """The worst moment of a recorded trial, from driving it again."""
     again, trace, network = drive(setting, traffic, trial.seed, planner, run)
-    ttc, names = time_to_collision(trace), load(run).names
+    ttc, labels = time_to_collision(trace), load(run).labels
     step = until(trace) if again.failed else int(ttc[: until(trace) + 1].argmin())
     every = max(1, round(1 / (FRAMES * trace.dt)))
     return Moment(
         trial=trial,
         repeated=replace(again, slowest_decision=trial.slowest_decision) == trial,
         at=step // every * every * trace.dt,
-        text=_text(again, trace, step, names),
-        episode=_episode(again, trace, ttc, network, range(step % every, len(trace.states), every), names),
+        text=_text(again, trace, step, labels),
+        episode=_episode(again, trace, ttc, network, range(step % every, len(trace.states), every), labels),
     )
 
 
-def _text(trial: Trial, trace: Trace, step: int, names: Sequence[str | None]) -> str:
+def _text(trial: Trial, trace: Trace, step: int, labels: CodeLabels) -> str:
     when = f"after {step * trace.dt:.1f} s"
     if trial.crashed:
         other = struck(trace)
         code = trace.codes[other]
-        driver = "a car of highway-env" if code is None else f"a car of {code_label(code, False, names[code])}"
+        driver = "a car of highway-env" if code is None else f"a car of {labels.title(code)}"
         fault = "its own fault" if trial.at_fault else "not its fault"
         return f"crashes with {driver if other else 'an obstacle'} {when}, {fault}"
     if trial.error:
@@ -136,7 +136,7 @@ def _text(trial: Trial, trace: Trace, step: int, names: Sequence[str | None]) ->
 
 
 def _episode(
-    trial: Trial, trace: Trace, ttc: np.ndarray, network: Any, steps: range, names: Sequence[str | None]
+    trial: Trial, trace: Trace, ttc: np.ndarray, network: Any, steps: range, labels: CodeLabels
 ) -> dict[str, Any]:
     """EPISODE at these physics steps, with a null for each car that is not there, or far away."""
     states = trace.states[steps]
@@ -150,7 +150,7 @@ def _episode(
         "road": road,
         "size": [WIDTH, height],
         "code": None,  # the planner's own colour
-        "label": f"{label(trial.traffic, names)}, seed {trial.seed}",
+        "label": f"{label(trial.traffic, labels)}, seed {trial.seed}",
         "seconds_per_frame": steps.step * trace.dt,
         "frames": [
             [_rounded(car, (2, 2, 3, 2)) if there else None for car, there in zip(now[seen], here[seen], strict=True)]
@@ -208,7 +208,7 @@ def write_report(
         for moment in mapped(drive_again, *zip(*jobs, strict=True)) if jobs else ():
             moments.append(moment)
             advance(1)
-    seeds, names = [trial.seed for trial in trials[kinds[0].name]], load(run).names
+    seeds, labels = [trial.seed for trial in trials[kinds[0].name]], load(run).labels
     highest = max(result[kind.name]["crash_rate_interval"][1] for kind in kinds)
     page = (
         _templates()
@@ -217,13 +217,13 @@ def write_report(
             planner=str(planner),
             setting=setting,
             run=str(run),
-            verdict=verdict(str(planner), result, list(by_name), names),
-            kinds=[(kind.name, label(kind.name, names), _colour(kind)) for kind in kinds],
+            verdict=verdict(str(planner), result, list(by_name), labels),
+            kinds=[(kind.name, label(kind.name, labels), _colour(kind)) for kind in kinds],
             codes=[
-                (code_label(k, False, names[k]), code_colour(k))
+                (labels.title(k), code_colour(k))
                 for k in range(len(next((kind.mix for kind in kinds if kind.mix), ())))
             ],
-            rows=[(label(kind.name, names), _cells(result[kind.name])) for kind in kinds],
+            rows=[(label(kind.name, labels), _cells(result[kind.name])) for kind in kinds],
             columns=COLUMNS,
             compared=IDM in by_name and len(kinds) > 1,
             result=result,

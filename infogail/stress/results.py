@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import binomtest, bootstrap
 
 from infogail.parallel import terminal
+from infogail.runs.driver import CodeLabels
 from infogail.stress.trials import IDM, Trial
 
 CONFIDENCE = 0.95
@@ -106,33 +107,35 @@ def _fifth(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.quantile(values, 0.05, axis=axis)
 
 
-def label(kind: str, names: Sequence[str | None] = ()) -> str:
-    """A kind of traffic in words, with the code's name if `names` (K,) has one, see `Driver.names`."""
-    by_kind = {f"code_{code}": f" · {name}" for code, name in enumerate(names) if name}
-    return "highway-env's IDM" if kind == IDM else kind.replace("_", " ") + by_kind.get(kind, "")
+def label(kind: str, labels: CodeLabels) -> str:
+    """A kind of traffic in words, with the `labels` of the codes."""
+    titles = {f"code_{k}": labels.title(k) for k in range(len(labels.numbers))}
+    return "highway-env's IDM" if kind == IDM else titles.get(kind, kind.replace("_", " "))
 
 
-def verdict(planner: str, result: Mapping[str, Any], kinds: Sequence[str], names: Sequence[str | None] = ()) -> str:
-    """A sentence: which of `kinds` the planner is worst with, and by how much more than with IDM; `names` as above."""
+def verdict(planner: str, result: Mapping[str, Any], kinds: Sequence[str], labels: CodeLabels) -> str:
+    """A sentence: which of `kinds` the planner is worst with, and by how much more than with IDM; `labels` as above."""
     worst = result["worst"]
     row = result[worst]
     if not any(result[name]["crash_rate"] for name in kinds):
         episodes = sum(result[name]["episodes"] for name in kinds)
         closest = f"{row['min_ttc_p05']:.1f} s from a collision in the worst 5 % of episodes"
-        text = f"{planner} crashes in none of {episodes:,} episodes, and comes closest to it with {label(worst, names)}"
+        text = (
+            f"{planner} crashes in none of {episodes:,} episodes, and comes closest to it with {label(worst, labels)}"
+        )
         return f"{text}: {closest}."
     low, high = row["crash_rate_interval"]
     what = "crashes or fails" if row["error_rate"] else "crashes"
     share = f"{100 * row['crash_rate']:.1f} % of {row['episodes']:,} episodes"
     share += f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
-    text = f"{planner} is worst with {label(worst, names)}: it {what} in {share}"
+    text = f"{planner} is worst with {label(worst, labels)}: it {what} in {share}"
     if IDM not in kinds or len(kinds) == 1:
         return f"{text}."
     if worst == IDM:
         return f"{text}, at least as often as with any style."
     key, p, comparisons = f"crash_rate_minus_{IDM}", row["crash_rate_p"], len(kinds) - 1
     low, high = row[f"{key}_interval"]
-    difference = f"{100 * row[key]:+.1f} percentage points compared with {label(IDM)} from the same starts"
+    difference = f"{100 * row[key]:+.1f} percentage points compared with {label(IDM, labels)} from the same starts"
     detail = f"{100 * low:+.1f} to {100 * high:+.1f}; p = {p:.2g}"
     detail += f", corrected for {comparisons} comparisons" if comparisons > 1 else ""
     detail += "" if p < SIGNIFICANT else ", so that it may be chance"

@@ -24,7 +24,8 @@ from infogail.evaluation.episodes import Episode
 from infogail.learning.networks import Policy, levels
 from infogail.parallel.signals import Stopped
 from infogail.rendering.captions import style_phrase
-from infogail.rendering.viewer import code_label, viewer_episode
+from infogail.rendering.viewer import viewer_episode
+from infogail.runs.driver import CodeLabels
 from infogail.runs.folder import DEMONSTRATIONS
 from infogail.runs.runner import Learner, MakeLearner, resume, train
 from infogail.studio.processes import Channel
@@ -147,10 +148,10 @@ class Show:
     def episodes(self, policy: Policy) -> list[dict[str, Any]]:
         """EPISODE of each code, see `infogail.rendering.viewer`."""
         codes = levels(policy.num_codes).tolist() if policy.graded else range(policy.num_codes)
-        shown = []
-        for code, episode in zip(codes, self.drive(policy), strict=True):
+        labels, shown = CodeLabels.of(codes, policy.graded), []
+        for episode in self.drive(policy):
             style = style_phrase(self.scenario, episode.style) or None
-            shown.append(viewer_episode(self.scenario, episode, label=code_label(code, policy.graded), style=style))
+            shown.append(viewer_episode(self.scenario, episode, label=labels.title(episode.code), style=style))
         return shown
 
     @torch.inference_mode()

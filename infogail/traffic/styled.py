@@ -16,7 +16,7 @@ from infogail.envs.physics.roads import LANE_WIDTH
 from infogail.envs.scenarios.highway import Highway
 from infogail.envs.scenarios.safety import too_close
 from infogail.envs.scenarios.scenario import ACCELERATION_RANGE, Scenario
-from infogail.runs.driver import FastPolicy
+from infogail.runs.driver import CodeLabels, FastPolicy
 
 HIGHWAY = Highway()
 
@@ -32,10 +32,8 @@ class StyledVehicle(ControlledVehicle):
     """that the policy was trained on"""
     mix: ClassVar[np.ndarray]
     """(K,): probability of each code"""
-    names: ClassVar[tuple[str | None, ...]]
-    """(K,) of the codes, see `Driver.names`"""
-    levels: ClassVar[Sequence[float] | None]
-    """(K,) of a graded code"""
+    labels: ClassVar[CodeLabels]
+    """of the codes"""
     assisted: ClassVar[bool]
     steering_range: ClassVar[tuple[float, float]]
     period: ClassVar[float]

@@ -35,7 +35,7 @@ def test_those_who_drive_were_kept_lately(policy):
     selves, generator, driving = OlderSelves(policy, 0.5), seeded(0, "cpu"), []
     for number in range(400):
         become(policy, number)
-        selves.choose(generator)
+        selves.choose(number, generator)
         driving.append(drives(selves, generator))
     ages = np.arange(400) - driving
     assert set(driving) <= set(range(0, 400, EVERY))
@@ -49,14 +49,14 @@ def test_resumes_exactly(policy):
     generator = seeded(0, "cpu")
     for number in range(35):
         become(policy, number)
-        one.choose(generator)
+        one.choose(number, generator)
     other.load_state_dict(one.state_dict())
     driving = {}
     for selves in (one, other):
         generator, driving[selves] = seeded(1, "cpu"), []
         for number in range(35, 60):
             become(policy, number)
-            selves.choose(generator)
+            selves.choose(number, generator)
             driving[selves].append(drives(selves, generator))
     assert driving[one] == driving[other] and len(set(driving[one])) > 3
 
@@ -64,7 +64,7 @@ def test_resumes_exactly(policy):
 def test_they_drive_their_share_in_company_and_nothing_is_learned_of_it(policy):
     env = Company(get_scenario("highway"), 64)
     selves, generator = OlderSelves(policy, 0.25), seeded(0, "cpu")
-    selves.choose(generator)
+    selves.choose(0, generator)
     become(policy, -0.5)
 
     def codes(_):

@@ -4,25 +4,30 @@ import pytest
 from infogail.rendering import captions
 from infogail.rendering.captions import caption
 from infogail.rendering.palette import BACKGROUND, colour
+from infogail.runs.driver import CodeLabels
+
+LABELS = CodeLabels.of(range(8), False)
 
 
 def test_the_bars_of_the_caption_grow_with_the_belief():
     def filled(chances, code):
-        return (caption(1120, 7, "", "72 km/h", np.array(chances))[:, 735:] == colour(code)).all(-1).sum()
+        return (caption(1120, 7, "", "72 km/h", np.array(chances), LABELS)[:, 735:] == colour(code)).all(-1).sum()
 
     assert filled([0.0, 1.0], 0) == 0
     assert filled([0.5, 0.5], 0) == pytest.approx(filled([1.0, 0.0], 0) / 2, rel=0.02)
     assert (
-        caption(560, 0, "", "32 km/h", np.full(5, 0.2)).shape[0]
-        > caption(560, 0, "", "32 km/h", np.full(2, 0.5)).shape[0]
+        caption(560, 0, "", "32 km/h", np.full(5, 0.2), LABELS).shape[0]
+        > caption(560, 0, "", "32 km/h", np.full(2, 0.5), LABELS).shape[0]
     )
-    assert (caption(560, 0, "", "32 km/h", None) != caption(560, 0, "", "32 km/h", None, name="left")).any()
-    assert (caption(1120, 0, "passed left", "72 km/h", None)[:, 640:] == BACKGROUND).all()
+    named = CodeLabels.of(range(2), False, ["left", None])
+    assert (caption(560, 0, "", "32 km/h", None, LABELS) != caption(560, 0, "", "32 km/h", None, named)).any()
+    assert (caption(1120, 0, "passed left", "72 km/h", None, LABELS)[:, 640:] == BACKGROUND).all()
 
 
 def test_graded_codes_are_called_by_their_levels(monkeypatch):
     written = []
     monkeypatch.setattr(captions, "write_text", lambda image, text, at, *a, **k: written.append(text) or at[0])
-    caption(560, 2, "", "", np.array([0.2, 0.3, 0.5]), name="patient", levels=[-1.0, 0.0, 1.0])
+    labels = CodeLabels.of([-1.0, 0.0, 1.0], True, [None, None, "patient"])
+    caption(560, 2, "", "", np.array([0.2, 0.3, 0.5]), labels)
     assert written[:2] == ["code +1.00", "patient"]
     assert [text for text in written if text in ("-1.00", "+0.00", "+1.00")] == ["-1.00", "+0.00", "+1.00"]

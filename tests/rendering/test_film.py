@@ -18,10 +18,11 @@ from infogail.rendering.captions import alarmed, caption
 from infogail.rendering.film import GAP, HOLD, film, render
 from infogail.rendering.palette import ALARM, OFF_ROAD, colour
 from infogail.rendering.video import FPS
-from infogail.runs.driver import Driver
+from infogail.runs.driver import CodeLabels, Driver
 
 FRAMES_PER_DECISION = SIMULATION_FREQUENCY // POLICY_FREQUENCY
 PASS, HIGHWAY = get_scenario("pass"), get_scenario("highway")
+LABELS = CodeLabels.of(range(3), False)
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Scripted:
     num_codes = 2
     codes = (0, 1)
     graded = False
-    levels = None
+    labels = Driver.labels
     names = ("left", None)
     seed = 0
     prior = np.array([0.5, 0.5])
@@ -87,26 +88,26 @@ def panels(frame, count):
 
 
 def test_the_film_runs_in_real_time_with_one_panel_per_code(episodes):
-    frames = list(film(PASS, [cut(episode, 4) for episode in episodes], [None, None]))
+    frames = list(film(PASS, [cut(episode, 4) for episode in episodes], [None, None], LABELS))
     assert len(frames) == FRAMES_PER_DECISION * 4 + 1 + round(HOLD * FPS)
     assert {frame.shape for frame in frames} == {(2 * (84 + 160) + 8, 1120, 3)}
     turn, scene = start("turn")
     three = [replace(episodes[0], code=k, actions=np.zeros((1, 2)), scene=scene) for k in range(3)]
     three = [replace(episode, vehicle_states=np.repeat(turn.vehicle_state[None], 2, 0)) for episode in three]
-    assert next(film(turn.scenario, three, [None] * 3)).shape == (84 + 560, 3 * (560 + 8) - 8, 3)
+    assert next(film(turn.scenario, three, [None] * 3, LABELS)).shape == (84 + 560, 3 * (560 + 8) - 8, 3)
 
 
 def test_the_film_ends_after_the_manoeuvre_and_says_what_was_done(episodes, monkeypatch):
     remarks = []
     monkeypatch.setattr(rendering, "caption", lambda *a: remarks.append((a[1], a[2])) or caption(*a))
     monkeypatch.setattr(Stage, "picture", lambda stage: np.zeros((160, 1120, 3), np.uint8))  # drawing takes long
-    frames = sum(1 for _ in film(PASS, episodes, [None, None]))
+    frames = sum(1 for _ in film(PASS, episodes, [None, None], LABELS))
     assert frames - round(HOLD * FPS) < FRAMES_PER_DECISION * 60 + 1
     assert remarks[:2] == [(0, ""), (1, "")] and remarks[-2:] == [(0, "passed left"), (1, "passed right")]
 
 
 def test_all_panels_start_from_the_same_scene(episodes):
-    first, second = panels(next(film(PASS, episodes, [None, None])), 2)
+    first, second = panels(next(film(PASS, episodes, [None, None], LABELS)), 2)
     rows, columns = (first != second).any(-1).nonzero()
     assert len(rows) > 200  # the ego's body, in the code's colour
     assert np.ptp(columns) < 60 and np.ptp(rows) < 30
@@ -119,7 +120,7 @@ def test_a_crash_freezes_its_panel_and_is_captioned(episodes, monkeypatch):
     assert crash.crashed and len(crash.actions) < 35
     remarks = []
     monkeypatch.setattr(rendering, "caption", lambda *a: remarks.append((a[1], a[2])) or caption(*a))
-    frames = list(film(PASS, [cut(episodes[0], len(crash.actions) + 4), crash], [None, None]))
+    frames = list(film(PASS, [cut(episodes[0], len(crash.actions) + 4), crash], [None, None], LABELS))
     (ahead, crashed), (before, same) = panels(frames[-round(HOLD * FPS) - 1], 2), panels(frames[-30], 2)
     assert (crashed == same).all() and (ahead != before).any()
     assert has(crashed, ALARM) and not has(ahead, ALARM) and not has(panels(frames[0], 2)[1], ALARM)
@@ -154,8 +155,8 @@ def test_render_writes_film_gif_and_plot(run, tmp_path, monkeypatch):
 def test_a_film_of_the_highway_follows_each_ego(highway_recording, monkeypatch):
     driven = [replace(cut(demonstrated_episodes(highway_recording)[k], 33), code=k, style=0) for k in (0, 1)]
     details, remarks = [], []
-    monkeypatch.setattr(rendering, "caption", lambda *a: (remarks.append(a[2]), details.append(a[5]), caption(*a))[-1])
-    frames = list(film(HIGHWAY, driven, [None, None], HIGHWAY.fit_judge(highway_recording)))
+    monkeypatch.setattr(rendering, "caption", lambda *a: (remarks.append(a[2]), details.append(a[6]), caption(*a))[-1])
+    frames = list(film(HIGHWAY, driven, [None, None], LABELS, HIGHWAY.fit_judge(highway_recording)))
     assert len(frames) == 33 * FRAMES_PER_DECISION + 1 + round(HOLD * FPS)
     width, height = HIGHWAY.view.size
     for k in (0, -1):

@@ -17,7 +17,7 @@ from infogail.envs.reference import DrivingEnv
 from infogail.evaluation.episodes import demonstrated_episodes
 from infogail.evaluation.people import Trained, drive_window
 from infogail.rendering.palette import PALETTE
-from infogail.rendering.viewer import as_script, assets, camera_of, code_label, road_of, viewer_episode, write_page
+from infogail.rendering.viewer import as_script, assets, camera_of, road_of, viewer_episode, write_page
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +88,6 @@ def test_the_page_is_self_contained_and_repeats_bit_for_bit(scenes, tmp_path):
     assert text == (tmp_path / "b.html").read_text()
     assert not re.findall(r"https?:|//[a-z]+\.[a-z]", text) and "alert(1)</script>" not in text
     assert "default-src 'none'" in text
-
-
-def test_codes_have_labels():
-    assert (code_label(1, False), code_label(0.5, True), code_label(-1, True)) == ("code 1", "code +0.50", "code -1.00")
-    assert code_label(0, False, "left") == "code 0 · left"
 
 
 def test_json_cannot_end_its_script():

@@ -51,12 +51,12 @@ def test_a_code_can_be_given_by_the_name_that_the_evaluation_found(judged, tmp_p
 
 def test_a_mix_of_traffic_can_be_given_by_name(judged):
     kind = vehicle_class(population(judged, {"speeder": 1.0, "aggressive": 3.0}))
-    assert kind.mix.tolist() == [0.75, 0.0, 0.0, 0.25] and kind.names == tuple(NAMES)
+    assert kind.mix.tolist() == [0.75, 0.0, 0.0, 0.25] and kind.labels.names == tuple(NAMES)
     assert FrozenPolicy(judged, "speeder").code == 3
     assert kinds_of_traffic(judged, [{"tailgater": 1.0}])[-1].mix == (0.0, 0.0, 1.0, 0.0)
     with pytest.raises(BadInput, match="the names are aggressive, tailgater, speeder"):
         population(judged, {"zzz": 1.0})
-    assert [label(f"code_{k}", kind.names) for k in (1, 2)] == ["code 1", "code 2 · tailgater"]
+    assert [label(f"code_{k}", kind.labels) for k in (1, 2)] == ["code 1", "code 2 · tailgater"]
 
 
 @pytest.mark.parametrize("content", ['{"code_names": ["left"]}', '{"code_names": [1, 2, 3, 4]}', "[]", "nonsense"])

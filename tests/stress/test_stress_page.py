@@ -12,6 +12,7 @@ from one_process import in_this_process
 
 from infogail.cli import main
 from infogail.rendering.viewer import as_script
+from infogail.runs.driver import CodeLabels
 from infogail.stress.page import drive_again, worst, write_report
 from infogail.stress.results import summarise, verdict
 from infogail.stress.trials import Setting, Trial, kinds_of_traffic, run_trial
@@ -36,6 +37,7 @@ def raises(observation):
 SETTING = Setting("highway-v0", {"vehicles_count": 12, "lanes_count": 2, "duration": 12}, None)
 SEEDS = range(4)
 KINDS = ("idm", "code_0")
+LABELS = CodeLabels.of(range(2), False)
 CRASHED = {"crashed": True, "at_fault": True}
 NEAR = Trial("idm", 0, 5.0, "", False, False, False, 1.5, False, False, 20.0, 100.0, 0, 0.001)
 
@@ -210,18 +212,18 @@ def test_the_verdict_names_the_worst_kind_and_the_difference():
     crash, calm = replace(NEAR, **CRASHED), NEAR
     trials = {"idm": [calm] * 20, "code_0": [crash] * 10 + [calm] * 10, "code_1": [calm] * 20}
     names = list(trials)
-    text = verdict("mine", summarise(trials), names)
+    text = verdict("mine", summarise(trials), names, LABELS)
     assert text.startswith(
         "mine is worst with code 0: it crashes in 50.0 % of 20 episodes (95 % interval 29.9 to 70.1 %)"
     )
     assert "+50.0 percentage points compared with highway-env's IDM" in text
     assert "p = 0.0039, corrected for 2 comparisons)" in text  # 2 × 2 × 0.5 ** 10
     trials["code_0"] = [crash] + [calm] * 19
-    assert "so that it may be chance" in verdict("mine", summarise(trials), names)
+    assert "so that it may be chance" in verdict("mine", summarise(trials), names, LABELS)
     trials["code_0"] = [replace(calm, min_ttc=0.7)] * 20
-    assert verdict("mine", summarise(trials), names) == (
+    assert verdict("mine", summarise(trials), names, LABELS) == (
         "mine crashes in none of 60 episodes, and comes closest to it with code 0: "
         "0.7 s from a collision in the worst 5 % of episodes."
     )
     trials["idm"] = [crash] * 20
-    assert verdict("mine", summarise(trials), names).endswith("at least as often as with any style.")
+    assert verdict("mine", summarise(trials), names, LABELS).endswith("at least as often as with any style.")
