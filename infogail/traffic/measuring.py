@@ -48,8 +48,12 @@ class Measured:
     """of `failed`, 95 %, by bootstrapping the starts"""
     overruled: float
     """share of the decisions that the assistant overruled, or would have, see `too_close`"""
+    overruled_since_start: float
+    """part of `overruled`: without a break since the start, where highway-env had placed the driver too close"""
     speed: float
     """[m/s], mean over the time until a driver fails or reaches the end of the road"""
+    lane_changes: float
+    """of a driver, per minute"""
     nmi: float
     """of codes and styles by the nearest centroid of the run's demonstrations; who failed has a style of its own"""
     dissolved: float
@@ -67,9 +71,9 @@ class Measured:
             frequency: decisions per second.
         """
         usual = [moving for moving, _ in courses]
-        there, overruled, speed = (
+        there, overruled, since_start, speed, changes = (
             np.concatenate([getattr(course, name).ravel() for course in usual])
-            for name in ("there", "overruled", "speed")
+            for name in ("there", "overruled", "overruled_since_start", "speed", "changes")
         )
         failed, codes = (np.concatenate([getattr(course, name) for course in usual]) for name in ("failed", "codes"))
         styles = np.concatenate([centroids.nearest(course.measures(horizon, frequency)) for course in usual])
@@ -78,7 +82,9 @@ class Measured:
             failed=float(failed.mean()),
             interval=_interval([course.failed for course in usual]),
             overruled=float(overruled[there].mean()),
+            overruled_since_start=float(since_start[there].mean()),
             speed=float(speed[there].mean()),
+            lane_changes=float(60 * frequency * changes[there].mean()),
             nmi=style_nmi(codes, np.where(failed, NO_STYLE, styles)),
             dissolved=float(np.mean([still.dissolved(frequency) <= SOON for _, still in courses])),
         )
@@ -142,6 +148,11 @@ class Course:
     """(N,) bool"""
     codes: np.ndarray
     """(N,)"""
+
+    @property
+    def overruled_since_start(self) -> np.ndarray:
+        """(T, N) bool: in every decision so far"""
+        return np.logical_and.accumulate(self.overruled, axis=0)
 
     def measures(self, horizon: int, frequency: int) -> np.ndarray:
         """(M, N): `Highway.measures` of the first `horizon` decisions, as far as a driver was there."""
@@ -268,7 +279,9 @@ def print_measured(environment: str, measured: Mapping[str, Measured]) -> None:
         ["crashed or left the road", *(f"{100 * m.failed:.1f} %" for m in measured.values())],
         ["  95 % interval", *(" to ".join(f"{100 * end:.1f}" for end in m.interval) for m in measured.values())],
         ["decisions (to be) overruled", *(f"{100 * m.overruled:.1f} %" for m in measured.values())],
+        ["  of them since the start", *(f"{100 * m.overruled_since_start:.1f} %" for m in measured.values())],
         ["mean speed [m/s]", *(f"{m.speed:.1f}" for m in measured.values())],
+        ["lane changes per minute", *(f"{m.lane_changes:.1f}" for m in measured.values())],
         ["style NMI", *(f"{m.nmi:.2f}" for m in measured.values())],
         [f"standstill dissolved in {SOON:.0f} s", *(f"{100 * m.dissolved:.0f} %" for m in measured.values())],
     ]

@@ -51,7 +51,21 @@ def test_summary_of_courses():
     still = course(speed=np.array([[0.0, 0.0], [6.0, 0.0], [6.0, 6.0], [6.0, 6.0]]))
     drivers = course(failed=np.array([False, False])), still
     measured = Measured.of([drivers, drivers], StyleCentroids(means, np.ones(4)), 4, 5)
-    assert measured == Measured(4, 0.0, (0.0, 0.0), overruled=2 / 12, speed=46 / 6, nmi=1.0, dissolved=1.0)
+    assert measured == Measured(
+        drivers=4,
+        failed=0.0,
+        interval=(0.0, 0.0),
+        overruled=2 / 12,
+        overruled_since_start=2 / 12,
+        speed=46 / 6,
+        lane_changes=60 * 5 * 4 / 12,
+        nmi=1.0,
+        dissolved=1.0,
+    )
+    overruled = np.array([[0, 1], [1, 1], [1, 0], [0, 0]], dtype=bool)
+    again = course(failed=np.array([False, False]), overruled=overruled), still
+    measured = Measured.of([again], StyleCentroids(means, np.ones(4)), 4, 5)
+    assert (measured.overruled, measured.overruled_since_start) == (4 / 6, 2 / 6)
     failures = Measured.of([(course(), still)], StyleCentroids(means[:1], np.ones(4)), 4, 5)
     assert (failures.failed, failures.nmi) == (0.5, 1.0)  # who failed has a style of its own
     mixed = Measured.of([(course(), still), drivers], StyleCentroids(means, np.ones(4)), 4, 5)
