@@ -34,8 +34,11 @@ def caption(
     """
     rows = 2 if chances is None else max(2, len(chances))
     strip = np.full((TOP + rows * ROW, width, 3), BACKGROUND, np.uint8)
-    end = write_text(strip, f"code {labels.numbers[code]}", (MARGIN, 36), 1.05, colour(code))
-    write_text(strip, labels.names[code] or "", (end + MARGIN, 36), 0.85, colour(code))
+    number, name = f"code {labels.numbers[code]}", labels.names[code] or ""
+    room = int(0.55 * width) - text_width(reading, 0.85) - 2 * MARGIN
+    fit = min(1.0, room / (text_width(number, 1.05) + MARGIN + text_width(name, 0.85)))
+    end = write_text(strip, number, (MARGIN, 36), 1.05 * fit, colour(code))
+    write_text(strip, name, (end + round(MARGIN * fit), 36), 0.85 * fit, colour(code))
     write_text(strip, remark, (MARGIN, 70), 0.85, paint)
     write_text(strip, reading, (int(0.55 * width), 36), 0.85, WHITE, right=True)
     write_text(strip, detail, (int(0.55 * width), 70), 0.7, DIMMED, right=True)
@@ -59,11 +62,17 @@ def alarmed(picture: np.ndarray) -> np.ndarray:
     return cv2.rectangle(dark, (4, 4), (dark.shape[1] - 5, dark.shape[0] - 5), ALARM, 8)
 
 
+def text_width(text: str, size: float) -> int:
+    """[px], as `write_text` writes it."""
+    (width, _), _ = cv2.getTextSize(text, FONT, size, 1)
+    return width
+
+
 def write_text(
     image: np.ndarray, text: str, at: tuple[int, int], size: float, paint: Colour, right: bool = False
 ) -> int:
     """Write `text` with its baseline starting at `at` [px], or, with `right`, ending there; returns where it ends."""
-    (width, _), _ = cv2.getTextSize(text, FONT, size, 1)
+    width = text_width(text, size)
     start = at[0] - width * right
     cv2.putText(image, text, (start, at[1]), FONT, size, paint, 1, cv2.LINE_AA)
     return start + width

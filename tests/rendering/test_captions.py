@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from infogail.rendering import captions
-from infogail.rendering.captions import caption
+from infogail.rendering.captions import caption, text_width
 from infogail.rendering.palette import BACKGROUND, colour
 from infogail.runs.driver import CodeLabels
 
@@ -22,6 +22,14 @@ def test_the_bars_of_the_caption_grow_with_the_belief():
     named = CodeLabels.of(range(2), False, ["left", None])
     assert (caption(560, 0, "", "32 km/h", None, LABELS) != caption(560, 0, "", "32 km/h", None, named)).any()
     assert (caption(1120, 0, "passed left", "72 km/h", None, LABELS)[:, 640:] == BACKGROUND).all()
+
+
+def test_a_long_name_leaves_room_for_the_reading():
+    named, reading = CodeLabels.of([0.0, 1.0], True, [None, "a rather long name"]), "128 km/h"
+    strip = caption(560, 1, "", reading, None, named)
+    left = 308 - text_width(reading, 0.85)
+    painted = (strip != BACKGROUND).any(-1).any(0)
+    assert not painted[left - 10 : left].any() and painted[left - 40 : left - 10].any()
 
 
 def test_graded_codes_are_called_by_their_levels(monkeypatch):
