@@ -36,7 +36,8 @@ def caption(
     strip = np.full((TOP + rows * ROW, width, 3), BACKGROUND, np.uint8)
     number, name = f"code {labels.numbers[code]}", labels.names[code] or ""
     room = int(0.55 * width) - text_width(reading, 0.85) - 2 * MARGIN
-    fit = min(1.0, room / (text_width(number, 1.05) + MARGIN + text_width(name, 0.85)))
+    needed = text_width(number, 1.05) + (MARGIN + text_width(name, 0.85) if name else 0)
+    fit = min(1.0, max(0.3, room / needed))  # still smaller, nobody could read it
     end = write_text(strip, number, (MARGIN, 36), 1.05 * fit, colour(code))
     write_text(strip, name, (end + round(MARGIN * fit), 36), 0.85 * fit, colour(code))
     write_text(strip, remark, (MARGIN, 70), 0.85, paint)

@@ -9,6 +9,7 @@ import infogail
 from infogail.config.config import Config
 from infogail.envs.errors import BadInput
 from infogail.learning.learner import InfoGAIL
+from infogail.runs.driver import CodeLabels
 from infogail.runs.export import export
 from infogail.runs.runner import train
 from infogail.stress.results import label
@@ -57,6 +58,14 @@ def test_a_mix_of_traffic_can_be_given_by_name(judged):
     with pytest.raises(BadInput, match="the names are aggressive, tailgater, speeder"):
         population(judged, {"zzz": 1.0})
     assert [label(f"code_{k}", kind.labels) for k in (1, 2)] == ["code 1", "code 2 · tailgater"]
+
+
+def test_codes_have_labels():
+    numbered, graded = CodeLabels.of((0, 1), False, ("left", None)), CodeLabels.of((0.5, -1.0), True)
+    assert (numbered.title(1), graded.title(0), graded.title(1)) == ("code 1", "code +0.50", "code -1.00")
+    assert numbered.title(0) == "code 0 · left"
+    kinds = ("idm", "code_0", "code_1", "mix")
+    assert [label(kind, graded) for kind in kinds] == ["highway-env's IDM", "code +0.50", "code -1.00", "mix"]
 
 
 @pytest.mark.parametrize("content", ['{"code_names": ["left"]}', '{"code_names": [1, 2, 3, 4]}', "[]", "nonsense"])
